@@ -1,0 +1,142 @@
+//! The queue in front of an actor: bounded by count and by bytes, control before calls.
+
+use std::collections::VecDeque;
+
+use crate::time::Time;
+
+/// The most operator messages that wait in one mailbox, whatever its bounds for calls.
+pub const CONTROL_MAX: usize = 64;
+
+/// What the mailbox must know of a message.
+pub trait Message {
+    /// When nobody waits for its answer any more; [`Time::NEVER`] for tells.
+    fn deadline(&self) -> Time;
+    /// Its size against the bound on bytes.
+    fn bytes(&self) -> usize;
+    /// Whether it goes before all calls: an operator's.
+    fn is_control(&self) -> bool;
+}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxBounds {
+    /// Messages.
+    pub capacity: usize,
+    /// Bytes of their arguments together.
+    pub bytes: usize,
+}
+
+/// Messages that wait for their turn, first in first out, control messages first.
+#[derive(Debug)]
+pub struct Mailbox<M> {
+    control: VecDeque<M>,
+    calls: VecDeque<M>,
+    bytes: usize,
+    bounds: MailboxBounds,
+}
+
+impl<M: Message> Mailbox<M> {
+    /// An empty mailbox.
+    #[must_use]
+    pub const fn new(bounds: MailboxBounds) -> Self {
+        Self { control: VecDeque::new(), calls: VecDeque::new(), bytes: 0, bounds }
+    }
+
+    /// Puts the message at the end of its lane; gives it back when that is full. A message larger
+    /// than the bound on bytes is let into an empty mailbox, or it could never pass.
+    ///
+    /// # Errors
+    /// The message itself.
+    pub fn push(&mut self, message: M) -> Result<(), M> {
+        if message.is_control() {
+            if self.control.len() >= CONTROL_MAX {
+                return Err(message);
+            }
+            self.control.push_back(message);
+            return Ok(());
+        }
+        let bytes = message.bytes();
+        let full = self.calls.len() >= self.bounds.capacity || self.bytes.saturating_add(bytes) > self.bounds.bytes;
+        if full && !(self.calls.is_empty() && self.bounds.capacity > 0) {
+            return Err(message);
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.calls.push_back(message);
+        Ok(())
+    }
+
+    /// The next message.
+    pub fn pop(&mut self) -> Option<M> {
+        if let Some(message) = self.control.pop_front() {
+            return Some(message);
+        }
+        let message = self.calls.pop_front()?;
+        self.bytes -= message.bytes();
+        Some(message)
+    }
+
+    /// Takes all but the control messages.
+    pub fn take_calls(&mut self) -> Vec<M> {
+        self.bytes = 0;
+        std::mem::take(&mut self.calls).into()
+    }
+
+    /// Messages that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.control.len() + self.calls.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.calls.is_empty()
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Changes the bounds; what waits already stays.
+    pub const fn rebound(&mut self, bounds: MailboxBounds) {
+        self.bounds = bounds;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct Note(usize, bool);
+
+    impl Message for Note {
+        fn deadline(&self) -> Time {
+            Time::NEVER
+        }
+        fn bytes(&self) -> usize {
+            self.0
+        }
+        fn is_control(&self) -> bool {
+            self.1
+        }
+    }
+
+    #[test]
+    fn bounds_hold_and_control_goes_first() {
+        let mut mailbox = Mailbox::new(MailboxBounds { capacity: 2, bytes: 10 });
+        assert_eq!(mailbox.push(Note(4, false)), Ok(()));
+        assert_eq!(mailbox.push(Note(7, false)), Err(Note(7, false)), "bytes");
+        assert_eq!(mailbox.push(Note(6, false)), Ok(()));
+        assert_eq!(mailbox.push(Note(0, false)), Err(Note(0, false)), "count");
+        assert_eq!(mailbox.push(Note(99, true)), Ok(()));
+        assert_eq!(mailbox.pop(), Some(Note(99, true)));
+        assert_eq!(mailbox.pop(), Some(Note(4, false)));
+        assert_eq!(mailbox.bytes(), 6);
+        assert_eq!(mailbox.pop(), Some(Note(6, false)));
+        assert_eq!(mailbox.push(Note(11, false)), Ok(()), "a large one passes alone");
+        assert_eq!(mailbox.push(Note(0, false)), Err(Note(0, false)));
+    }
+}

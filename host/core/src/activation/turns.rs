@@ -1,0 +1,559 @@
+//! The turn machine of one actor: mailbox, turn token, commit points, output gate.
+//!
+//! ```text
+//!            admit              loaded              deactivate
+//!   Asleep ---------> Loading ---------> Awake ------------------> Leaving
+//!                      ^   | refused       | trapped, refused,        |
+//!      messages wait   |   v               v commit failed            v left
+//!                      +-- Draining <------+--------------------------+
+//!                             | none waits
+//!                             v
+//!                            Gone
+//! ```
+//! Draining waits for the end of the activation's commits; only then may the actor be loaded anew.
+//!
+//! Whoever is *granted the token* (by [`Turns::admit`], [`Turns::landed`], [`Turns::deactivate`])
+//! must call [`Turns::next`] until it answers [`Step::Idle`] or [`Step::Gone`], carrying out each
+//! step: nobody else runs the actor meanwhile. The same machine is driven by `silo` and by the
+//! simulation.
+
+use std::time::Duration;
+
+use super::gate::Gate;
+use super::mailbox::{Mailbox, MailboxBounds, Message};
+use crate::commit::{Commit, CommitError, Write};
+use crate::id::ActorId;
+use crate::time::Time;
+
+/// The most commits of one actor under way; the next turn waits.
+pub const PENDING_COMMITS_MAX: usize = 64;
+/// The most bytes of one actor's commits under way; the next turn waits.
+pub const PENDING_BYTES_MAX: usize = 1 << 20;
+/// The shortest and longest wait that an overloaded actor asks for.
+const RETRY_MS: (u64, u64) = (10, 5_000);
+
+/// Where an activation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is loaded; the next message starts it.
+    Asleep,
+    /// It is being claimed and loaded; messages wait.
+    Loading,
+    /// Turns run.
+    Awake,
+    /// The deactivate hook runs.
+    Leaving,
+    /// Its instance is over; it waits for the end of its commits.
+    Draining,
+    /// It is over; a message must find another activation.
+    Gone,
+}
+
+/// Why an activation leaves memory; the cases of `deactivation` in `wit/lifecycle.wit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing came for a while.
+    Idle,
+    /// An operator or the actor itself asked.
+    Requested,
+    /// Others need the memory.
+    MemoryPressure,
+    /// A new version of its component was deployed.
+    Upgraded,
+    /// The silo stops.
+    Shutdown,
+}
+
+/// One turn of one activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The activation.
+    pub generation: u64,
+    /// Counts the turns of this actor while the machine lives.
+    pub number: u64,
+}
+
+/// What the holder of the token does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<M> {
+    /// Drop the instance and state of before, if any; claim the actor and load its state; then call
+    /// [`Turns::loaded`] or [`Turns::refused`].
+    Load,
+    /// Run this message's turn: any number of [`Turns::commit_point`], then [`Turns::end`],
+    /// [`Turns::trapped`] or [`Turns::refused`].
+    Run(Turn, M),
+    /// Nobody waits for this message any more: it has not begun and will not.
+    Expired(M),
+    /// Run the deactivate hook as a last turn, drop the instance, then call [`Turns::left`].
+    Leave(Turn, Why),
+    /// The token is given back. Whatever must go on grants it anew.
+    Idle,
+    /// It is over: release the claim (of this generation, if it ever loaded) and forget the machine.
+    Gone(Option<u64>),
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// It waits, and the caller now holds the token.
+    Token,
+    /// It waits; somebody else drives.
+    Waits,
+}
+
+/// A message that was not let in. Nothing was done with it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused<M> {
+    /// The message.
+    pub message: M,
+    /// Why.
+    pub why: Refusal,
+}
+
+/// Why a message was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The mailbox is full; try again after this many milliseconds.
+    Overloaded(u64),
+    /// This activation is over: look the actor up again.
+    Gone,
+}
+
+/// What became of a commit point's output.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Point<O> {
+    /// Nothing is under way before it: it may leave now.
+    Open(O),
+    /// It is held until earlier commits land.
+    Held,
+    /// Hand this commit to the store, and its outcome to [`Turns::landed`]; the output is held.
+    Submit(Commit),
+    /// An earlier commit failed, so this write can never be: end the turn with
+    /// [`Turns::trapped`]. The output will never leave.
+    Failed(O, CommitError),
+}
+
+/// What a commit's outcome sets free.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Landed<O> {
+    /// Outputs that leave now, in order.
+    pub released: Vec<O>,
+    /// Outputs that never leave, with the reason.
+    pub failed: Vec<(O, CommitError)>,
+    /// Whether the caller now holds the token.
+    pub token: bool,
+}
+
+/// The turn machine. `M` is a message as it waits; `O` is what leaves a turn (a reply, or a
+/// suspended turn's leave to go on).
+#[derive(Debug)]
+pub struct Turns<M, O> {
+    actor: ActorId,
+    phase: Phase,
+    held: bool,
+    mailbox: Mailbox<M>,
+    gate: Gate<O>,
+    generation: Option<u64>,
+    /// The e-tag that the next commit follows.
+    etag: u64,
+    turn: u64,
+    running: bool,
+    broken: Option<CommitError>,
+    leave: Option<Why>,
+    /// Moving mean of turn times, for the wait that `Overloaded` names.
+    turn_time: Duration,
+}
+
+impl<M: Message, O> Turns<M, O> {
+    /// A machine for an actor that is not loaded.
+    #[must_use]
+    pub const fn new(actor: ActorId, bounds: MailboxBounds) -> Self {
+        Self {
+            actor,
+            phase: Phase::Asleep,
+            held: false,
+            mailbox: Mailbox::new(bounds),
+            gate: Gate::new(),
+            generation: None,
+            etag: 0,
+            turn: 0,
+            running: false,
+            broken: None,
+            leave: None,
+            turn_time: Duration::from_micros(100),
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn actor(&self) -> &ActorId {
+        &self.actor
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Messages that wait, and their bytes.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.mailbox.len(), self.mailbox.bytes())
+    }
+
+    /// Commits under way.
+    #[must_use]
+    pub fn commits(&self) -> usize {
+        self.gate.commits()
+    }
+
+    /// The turn that runs now.
+    #[must_use]
+    pub const fn running(&self) -> Option<Turn> {
+        match (self.running, self.generation) {
+            (true, Some(generation)) => Some(Turn { generation, number: self.turn }),
+            _ => None,
+        }
+    }
+
+    /// The generation while it is loaded, with the e-tag of its last commit point.
+    #[must_use]
+    pub const fn loaded_as(&self) -> Option<(u64, u64)> {
+        match self.generation {
+            Some(generation) => Some((generation, self.etag)),
+            None => None,
+        }
+    }
+
+    /// Lets a message in, or refuses it.
+    ///
+    /// # Errors
+    /// The message and why; nothing was done with it.
+    pub fn admit(&mut self, message: M) -> Result<Admitted, Refused<M>> {
+        if self.phase == Phase::Gone {
+            return Err(Refused { message, why: Refusal::Gone });
+        }
+        match self.mailbox.push(message) {
+            Err(message) => Err(Refused { message, why: Refusal::Overloaded(self.retry_ms()) }),
+            Ok(()) if self.grant() => Ok(Admitted::Token),
+            Ok(()) => Ok(Admitted::Waits),
+        }
+    }
+
+    /// Asks it to leave memory: now if it is idle, else once its running turn has ended. True when
+    /// the caller now holds the token. An idle one with messages waiting stays, unless the reason
+    /// is an operator's or the silo's.
+    pub fn deactivate(&mut self, why: Why) -> bool {
+        let busy = self.held || !self.mailbox.is_empty();
+        match (self.phase, why) {
+            (Phase::Gone | Phase::Leaving | Phase::Draining, _) => false,
+            (_, Why::Idle | Why::MemoryPressure) if busy => false,
+            _ => {
+                self.leave.get_or_insert(why);
+                self.grant()
+            }
+        }
+    }
+
+    /// What the holder of the token does next.
+    pub fn next(&mut self, now: Time) -> Step<M> {
+        debug_assert!(self.held && !self.running, "only the token's holder, between turns");
+        match self.phase {
+            Phase::Awake => self.next_awake(now),
+            Phase::Asleep | Phase::Draining => {
+                if self.gate.commits() > 0 {
+                    return self.idle();
+                }
+                self.load_or_go()
+            }
+            Phase::Loading | Phase::Leaving | Phase::Gone => {
+                debug_assert!(false, "next() in {:?}", self.phase);
+                self.idle()
+            }
+        }
+    }
+
+    fn next_awake(&mut self, now: Time) -> Step<M> {
+        if let (Some(why), Some(generation)) = (self.leave.take(), self.generation) {
+            self.phase = Phase::Leaving;
+            self.turn += 1;
+            self.running = true;
+            return Step::Leave(Turn { generation, number: self.turn }, why);
+        }
+        if self.gate.commits() >= PENDING_COMMITS_MAX || self.gate.bytes() >= PENDING_BYTES_MAX {
+            return self.idle();
+        }
+        let (Some(message), Some(generation)) = (self.mailbox.pop(), self.generation) else { return self.idle() };
+        if message.deadline() <= now {
+            return Step::Expired(message);
+        }
+        self.turn += 1;
+        self.running = true;
+        Step::Run(Turn { generation, number: self.turn }, message)
+    }
+
+    /// The claim's answer.
+    pub fn loaded(&mut self, generation: u64, etag: u64) {
+        debug_assert_eq!(self.phase, Phase::Loading);
+        self.phase = Phase::Awake;
+        self.generation = Some(generation);
+        self.etag = etag;
+    }
+
+    /// The claim failed, or the actor refused to wake in its first turn (whose message the caller
+    /// has): all calls that waited for it get the same answer. Operators' messages stay.
+    pub fn refused(&mut self) -> Vec<M> {
+        debug_assert!(self.phase == Phase::Loading || self.running);
+        self.running = false;
+        self.phase = Phase::Draining;
+        self.mailbox.take_calls()
+    }
+
+    /// A commit point within the running turn, or at its end: `write` is all that was staged since
+    /// the last one, `output` what may leave once it and all before it are durable.
+    pub fn commit_point(&mut self, write: Write, output: O) -> Point<O> {
+        debug_assert!(self.running, "only turns commit");
+        if let Some(error) = self.broken {
+            return Point::Failed(output, error);
+        }
+        if write.is_empty() {
+            return match self.gate.hold(output) {
+                Some(output) => Point::Open(output),
+                None => Point::Held,
+            };
+        }
+        let Some(generation) = self.generation else {
+            return Point::Failed(output, CommitError::Fenced);
+        };
+        self.etag += 1;
+        self.gate.submit(self.etag, write.bytes(), output);
+        Point::Submit(Commit { actor: self.actor.clone(), generation, etag: self.etag, write })
+    }
+
+    /// The running turn ended, having made its last commit point.
+    pub fn end(&mut self, took: Duration) {
+        debug_assert!(self.running);
+        self.running = false;
+        self.turn_time = (self.turn_time * 7 + took) / 8;
+        if self.broken.is_some() {
+            self.phase = Phase::Draining;
+        }
+    }
+
+    /// The running turn's instance is dead: the caller has dropped it, and undone what was staged.
+    /// Earlier commits stand. The next message loads afresh.
+    pub fn trapped(&mut self) {
+        debug_assert!(self.running);
+        self.running = false;
+        self.phase = Phase::Draining;
+    }
+
+    /// The deactivate hook has ended, with its commit point made, and the instance is dropped.
+    pub fn left(&mut self) {
+        debug_assert_eq!(self.phase, Phase::Leaving);
+        self.running = false;
+        self.phase = Phase::Draining;
+    }
+
+    /// A commit's outcome. Outcomes come in the order in which commits were submitted.
+    pub fn landed(&mut self, etag: u64, outcome: Result<(), CommitError>) -> Landed<O> {
+        let mut landed = Landed { released: Vec::new(), failed: Vec::new(), token: false };
+        match outcome {
+            Ok(()) => landed.released = self.gate.open(etag),
+            Err(error) => {
+                // Those behind it were built on it: they fail for its reason, whatever theirs is.
+                let error = *self.broken.get_or_insert(error);
+                landed.failed = self.gate.fail(etag).into_iter().map(|output| (output, error)).collect();
+                if self.phase == Phase::Awake && !self.running {
+                    self.phase = Phase::Draining;
+                }
+            }
+        }
+        landed.token = self.has_work() && self.grant();
+        landed
+    }
+
+    /// Whether the token's holder would find something to do.
+    fn has_work(&self) -> bool {
+        match self.phase {
+            Phase::Awake => {
+                self.leave.is_some()
+                    || (!self.mailbox.is_empty()
+                        && self.gate.commits() < PENDING_COMMITS_MAX
+                        && self.gate.bytes() < PENDING_BYTES_MAX)
+            }
+            Phase::Draining => self.gate.commits() == 0,
+            Phase::Asleep | Phase::Loading | Phase::Leaving | Phase::Gone => false,
+        }
+    }
+
+    fn grant(&mut self) -> bool {
+        !std::mem::replace(&mut self.held, true)
+    }
+
+    fn idle(&mut self) -> Step<M> {
+        self.held = false;
+        Step::Idle
+    }
+
+    /// No commit is under way and no instance runs: over, or once more if messages wait.
+    fn load_or_go(&mut self) -> Step<M> {
+        debug_assert!(self.gate.is_empty(), "no output outlives its commit");
+        let generation = self.generation.take();
+        // Asked to leave while it does not live: there is nothing to leave.
+        self.leave = None;
+        self.broken = None;
+        if self.mailbox.is_empty() {
+            self.phase = Phase::Gone;
+            self.held = false;
+            return Step::Gone(generation);
+        }
+        self.phase = Phase::Loading;
+        Step::Load
+    }
+
+    fn retry_ms(&self) -> u64 {
+        let waits = self.turn_time.saturating_mul(u32::try_from(self.mailbox.len()).unwrap_or(u32::MAX));
+        u64::try_from(waits.as_millis()).unwrap_or(u64::MAX).clamp(RETRY_MS.0, RETRY_MS.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Key, KindName};
+    use crate::state::Change;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Ask(u32);
+
+    impl Message for Ask {
+        fn deadline(&self) -> Time {
+            Time(1000)
+        }
+        fn bytes(&self) -> usize {
+            1
+        }
+        fn is_control(&self) -> bool {
+            false
+        }
+    }
+
+    const NOW: Time = Time(1);
+
+    fn awake() -> Turns<Ask, u32> {
+        let actor = ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse("k").unwrap() };
+        let mut turns = Turns::new(actor, MailboxBounds { capacity: 4, bytes: 100 });
+        assert_eq!(turns.admit(Ask(0)).unwrap(), Admitted::Token);
+        assert_eq!(turns.next(NOW), Step::Load);
+        turns.loaded(7, 0);
+        turns
+    }
+
+    fn write() -> Write {
+        Write { changes: vec![Change { name: "n".into(), value: None }], ..Write::default() }
+    }
+
+    #[track_caller]
+    fn run(turns: &mut Turns<Ask, u32>) -> Ask {
+        match turns.next(NOW) {
+            Step::Run(_, ask) => ask,
+            other => panic!("no turn: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn outputs_of_pipelined_turns_wait_for_the_commits_before_them() {
+        let mut turns = awake();
+        run(&mut turns);
+        let Point::Submit(first) = turns.commit_point(write(), 0) else { panic!("a write is submitted") };
+        turns.end(Duration::ZERO);
+        assert_eq!(turns.next(NOW), Step::Idle);
+        assert_eq!(turns.admit(Ask(1)).unwrap(), Admitted::Token, "the next turn need not wait");
+        run(&mut turns);
+        assert_eq!(turns.commit_point(Write::default(), 1), Point::Held, "a read waits too");
+        turns.end(Duration::ZERO);
+        assert_eq!(turns.landed(first.etag, Ok(())).released, [0, 1]);
+    }
+
+    #[test]
+    fn a_failed_commit_fails_all_behind_it_and_loads_anew() {
+        let mut turns = awake();
+        run(&mut turns);
+        let Point::Submit(first) = turns.commit_point(write(), 0) else { panic!() };
+        turns.end(Duration::ZERO);
+        turns.admit(Ask(1)).unwrap();
+        run(&mut turns);
+        let Point::Submit(second) = turns.commit_point(write(), 1) else { panic!() };
+        turns.admit(Ask(2)).unwrap();
+        let landed = turns.landed(first.etag, Err(CommitError::Fenced));
+        assert_eq!(landed.failed, [(0, CommitError::Fenced), (1, CommitError::Fenced)]);
+        assert!(!landed.token, "the running turn's holder goes on");
+        assert_eq!(turns.commit_point(write(), 9), Point::Failed(9, CommitError::Fenced));
+        turns.trapped();
+        assert_eq!(turns.next(NOW), Step::Idle, "a commit is still under way");
+        assert!(turns.landed(second.etag, Err(CommitError::Conflict)).token);
+        assert_eq!(turns.next(NOW), Step::Load, "a message waits");
+        turns.loaded(8, 0);
+        assert_eq!(run(&mut turns), Ask(2));
+    }
+
+    #[test]
+    fn the_pipeline_is_bounded() {
+        let mut turns = awake();
+        run(&mut turns);
+        let mut etags = Vec::new();
+        for output in 0..PENDING_COMMITS_MAX as u32 {
+            let Point::Submit(commit) = turns.commit_point(write(), output) else { panic!() };
+            etags.push(commit.etag);
+        }
+        turns.end(Duration::ZERO);
+        turns.admit(Ask(1)).unwrap();
+        assert_eq!(turns.next(NOW), Step::Idle);
+        assert!(turns.landed(etags[0], Ok(())).token);
+        assert_eq!(run(&mut turns), Ask(1));
+    }
+
+    #[test]
+    fn leaving_ends_turns_waits_for_commits_and_comes_back_for_messages() {
+        let mut turns = awake();
+        assert!(!turns.deactivate(Why::Idle), "messages wait");
+        run(&mut turns);
+        assert!(!turns.deactivate(Why::Requested));
+        assert_eq!(turns.commit_point(Write::default(), 0), Point::Open(0));
+        turns.end(Duration::ZERO);
+        assert!(matches!(turns.next(NOW), Step::Leave(_, Why::Requested)));
+        let Point::Submit(last) = turns.commit_point(write(), 1) else { panic!() };
+        turns.left();
+        assert_eq!(turns.next(NOW), Step::Idle);
+        turns.admit(Ask(5)).map(|admitted| assert_eq!(admitted, Admitted::Token)).unwrap();
+        assert_eq!(turns.next(NOW), Step::Idle, "the commit comes first");
+        assert!(turns.landed(last.etag, Ok(())).token);
+        assert_eq!(turns.next(NOW), Step::Load);
+        turns.loaded(8, last.etag);
+        run(&mut turns);
+        turns.commit_point(Write::default(), 2);
+        turns.end(Duration::ZERO);
+        assert_eq!(turns.next(NOW), Step::Idle);
+        assert!(turns.deactivate(Why::Idle));
+        assert!(matches!(turns.next(NOW), Step::Leave(..)));
+        turns.left();
+        assert_eq!(turns.next(NOW), Step::Gone(Some(8)));
+        assert_eq!(turns.admit(Ask(6)), Err(Refused { message: Ask(6), why: Refusal::Gone }));
+    }
+
+    #[test]
+    fn overload_expiry_and_refusal_answer_every_message() {
+        let mut turns = awake();
+        for n in 1..4 {
+            turns.admit(Ask(n)).unwrap();
+        }
+        let refused = turns.admit(Ask(4)).unwrap_err();
+        assert!(matches!(refused, Refused { message: Ask(4), why: Refusal::Overloaded(10..=5000) }));
+        assert_eq!(turns.next(Time(1000)), Step::Expired(Ask(0)));
+        assert_eq!(run(&mut turns), Ask(1));
+        assert_eq!(turns.refused(), [Ask(2), Ask(3)]);
+        assert_eq!(turns.next(NOW), Step::Gone(Some(7)));
+    }
+}
