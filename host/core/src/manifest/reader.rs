@@ -1,0 +1,262 @@
+//! A TOML table read key by key: every value with its place, every key accounted for.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Reentrancy;
+use super::error::{ManifestError, Place, Problem};
+use super::units::{parse_duration, parse_size, show_duration, show_size};
+
+/// A TOML table while its keys are taken out one by one; what is left at the end is unknown.
+pub(super) struct Section<'t, 'i> {
+    pub(super) text: &'t str,
+    path: String,
+    entries: DeTable<'i>,
+    known: Vec<&'static str>,
+}
+
+impl<'t, 'i> Section<'t, 'i> {
+    pub(super) const fn new(text: &'t str, path: String, entries: DeTable<'i>) -> Self {
+        let known = Vec::new();
+        Self { text, path, entries, known }
+    }
+
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Item<'t, 'i>> {
+        self.known.push(key);
+        let value = self.entries.remove(key)?;
+        Some(Item::new(self.text, join(&self.path, key), value))
+    }
+
+    /// All entries, for tables whose keys are the author's own.
+    pub(super) fn rest(self) -> impl Iterator<Item = Item<'t, 'i>> {
+        let Self { text, path, entries, .. } = self;
+        entries.into_iter().map(move |(key, value)| {
+            let key = key.into_inner().into_owned();
+            let path = join(&path, &key);
+            Item { key, ..Item::new(text, path, value) }
+        })
+    }
+
+    /// Takes a key that this version accepts with one value only.
+    pub(super) fn refuse_unless(&mut self, key: &'static str, only: &Only) -> Result<(), ManifestError> {
+        self.take(key).map_or(Ok(()), |item| item.refuse_unless(only))
+    }
+
+    pub(super) fn finish(self) -> Result<(), ManifestError> {
+        let Some((key, _)) = self.entries.iter().next() else {
+            return Ok(());
+        };
+        let hint = match nearest(key.get_ref(), &self.known) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("there are: {}", self.known.join(", ")),
+        };
+        let problem = Problem::UnknownKey { key: format!("`{}`", join(&self.path, key.get_ref())), hint };
+        let at = Some(Place::of(self.text, key.span().start));
+        Err(ManifestError { at, problem })
+    }
+}
+
+/// The path of a key; a key of any length and any characters stays one short line.
+fn join(path: &str, key: &str) -> String {
+    let key = cut(&key.escape_debug().to_string());
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+/// One value with its place.
+pub(super) struct Item<'t, 'i> {
+    pub(super) text: &'t str,
+    path: String,
+    /// Its key where that is the author's own.
+    pub(super) key: String,
+    pub(super) at: usize,
+    end: usize,
+    pub(super) value: DeValue<'i>,
+}
+
+impl<'t, 'i> Item<'t, 'i> {
+    pub(super) fn new(text: &'t str, path: String, value: Spanned<DeValue<'i>>) -> Self {
+        let span = value.span();
+        Self { text, path, key: String::new(), at: span.start, end: span.end, value: value.into_inner() }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only the TOML values that fit are named")]
+    pub(super) fn section(self) -> Result<Section<'t, 'i>, ManifestError> {
+        if !self.value.is_table() {
+            return Err(self.misfit("a table"));
+        }
+        let entries = if let DeValue::Table(entries) = self.value { entries } else { DeTable::new() };
+        Ok(Section::new(self.text, self.path, entries))
+    }
+
+    pub(super) fn string(&self) -> Result<String, ManifestError> {
+        let text = self.value.as_str().map(str::to_owned);
+        text.ok_or_else(|| self.misfit("a string, in quotes"))
+    }
+
+    pub(super) fn name(&self) -> Result<String, ManifestError> {
+        let name = self.value.as_str().filter(|name| !name.is_empty());
+        let name = name.map(str::to_owned);
+        name.ok_or_else(|| self.misfit("the kind's short name, for example \"counter\""))
+    }
+
+    pub(super) fn boolean(&self) -> Result<bool, ManifestError> {
+        let yes = self.value.as_bool();
+        yes.ok_or_else(|| self.misfit("true or false"))
+    }
+
+    fn integer(&self) -> Option<u64> {
+        let integer = self.value.as_integer()?;
+        u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+    }
+
+    pub(super) fn count(&self, range: RangeInclusive<usize>) -> Result<usize, ManifestError> {
+        let count = self.integer().and_then(|n| usize::try_from(n).ok());
+        let count = count.filter(|n| range.contains(n));
+        let (min, max) = (range.start(), range.end());
+        count.ok_or_else(|| self.misfit(&format!("a whole number from {min} to {max}")))
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only the TOML values that fit are named")]
+    pub(super) fn size(&self, range: RangeInclusive<u64>) -> Result<u64, ManifestError> {
+        let bytes = self.value.as_str().and_then(parse_size).or_else(|| self.integer());
+        bytes.filter(|n| range.contains(n)).ok_or_else(|| {
+            let (min, max) = (show_size(*range.start()), show_size(*range.end()));
+            let expected = format!("a size from {min} to {max}, as \"64MiB\", \"10KiB\" or bytes");
+            self.misfit(&expected)
+        })
+    }
+
+    pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, ManifestError> {
+        let time = self.value.as_str().and_then(parse_duration);
+        time.filter(|time| range.contains(time)).ok_or_else(|| {
+            let (min, max) = (show_duration(*range.start()), show_duration(*range.end()));
+            self.misfit(&format!("a time from {min} to {max}, as \"100ms\", \"5s\", \"10m\" or \"1h\""))
+        })
+    }
+
+    pub(super) fn reentrancy(&self) -> Result<Reentrancy, ManifestError> {
+        match self.value.as_str() {
+            Some("none") => Ok(Reentrancy::None),
+            Some("call-chain") => Ok(Reentrancy::CallChain),
+            Some("full") => Err(self.unsupported("\"call-chain\" or \"none\"")),
+            _ => Err(self.misfit("\"call-chain\" or \"none\"")),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only the TOML values that fit are named")]
+    pub(super) fn refuse_unless(self, only: &Only) -> Result<(), ManifestError> {
+        let (value, default) = (&self.value, only.to_string());
+        let integer = self.integer();
+        let holds = match only {
+            Only::Text(text) => value.as_str() == Some(text),
+            Only::Bool(yes) => value.as_bool() == Some(*yes),
+            Only::Number(number) => {
+                let float = value.as_float().map(|float| float.as_str());
+                let text = float.or_else(|| value.as_integer().map(|integer| integer.as_str()));
+                text.and_then(|text| text.parse().ok()) == Some(*number)
+            }
+            Only::Bytes(bytes) => value.as_str().and_then(parse_size).or(integer) == Some(*bytes),
+            Only::Time(time) => value.as_str().and_then(parse_duration) == Some(*time),
+            Only::Nothing => value.as_array().is_some_and(|array| array.is_empty()),
+            Only::Table(keys) if value.is_table() => {
+                let mut section = self.section()?;
+                for (key, only) in *keys {
+                    section.refuse_unless(key, only)?;
+                }
+                return section.finish();
+            }
+            Only::Table(_) => false,
+        };
+        if holds { Ok(()) } else { Err(self.unsupported(&default)) }
+    }
+
+    fn unsupported(&self, default: &str) -> ManifestError {
+        self.error(Problem::Unsupported { key: self.path.clone(), given: self.given(), default: default.to_owned() })
+    }
+
+    fn misfit(&self, expected: &str) -> ManifestError {
+        self.error(Problem::Value { key: self.path.clone(), given: self.given(), expected: expected.to_owned() })
+    }
+
+    fn error(&self, problem: Problem) -> ManifestError {
+        let at = Some(Place::of(self.text, self.at));
+        ManifestError { at, problem }
+    }
+
+    /// The value as written.
+    fn given(&self) -> String {
+        let text = self.text.get(self.at..self.end).unwrap_or_default();
+        let line: Vec<&str> = text.split_whitespace().collect();
+        cut(&line.join(" "))
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(GIVEN_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The known key that a typing error most likely meant.
+fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    if key.len() > 64 {
+        return None;
+    }
+    let key = key.to_lowercase().replace('_', "-");
+    if let Some(known) = known.iter().find(|known| key.starts_with(**known)) {
+        return Some(known);
+    }
+    let key: Vec<char> = key.chars().collect();
+    let distances = known.iter().map(|known| (distance(&key, known), *known));
+    let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= known.len() / 3 + 1 && distance < known.len()).then_some(known)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &[char], b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=a.len()).collect();
+    for (i, b) in b.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, a) in a.iter().enumerate() {
+            let change = diagonal + usize::from(*a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[a.len()]
+}
+
+/// The only value that this version accepts for a key: the default of a feature to come.
+pub(super) enum Only {
+    Text(&'static str),
+    Bool(bool),
+    Number(f64),
+    Bytes(u64),
+    Time(Duration),
+    /// An empty array.
+    Nothing,
+    Table(&'static [(&'static str, Self)]),
+}
+
+impl fmt::Display for Only {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Bool(yes) => write!(f, "{yes}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Bytes(bytes) => write!(f, "\"{}\"", show_size(*bytes)),
+            Self::Time(time) => write!(f, "\"{}\"", show_duration(*time)),
+            Self::Nothing => f.write_str("[]"),
+            Self::Table(_) => f.write_str("a table of its defaults"),
+        }
+    }
+}
+
+/// How much of a wrong value an error shows.
+const GIVEN_CHARS_MAX: usize = 60;
