@@ -83,7 +83,6 @@ impl<'t, 'i> Item<'t, 'i> {
         Self { text, path, key: String::new(), at: span.start, end: span.end, value: value.into_inner() }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only the TOML values that fit are named")]
     pub(super) fn section(self) -> Result<Section<'t, 'i>, ManifestError> {
         if !self.value.is_table() {
             return Err(self.misfit("a table"));
@@ -120,7 +119,6 @@ impl<'t, 'i> Item<'t, 'i> {
         count.ok_or_else(|| self.misfit(&format!("a whole number from {min} to {max}")))
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only the TOML values that fit are named")]
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Result<u64, ManifestError> {
         let bytes = self.value.as_str().and_then(parse_size).or_else(|| self.integer());
         bytes.filter(|n| range.contains(n)).ok_or_else(|| {
@@ -147,7 +145,6 @@ impl<'t, 'i> Item<'t, 'i> {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only the TOML values that fit are named")]
     pub(super) fn refuse_unless(self, only: &Only) -> Result<(), ManifestError> {
         let (value, default) = (&self.value, only.to_string());
         let integer = self.integer();
