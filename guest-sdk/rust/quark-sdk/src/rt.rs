@@ -1,0 +1,179 @@
+//! What the macros write calls to. Not for people.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use crate::slot::{Refusal, Slot};
+use crate::{Activation, Actor, CallError, Deactivation, turn};
+
+/// The resource that stands for an actor: what the host constructs and calls.
+pub struct Handle<A: Actor>(Rc<Slot<A>>);
+
+impl<A: Actor> Handle<A> {
+    /// Finds the actor's live value, or makes it.
+    #[must_use]
+    pub fn open(key: &str) -> Self {
+        report_panics();
+        Self(Slot::find_or_make(key))
+    }
+
+    /// Runs a `&self` method.
+    pub fn shared<R>(&self, body: impl FnOnce(&A) -> R, refuse: fn(CallError) -> R) -> R {
+        self.0.shared(body, refuse)
+    }
+
+    /// Runs a `&mut self` method.
+    pub fn exclusive<R>(&self, body: impl FnOnce(&mut A) -> R, refuse: fn(CallError) -> R) -> R {
+        self.0.exclusive(body, refuse)
+    }
+}
+
+impl<A: Actor> Drop for Handle<A> {
+    fn drop(&mut self) {
+        // This handle and the register: nobody else has it.
+        if Rc::strong_count(&self.0) <= 2 {
+            self.0.forget();
+        }
+    }
+}
+
+/// `lifecycle.activate`.
+///
+/// # Errors
+/// The hook's, or that the state cannot be read.
+pub fn activate<A: Actor>(it: Activation) -> Result<(), String> {
+    report_panics();
+    let slot = Slot::<A>::make(&it.me.key);
+    let result = match slot.load() {
+        Err(Refusal::Unreadable(text)) => Err(text),
+        Err(Refusal::Busy) => unreachable!("a new slot has no turns"),
+        Ok(_) if A::HOOKS => hook(&slot, |actor| actor.hook_activate(it)),
+        Ok(_) => Ok(()),
+    };
+    if result.is_err() {
+        slot.forget();
+    }
+    result
+}
+
+/// `lifecycle.deactivate`.
+///
+/// # Errors
+/// The hook's.
+pub fn deactivate<A: Actor>(key: &str, why: Deactivation) -> Result<(), String> {
+    if A::HOOKS { hook(&Slot::<A>::find_or_make(key), |actor| actor.hook_deactivate(why)) } else { Ok(()) }
+}
+
+fn hook<A: Actor>(slot: &Rc<Slot<A>>, body: impl FnOnce(&mut A) -> Result<(), String>) -> Result<(), String> {
+    slot.exclusive(|actor| Ok(body(actor)), Err).unwrap_or_else(|error: CallError| Err(error.to_string()))
+}
+
+/// Before each call of a typed proxy.
+///
+/// # Errors
+/// When the call must not leave.
+pub fn before_call() -> Result<(), CallError> {
+    turn::before_call()
+}
+
+/// Before a call whose result has no room for an error.
+pub fn before_call_or_trap() {
+    if let Err(error) = turn::before_call() {
+        trap(error)
+    }
+}
+
+fn trap(error: impl Display) -> ! {
+    panic!("{error}")
+}
+
+/// How a method with the result `R` is refused: by its error, or by a trap where it has no room.
+/// `(&Answer::<R>::NEW).refusal()` finds the right one of the two traits below.
+pub struct Answer<R>(PhantomData<R>);
+
+impl<R> Answer<R> {
+    /// A value to call `refusal` on.
+    pub const NEW: Self = Self(PhantomData);
+}
+
+/// By its error.
+pub trait ByError<R> {
+    /// How.
+    fn refusal(&self) -> fn(CallError) -> R;
+}
+
+impl<T, E: From<CallError>> ByError<Result<T, E>> for Answer<Result<T, E>> {
+    fn refusal(&self) -> fn(CallError) -> Result<T, E> {
+        |error| Err(E::from(error))
+    }
+}
+
+/// By a trap.
+pub trait ByTrap<R> {
+    /// How.
+    fn refusal(&self) -> fn(CallError) -> R;
+}
+
+impl<R> ByTrap<R> for &Answer<R> {
+    fn refusal(&self) -> fn(CallError) -> R {
+        |error| trap(error)
+    }
+}
+
+/// The text of a panic on one line, where the host takes a trap's reason from.
+fn report_panics() {
+    #[cfg(target_arch = "wasm32")]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            std::panic::set_hook(Box::new(|panic| {
+                let line = panic.to_string().replace('\n', " ");
+                #[cfg(target_os = "unknown")]
+                crate::error!("{line}");
+                #[cfg(not(target_os = "unknown"))]
+                #[expect(clippy::print_stderr, reason = "stderr's last line is the trap's reason")]
+                {
+                    eprintln!("{line}");
+                }
+            }));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    enum OwnError {
+        Call(CallError),
+    }
+
+    impl From<CallError> for OwnError {
+        fn from(error: CallError) -> Self {
+            Self::Call(error)
+        }
+    }
+
+    #[test]
+    fn a_result_with_room_gets_the_error() {
+        let refuse = (&Answer::<Result<u64, OwnError>>::NEW).refusal();
+        assert!(matches!(refuse(CallError::Stopped), Err(OwnError::Call(CallError::Stopped))));
+        let refuse = (&Answer::<Result<(), CallError>>::NEW).refusal();
+        assert!(matches!(refuse(CallError::Stopped), Err(CallError::Stopped)));
+    }
+
+    #[test]
+    #[should_panic(expected = "CallError::Stopped")]
+    fn a_result_without_room_traps() {
+        let refuse = (&Answer::<Result<u64, String>>::NEW).refusal();
+        let _ = refuse(CallError::Stopped);
+    }
+
+    #[test]
+    #[should_panic(expected = "CallError::Stopped")]
+    fn a_bare_result_traps() {
+        (&Answer::<()>::NEW).refusal()(CallError::Stopped);
+    }
+}
