@@ -1,0 +1,57 @@
+//! What the gateway asks of the silo behind it.
+
+use futures_util::future::BoxFuture;
+
+use crate::api::{
+    ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport, Reply,
+    Request, StateOperation, StateValue,
+};
+
+/// A silo, as the gateway sees it.
+///
+/// A `kind` is as the client wrote it, short or full; a `key` has 1 to 512 bytes. The future of a
+/// [`call`](Self::call) is dropped when its client goes away; what changes something for longer
+/// (`deploy`, `state`, `deactivate`) is always run to its end.
+pub trait Service: Send + Sync + 'static {
+    /// Sends a message and waits for what comes of it.
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>>;
+
+    /// Checks, compiles and admits a component.
+    fn deploy(&self, request: DeployRequest) -> BoxFuture<'_, Result<DeployReport, Failure>>;
+
+    /// What is deployed, by full name.
+    fn kinds(&self) -> Vec<KindReport>;
+
+    /// At most that many live activations, of one kind or of all.
+    ///
+    /// # Errors
+    /// When there is no such kind, or several.
+    fn activations(&self, kind: Option<&str>, limit: usize) -> Result<Vec<ActivationReport>, Failure>;
+
+    /// Everything about one actor, live or not.
+    fn inspect<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<ActorReport, Failure>>;
+
+    /// Reads or changes one value of an actor's state; as one of its turns if it is live. With
+    /// `if_match`, a change is made only while that is the e-tag, else the failure is `conflict`.
+    /// Reading a name that is not there gives no bytes.
+    fn state<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        name: &'a str,
+        operation: StateOperation,
+        if_match: Option<String>,
+    ) -> BoxFuture<'a, Result<StateValue, Failure>>;
+
+    /// Has an actor leave memory, after the turns that wait; false when it was not there.
+    fn deactivate<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
+
+    /// The newest dead letters first.
+    fn dead_letters(&self, limit: usize) -> Vec<DeadLetter>;
+
+    /// How the silo is; cheap, asked often.
+    fn health(&self) -> Health;
+
+    /// Metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
+}
