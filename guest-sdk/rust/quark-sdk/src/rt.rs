@@ -62,11 +62,21 @@ pub fn activate<A: Actor>(it: Activation) -> Result<(), String> {
 /// # Errors
 /// The hook's.
 pub fn deactivate<A: Actor>(key: &str, why: Deactivation) -> Result<(), String> {
-    if A::HOOKS { hook(&Slot::<A>::find_or_make(key), |actor| actor.hook_deactivate(why)) } else { Ok(()) }
+    if A::HOOKS {
+        hook(&Slot::<A>::find_or_make(key), |actor| {
+            actor.hook_deactivate(why)
+        })
+    } else {
+        Ok(())
+    }
 }
 
-fn hook<A: Actor>(slot: &Rc<Slot<A>>, body: impl FnOnce(&mut A) -> Result<(), String>) -> Result<(), String> {
-    slot.exclusive(|actor| Ok(body(actor)), Err).unwrap_or_else(|error: CallError| Err(error.to_string()))
+fn hook<A: Actor>(
+    slot: &Rc<Slot<A>>,
+    body: impl FnOnce(&mut A) -> Result<(), String>,
+) -> Result<(), String> {
+    slot.exclusive(|actor| Ok(body(actor)), Err)
+        .unwrap_or_else(|error: CallError| Err(error.to_string()))
 }
 
 /// Before each call of a typed proxy.
@@ -132,7 +142,10 @@ fn report_panics() {
                 #[cfg(target_os = "unknown")]
                 crate::error!("{line}");
                 #[cfg(not(target_os = "unknown"))]
-                #[expect(clippy::print_stderr, reason = "stderr's last line is the trap's reason")]
+                #[expect(
+                    clippy::print_stderr,
+                    reason = "stderr's last line is the trap's reason"
+                )]
                 {
                     eprintln!("{line}");
                 }
@@ -159,9 +172,15 @@ mod tests {
     #[test]
     fn a_result_with_room_gets_the_error() {
         let refuse = (&Answer::<Result<u64, OwnError>>::NEW).refusal();
-        assert!(matches!(refuse(CallError::Stopped), Err(OwnError::Call(CallError::Stopped))));
+        assert!(matches!(
+            refuse(CallError::Stopped),
+            Err(OwnError::Call(CallError::Stopped))
+        ));
         let refuse = (&Answer::<Result<(), CallError>>::NEW).refusal();
-        assert!(matches!(refuse(CallError::Stopped), Err(CallError::Stopped)));
+        assert!(matches!(
+            refuse(CallError::Stopped),
+            Err(CallError::Stopped)
+        ));
     }
 
     #[test]

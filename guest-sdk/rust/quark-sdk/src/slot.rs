@@ -41,7 +41,8 @@ pub(crate) enum Refusal {
 impl<A: Actor> Slot<A> {
     /// The slot of that actor; a new one is not read yet.
     pub(crate) fn find_or_make(key: &str) -> Rc<Self> {
-        SLOTS.with_borrow(|slots| slots.get(&(TypeId::of::<A>(), key.to_owned())).cloned())
+        SLOTS
+            .with_borrow(|slots| slots.get(&(TypeId::of::<A>(), key.to_owned())).cloned())
             .and_then(|slot| slot.downcast().ok())
             .unwrap_or_else(|| Self::make(key))
     }
@@ -54,7 +55,9 @@ impl<A: Actor> Slot<A> {
             saved: RefCell::default(),
             seen: Cell::new(0),
         });
-        let old = SLOTS.with_borrow_mut(|slots| slots.insert((TypeId::of::<A>(), key.to_owned()), slot.clone()));
+        let old = SLOTS.with_borrow_mut(|slots| {
+            slots.insert((TypeId::of::<A>(), key.to_owned()), slot.clone())
+        });
         drop(old);
         slot
     }
@@ -63,7 +66,9 @@ impl<A: Actor> Slot<A> {
     pub(crate) fn forget(self: &Rc<Self>) {
         let key = (TypeId::of::<A>(), self.key.clone());
         let old = SLOTS.with_borrow_mut(|slots| {
-            let mine = slots.get(&key).is_some_and(|slot| std::ptr::addr_eq(Rc::as_ptr(slot), Rc::as_ptr(self)));
+            let mine = slots
+                .get(&key)
+                .is_some_and(|slot| std::ptr::addr_eq(Rc::as_ptr(slot), Rc::as_ptr(self)));
             if mine { slots.remove(&key) } else { None }
         });
         drop(old);
@@ -79,7 +84,11 @@ impl<A: Actor> Slot<A> {
         let value = match host::get::<A>() {
             None => A::default(),
             Some(bytes) => rmp_serde::from_slice(&bytes).map_err(|error| {
-                Refusal::Unreadable(format!("the state `{}` of {} cannot be read: {error}", A::STATE, self.name()))
+                Refusal::Unreadable(format!(
+                    "the state `{}` of {} cannot be read: {error}",
+                    A::STATE,
+                    self.name()
+                ))
             })?,
         };
         // What differs from this was changed by a turn, also if the stored form is an older one.
@@ -106,7 +115,11 @@ impl<A: Actor> Slot<A> {
     }
 
     /// Runs a `&mut self` turn.
-    pub(crate) fn exclusive<R>(self: &Rc<Self>, body: impl FnOnce(&mut A) -> R, refuse: Refuse<R>) -> R {
+    pub(crate) fn exclusive<R>(
+        self: &Rc<Self>,
+        body: impl FnOnce(&mut A) -> R,
+        refuse: Refuse<R>,
+    ) -> R {
         let mut value = match self.hold() {
             Ok(value) => value,
             Err(refusal) => return self.refused(refusal, refuse),
@@ -132,9 +145,10 @@ impl<A: Actor> Slot<A> {
 
     fn refused<R>(&self, refusal: Refusal, refuse: Refuse<R>) -> R {
         match refusal {
-            Refusal::Busy => {
-                refuse(CallError::Deadlock(format!("{} waits in the middle of another turn", self.name())))
-            }
+            Refusal::Busy => refuse(CallError::Deadlock(format!(
+                "{} waits in the middle of another turn",
+                self.name()
+            ))),
             Refusal::Unreadable(text) => refuse(CallError::Failed(text)),
         }
     }
@@ -172,7 +186,8 @@ impl<A: Actor> Saves for Slot<A> {
 
     fn save_held(&self, held: &dyn Any) -> Option<Result<(), StateError>> {
         let held = held.downcast_ref::<A>()?;
-        let mine = matches!(*self.value.borrow(), Value::Held(address) if std::ptr::eq(address, held));
+        let mine =
+            matches!(*self.value.borrow(), Value::Held(address) if std::ptr::eq(address, held));
         mine.then(|| self.stage(held))
     }
 
@@ -198,7 +213,11 @@ mod host {
     use crate::{Actor, StateError};
 
     pub(super) fn get<A: Actor>() -> Option<Vec<u8>> {
-        if size_of::<A>() == 0 { None } else { state::get(A::STATE) }
+        if size_of::<A>() == 0 {
+            None
+        } else {
+            state::get(A::STATE)
+        }
     }
 
     pub(super) fn set<A: Actor>(bytes: &[u8]) -> Result<(), StateError> {
@@ -260,7 +279,13 @@ mod tests {
     }
 
     fn add(slot: &Rc<Slot<Tally>>, by: u64) -> Answer {
-        slot.exclusive(|it| { it.count += by; Ok(it.count) }, refuse)
+        slot.exclusive(
+            |it| {
+                it.count += by;
+                Ok(it.count)
+            },
+            refuse,
+        )
     }
 
     fn sets() -> u32 {
@@ -284,7 +309,13 @@ mod tests {
     #[test]
     fn an_error_commits_like_an_answer() {
         let slot = Slot::<Tally>::make("a");
-        let answer: Answer = slot.exclusive(|it| { it.count = 7; Err(CallError::Stopped) }, refuse);
+        let answer: Answer = slot.exclusive(
+            |it| {
+                it.count = 7;
+                Err(CallError::Stopped)
+            },
+            refuse,
+        );
         assert!(matches!(answer, Err(CallError::Stopped)));
         assert_eq!(sets(), 1);
     }
@@ -315,10 +346,17 @@ mod tests {
             |it| {
                 it.count = 1;
                 assert!(matches!(before_call(), Err(CallError::Denied(_))));
-                it.call(|| { before_call()?; assert_eq!(sets(), 1); Ok::<_, CallError>(()) })?;
+                it.call(|| {
+                    before_call()?;
+                    assert_eq!(sets(), 1);
+                    Ok::<_, CallError>(())
+                })?;
                 assert!(matches!(before_call(), Err(CallError::Denied(_))));
                 let other = Tally::default();
-                assert!(matches!(other.call(before_call), Err(CallError::Denied(_))), "not the actor's own state");
+                assert!(
+                    matches!(other.call(before_call), Err(CallError::Denied(_))),
+                    "not the actor's own state"
+                );
                 Ok(it.count)
             },
             refuse,
@@ -341,7 +379,13 @@ mod tests {
         let answer = slot.shared(
             |it| {
                 it.shared.set(1);
-                let nested = slot.shared(|it| { it.shared.update(|n| *n += 10); Ok(it.shared.get()) }, refuse)?;
+                let nested = slot.shared(
+                    |it| {
+                        it.shared.update(|n| *n += 10);
+                        Ok(it.shared.get())
+                    },
+                    refuse,
+                )?;
                 assert!(matches!(add(&slot, 1), Err(CallError::Deadlock(_))));
                 Ok(nested + it.shared.get())
             },
@@ -349,10 +393,12 @@ mod tests {
         );
         assert_eq!(answer.ok(), Some(22));
         let answer = slot.exclusive(
-            |it| it.call(|| {
-                assert!(matches!(add(&slot, 1), Err(CallError::Deadlock(_))));
-                slot.shared(|it| Ok(it.count), refuse)
-            }),
+            |it| {
+                it.call(|| {
+                    assert!(matches!(add(&slot, 1), Err(CallError::Deadlock(_))));
+                    slot.shared(|it| Ok(it.count), refuse)
+                })
+            },
             refuse,
         );
         assert!(matches!(answer, Err(CallError::Deadlock(_))));
@@ -364,20 +410,33 @@ mod tests {
         let slot = Slot::<Tally>::make("a");
         assert_eq!(add(&slot, 1).ok(), Some(1));
         host::LIMIT.set(64);
-        let answer = slot.exclusive(|it| { it.text = "x".repeat(100); it.count = 9; Ok(0) }, refuse);
+        let answer = slot.exclusive(
+            |it| {
+                it.text = "x".repeat(100);
+                it.count = 9;
+                Ok(0)
+            },
+            refuse,
+        );
         assert!(matches!(answer, Err(CallError::TooLarge(64))));
         assert_eq!(add(&slot, 1).ok(), Some(2));
     }
 
     #[test]
     fn actors_of_one_instance_are_kept_apart_by_key() {
-        let (a, b) = (Slot::<Tally>::find_or_make("a"), Slot::<Tally>::find_or_make("b"));
+        let (a, b) = (
+            Slot::<Tally>::find_or_make("a"),
+            Slot::<Tally>::find_or_make("b"),
+        );
         assert_eq!(add(&a, 1).ok(), Some(1));
         assert!(!Rc::ptr_eq(&a, &b));
         assert!(Rc::ptr_eq(&a, &Slot::find_or_make("a")));
         let newer = Slot::<Tally>::make("a");
         a.forget();
-        assert!(Rc::ptr_eq(&newer, &Slot::find_or_make("a")), "the old one does not take the new one along");
+        assert!(
+            Rc::ptr_eq(&newer, &Slot::find_or_make("a")),
+            "the old one does not take the new one along"
+        );
     }
 
     #[test]

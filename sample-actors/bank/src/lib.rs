@@ -1,0 +1,63 @@
+//! Accounts that send money to one another. No money is made or lost, whatever crashes.
+
+use quark_sdk::prelude::*;
+
+quark_sdk::world!("bank-actor");
+
+#[state]
+struct Account {
+    balance: State<u64>,
+}
+
+#[actor]
+impl Account {
+    fn deposit(&self, amount: u64) -> Result<u64, AccountError> {
+        let balance = self
+            .balance
+            .get()
+            .checked_add(amount)
+            .ok_or(AccountError::Overflow)?;
+        self.balance.set(balance);
+        Ok(balance)
+    }
+
+    fn withdraw(&self, amount: u64) -> Result<u64, AccountError> {
+        let balance = self.balance.get();
+        let rest = balance
+            .checked_sub(amount)
+            .ok_or(AccountError::Insufficient(balance))?;
+        self.balance.set(rest);
+        Ok(rest)
+    }
+
+    fn balance(&self) -> Result<u64, AccountError> {
+        Ok(self.balance.get())
+    }
+
+    /// The new balance and the tell are one commit, and the tell is handled exactly once.
+    fn transfer(&self, to: String, amount: u64) -> Result<u64, AccountError> {
+        let rest = self.withdraw(amount)?;
+        accounts::Account::new(&to).credit(amount);
+        Ok(rest)
+    }
+
+    /// Nobody waits for a tell, so there is nobody to tell an error: what cannot be done traps, and
+    /// the host keeps the message.
+    fn credit(&self, amount: u64) {
+        self.deposit(amount).expect("the account is full");
+    }
+
+    fn balance_of(&self, key: String) -> Result<u64, AccountError> {
+        accounts::Account::new(&key).balance()
+    }
+
+    fn audit(&self, others: Vec<String>) -> Result<u64, AccountError> {
+        let Some((next, rest)) = others.split_first() else {
+            return self.balance();
+        };
+        let theirs = accounts::Account::new(next).audit(rest)?;
+        self.balance()?
+            .checked_add(theirs)
+            .ok_or(AccountError::Overflow)
+    }
+}

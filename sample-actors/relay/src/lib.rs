@@ -1,0 +1,52 @@
+//! Calls actors of other kinds: `?` turns each error into the relay's own.
+
+use std::time::Duration;
+
+use quark_sdk::prelude::*;
+
+quark_sdk::world!("relay-actor");
+
+#[state]
+struct Relay;
+
+#[actor]
+impl Relay {
+    fn increment_on(&self, key: String, by: u64) -> Result<u64, RelayError> {
+        Ok(counters::Counter::new(&key).increment(by)?)
+    }
+
+    fn reset_on(&self, key: String) -> Result<(), RelayError> {
+        counters::Counter::new(&key).reset();
+        Ok(())
+    }
+
+    fn trap_on(&self, key: String) -> Result<(), RelayError> {
+        Ok(rogues::Rogue::new(&key).trap("asked to")?)
+    }
+
+    fn spin_on(&self, key: String, ms: u64, timeout_ms: u64) -> Result<(), RelayError> {
+        context::set_timeout(Duration::from_millis(timeout_ms));
+        Ok(rogues::Rogue::new(&key).spin_for(ms)?)
+    }
+
+    fn chain(&self, keys: Vec<String>) -> Result<u32, CallError> {
+        match keys.split_first() {
+            None => Ok(0),
+            Some((next, rest)) => Ok(1 + relays::Relay::new(next).chain(rest)?),
+        }
+    }
+
+    fn header_on(
+        &self,
+        key: String,
+        name: String,
+        value: String,
+    ) -> Result<Option<String>, RelayError> {
+        context::set_header(&name, &value);
+        Ok(relays::Relay::new(&key).header(&name)?)
+    }
+
+    fn header(&self, name: String) -> Result<Option<String>, CallError> {
+        Ok(context::header(&name))
+    }
+}
