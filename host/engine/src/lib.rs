@@ -1,1 +1,32 @@
-//! stub
+//! What Quark runs: components, kinds, instances, values. The only crate that names wasmtime.
+//!
+//! [`Engine`] is the configured wasmtime; [`Component::admit`] checks and compiles what a user
+//! deploys; an [`Instance`] is one live copy that runs turns for one actor. What an instance needs
+//! from its surroundings it asks of [`Outside`], which the silo implements.
+
+mod error;
+mod engine;
+mod outside;
+pub mod values;
+mod kind;
+mod bindings;
+mod host;
+mod limits;
+mod wasi;
+mod transfer;
+mod proxy;
+mod guest;
+mod imports;
+mod signatures;
+mod cache;
+mod component;
+mod instance;
+
+pub use cache::Cache;
+pub use component::{Component, content_hash, embedded_manifest};
+pub use engine::{Engine, EngineConfig, TICK};
+pub use error::{AdmissionError, EngineError, Trap};
+pub use guest::Wishes;
+pub use instance::{Birth, Cause, Ended, Instance, TurnInput};
+pub use kind::{Kind, Lane, Method, Signature};
+pub use outside::{Answer, CallFailure, Level, OutgoingCall, OutgoingWork, Outside, Owned};

@@ -226,6 +226,12 @@ impl<M: Message, O> Turns<M, O> {
         }
     }
 
+    /// Whether it has been asked to leave memory and has not left yet.
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        self.leave.is_some() || matches!(self.phase, Phase::Leaving | Phase::Draining)
+    }
+
     /// Lets a message in, or refuses it.
     ///
     /// # Errors

@@ -1,0 +1,142 @@
+//! The whole configuration of wasmtime, and the clock that interrupts guests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+};
+
+use crate::error::EngineError;
+
+/// How often guests are interrupted to look at their time. A turn that runs longer than this gives
+/// its worker to others in between.
+pub const TICK: Duration = Duration::from_millis(10);
+/// The stack of guest code.
+const WASM_STACK_BYTES: usize = 512 * 1024;
+/// The stack of a fiber: guest code, and the host functions that it calls.
+const FIBER_STACK_BYTES: usize = 1024 * 1024;
+/// Core instances that one component may have (its own code, adapters and shims).
+const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// Core instances, memories and tables reserved for each live actor, on average.
+const CORE_INSTANCES_PER_ACTOR: u32 = 4;
+const TABLES_PER_ACTOR: u32 = 3;
+/// Bytes of a memory slot that stay resident when its actor goes, to be reset by copying.
+const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+/// What the machine gives to guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The most live instances.
+    pub instances: u32,
+    /// The most linear memory that one instance may have; bytes, a multiple of 64 KiB.
+    pub memory_slot: usize,
+    /// The most elements of one table.
+    pub table_elements: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { instances: 1000, memory_slot: 64 << 20, table_elements: 20_000 }
+    }
+}
+
+/// Compiles and runs components. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) config: EngineConfig,
+    ticker: Arc<Ticker>,
+}
+
+impl Engine {
+    /// Reserves address space for all instances and starts the ticker.
+    ///
+    /// # Errors
+    /// When the machine cannot give that much address space.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let wasmtime = wasmtime::Engine::new(&configure(&config)).map_err(|error| EngineError::Start {
+            instances: config.instances,
+            memory_slot: config.memory_slot,
+            reason: format!("{error:#}"),
+        })?;
+        let ticker = Arc::new(Ticker { stop: Arc::new(AtomicBool::new(false)) });
+        ticker.start(wasmtime.weak())?;
+        Ok(Self { wasmtime, config, ticker })
+    }
+
+    /// Tells compiled components of differently configured engines apart.
+    #[must_use]
+    pub fn compatibility(&self) -> String {
+        use std::hash::{Hash, Hasher};
+        // The default hasher has fixed keys; only equality on one build of Quark matters.
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.wasmtime.precompile_compatibility_hash().hash(&mut hasher);
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.ticker) == 1 {
+            self.ticker.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Ticker {
+    stop: Arc<AtomicBool>,
+}
+
+impl Ticker {
+    fn start(&self, engine: wasmtime::EngineWeak) -> Result<(), EngineError> {
+        let stop = self.stop.clone();
+        let ticks = move || {
+            while !stop.load(Ordering::Relaxed) {
+                thread::sleep(TICK);
+                let Some(engine) = engine.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        };
+        let thread = thread::Builder::new().name("quark-ticker".into()).spawn(ticks);
+        thread.map(drop).map_err(|error| EngineError::Ticker(error.to_string()))
+    }
+}
+
+fn configure(config: &EngineConfig) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    let live = config.instances;
+    pool.total_component_instances(live)
+        .total_core_instances(live.saturating_mul(CORE_INSTANCES_PER_ACTOR))
+        .total_memories(live)
+        .total_tables(live.saturating_mul(TABLES_PER_ACTOR))
+        .total_stacks(live)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(4)
+        .max_tables_per_component(16)
+        .table_elements(config.table_elements)
+        .max_memory_size(config.memory_slot)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+
+    let mut wasmtime = Config::new();
+    wasmtime
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_reservation(config.memory_slot as u64)
+        .memory_guard_size(64 * 1024)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        // Epochs cost 0 to 9 % where fuel costs 9 to 17 %.
+        .epoch_interruption(true)
+        // The plain `func` flavour. With concurrency on, every call costs three to nine times as much.
+        .concurrency_support(false)
+        .cranelift_opt_level(OptLevel::Speed)
+        .memory_init_cow(true)
+        // A trap names its function; file and line cost memory in every compiled component.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .generate_address_map(true);
+    wasmtime
+}

@@ -1,0 +1,103 @@
+//! Why something could not be run.
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The pool of instances was refused.
+    #[error(
+        "this machine cannot reserve {instances} instances of {memory_slot} bytes: {reason}; start with a smaller \
+         capacity"
+    )]
+    Start {
+        /// Instances asked for.
+        instances: u32,
+        /// Bytes of memory for each.
+        memory_slot: usize,
+        /// What the machine said.
+        reason: String,
+    },
+    /// No thread for the ticker.
+    #[error("the ticker thread could not be started: {0}")]
+    Ticker(String),
+}
+
+/// Why a component cannot be deployed as it is. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmissionError {
+    /// The bytes are no WebAssembly.
+    #[error("this is not WebAssembly: it starts with {0}")]
+    NotWasm(String),
+    /// The bytes end early or are damaged.
+    #[error("the component is truncated or damaged: {0}")]
+    Damaged(String),
+    /// A core module that does not say what its imports and exports mean.
+    #[error(
+        "this is a core module without embedded WIT metadata: build it with wit-bindgen, or make a component of it"
+    )]
+    NoMetadata,
+    /// A core module whose metadata cannot be used.
+    #[error("the core module cannot be made a component: {0}")]
+    Encode(String),
+    /// Nothing in it is an actor.
+    #[error("the component exports no actor kind: {0}")]
+    NoKind(String),
+    /// An export or import that is there with the wrong type.
+    #[error("`{name}` has another type than the contract: {reason}")]
+    Mistyped {
+        /// The export or import.
+        name: String,
+        /// What differs.
+        reason: String,
+    },
+    /// An import that nobody provides.
+    #[error("unknown import `{name}`{}", did_you_mean(.nearest))]
+    UnknownImport {
+        /// The import.
+        name: String,
+        /// The nearest one that the host knows.
+        nearest: Option<String>,
+    },
+    /// A service of the contract that this version does not have yet.
+    #[error("`{0}` is part of the contract but not of this version of Quark")]
+    NotYet(String),
+    /// A method whose signature cannot cross actors.
+    #[error("`{kind}.{method}`: {reason}")]
+    Method {
+        /// The kind.
+        kind: String,
+        /// The method.
+        method: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It asks for more than one actor can have here.
+    #[error("the component needs more than this silo gives: {0}")]
+    TooMuch(String),
+    /// The compiler refused it.
+    #[error("the component cannot be compiled: {0}")]
+    Compile(String),
+}
+
+fn did_you_mean(name: &Option<String>) -> String {
+    name.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+/// Why an instance ended: it must be dropped, and nothing that its turn staged stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trap {
+    /// The guest trapped, panicked or passed a limit; the reason in one line.
+    #[error("{0}")]
+    Guest(String),
+    /// The actor refused to wake: `activate` or the constructor answered with an error.
+    #[error("it refused to wake: {0}")]
+    Refused(String),
+    /// A commit point failed, so the instance's memory is ahead of the store.
+    #[error("{0}")]
+    Commit(quark_core::commit::CommitError),
+    /// It waited long after its caller had given up. Not the guest's failure.
+    #[error("it still waited long after its caller had given up")]
+    Abandoned,
+    /// There is no room for one more live instance.
+    #[error("no room for one more live instance: {0}")]
+    NoRoom(String),
+}

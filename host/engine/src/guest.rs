@@ -1,0 +1,178 @@
+//! What one instance's Store holds: its actor, the running turn, what that staged, its limits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quark_core::activation::Turn;
+use quark_core::commit::{CommitError, TELLS_PER_COMMIT_MAX, Write};
+use quark_core::envelope::{Head, Tell, TellId};
+use quark_core::id::ActorId;
+use quark_core::state::State;
+use wasmtime::UpdateDeadline;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::component::Component;
+use crate::engine::TICK;
+use crate::kind::Kind;
+use crate::limits::Limiter;
+use crate::outside::{OutgoingCall, OutgoingWork, Outside};
+use crate::proxy::Proxies;
+use crate::wasi::Lines;
+
+/// The turn that runs, or ran last.
+pub(crate) struct TurnContext {
+    pub(crate) head: Head,
+    pub(crate) turn: Turn,
+    pub(crate) method: Arc<str>,
+    pub(crate) read_only: bool,
+    /// For each call that the turn makes, if it asked.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What the guest asked for beside its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// To leave memory after this turn.
+    pub deactivate: bool,
+    /// To stay in memory at least that long without a message.
+    pub keep_awake: Option<Duration>,
+}
+
+/// A Store's data.
+pub(crate) struct Guest {
+    pub(crate) actor: ActorId,
+    pub(crate) generation: u64,
+    pub(crate) component: Arc<Component>,
+    pub(crate) kind_at: usize,
+    pub(crate) host: Arc<dyn Outside>,
+    pub(crate) turn: TurnContext,
+    pub(crate) state: State,
+    pub(crate) tells: Vec<Tell>,
+    pub(crate) handled: Option<TellId>,
+    pub(crate) wishes: Wishes,
+    pub(crate) broken: Option<CommitError>,
+    pub(crate) clock: TurnClock,
+    pub(crate) limiter: Limiter,
+    pub(crate) proxies: Proxies,
+    pub(crate) table: ResourceTable,
+    pub(crate) wasi: WasiCtx,
+    pub(crate) lines: Arc<Lines>,
+}
+
+impl Guest {
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.component.kinds[self.kind_at]
+    }
+
+    /// All that is staged, for a commit point. The tell that this turn handles goes with the
+    /// first one: what happens after it is never repeated.
+    pub(crate) fn take_write(&mut self) -> Write {
+        Write {
+            changes: self.state.take_changes(),
+            tells: std::mem::take(&mut self.tells),
+            handled: self.handled.take(),
+        }
+    }
+
+    pub(crate) fn outgoing(&mut self, to: ActorId, method: Arc<str>, work: OutgoingWork) -> OutgoingCall {
+        OutgoingCall {
+            to,
+            method,
+            work,
+            write: self.take_write(),
+            from_method: self.turn.method.clone(),
+            head: self.turn.head.clone(),
+            turn: self.turn.turn,
+            timeout: self.turn.timeout,
+        }
+    }
+
+    /// Stages a tell; the caller has checked [`TELLS_PER_COMMIT_MAX`].
+    pub(crate) fn stage_tell(&mut self, to: ActorId, method: &str, arguments: Vec<u8>) {
+        debug_assert!(self.tells.len() < TELLS_PER_COMMIT_MAX);
+        let chain = (*self.turn.head.chain).clone();
+        self.tells.push(Tell { to, method: method.into(), arguments, chain });
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Counts the time that a turn spends inside the guest. Waits do not count.
+#[derive(Debug)]
+pub(crate) struct TurnClock {
+    limit: Duration,
+    spent: Duration,
+    entered: Instant,
+    /// On a fiber a tick yields; on the caller's stack there is nothing to yield with.
+    fiber: bool,
+    /// Ticks seen by the running turn.
+    pub(crate) ticks: u32,
+    pub(crate) timed_out: bool,
+    /// Called at the first tick of a turn that cannot yield.
+    hold: Option<fn()>,
+}
+
+impl TurnClock {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            spent: Duration::ZERO,
+            entered: Instant::now(),
+            fiber: true,
+            ticks: 0,
+            timed_out: false,
+            hold: None,
+        }
+    }
+
+    /// The guest is entered.
+    pub(crate) fn start(&mut self, fiber: bool, now: Instant, hold: Option<fn()>) {
+        self.spent = Duration::ZERO;
+        self.entered = now;
+        self.fiber = fiber;
+        self.ticks = 0;
+        self.hold = hold;
+    }
+
+    /// A host function waits.
+    pub(crate) fn pause(&mut self) {
+        self.spent += self.entered.elapsed().min(2 * TICK);
+    }
+
+    /// The wait is over.
+    pub(crate) fn resume(&mut self) {
+        self.entered = Instant::now();
+    }
+
+    /// A tick passed while the guest ran, or while it waited for a worker: of that at most a tick
+    /// and a half counts, or a busy machine would end innocent turns.
+    pub(crate) fn tick(&mut self) -> UpdateDeadline {
+        let now = Instant::now();
+        let ran = now.duration_since(self.entered);
+        self.spent += if self.fiber { ran.min(TICK * 3 / 2) } else { ran };
+        self.entered = now;
+        self.ticks += 1;
+        if self.spent >= self.limit {
+            self.timed_out = true;
+            return UpdateDeadline::Interrupt;
+        }
+        if self.fiber {
+            return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
+        }
+        if self.ticks == 1
+            && let Some(hold) = self.hold
+        {
+            hold();
+        }
+        UpdateDeadline::Continue(1)
+    }
+
+    pub(crate) const fn limit(&self) -> Duration {
+        self.limit
+    }
+}

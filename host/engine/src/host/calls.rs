@@ -1,0 +1,82 @@
+//! `quark:actor/calls`: calls by name, with JSON.
+
+use std::time::Duration;
+
+use quark_core::commit::TELLS_PER_COMMIT_MAX;
+use quark_core::error::CallError;
+use quark_core::id::{ActorId, Key, KindName};
+
+use crate::bindings::quark::actor::{calls, types};
+use crate::guest::Guest;
+use crate::outside::{CallFailure, OutgoingCall, OutgoingWork};
+
+/// The contract's case for a call error.
+pub(crate) fn call_error(error: CallError) -> types::CallError {
+    match error {
+        CallError::DeadlineExceeded => types::CallError::DeadlineExceeded,
+        CallError::UnknownOutcome(text) => types::CallError::UnknownOutcome(text),
+        CallError::Cancelled => types::CallError::Cancelled,
+        CallError::Failed(text) => types::CallError::Failed(text),
+        CallError::Downstream(text) => types::CallError::Downstream(text),
+        CallError::Unreachable(text) => types::CallError::Unreachable(text),
+        CallError::Stopped => types::CallError::Stopped,
+        CallError::Overloaded(ms) => types::CallError::Overloaded(ms),
+        CallError::Unavailable(ms) => types::CallError::Unavailable(ms),
+        CallError::TooLarge(bytes) => types::CallError::TooLarge(bytes),
+        CallError::Incompatible(text) => types::CallError::Incompatible(text),
+        CallError::Deadlock(path) => types::CallError::Deadlock(path),
+        CallError::Denied(text) => types::CallError::Denied(text),
+        CallError::Other(text) => types::CallError::Other(text),
+    }
+}
+
+fn target(id: &types::ActorId) -> Result<ActorId, CallError> {
+    let parse = || Ok(ActorId { kind: KindName::parse(&id.kind)?, key: Key::parse(&id.key)? });
+    parse().map_err(|error: quark_core::id::IdError| CallError::Incompatible(error.to_string()))
+}
+
+impl calls::Host for Guest {
+    async fn call(
+        &mut self,
+        to: types::ActorId,
+        method: String,
+        args: String,
+        timeout: Option<u64>,
+    ) -> wasmtime::Result<Result<String, types::CallError>> {
+        let to = match target(&to) {
+            Ok(to) => to,
+            Err(error) => return Ok(Err(call_error(error))),
+        };
+        let mut call: OutgoingCall = self.outgoing(to, method.as_str().into(), OutgoingWork::Json(args));
+        if let Some(each) = timeout {
+            call.timeout = Some(Duration::from_millis(each));
+        }
+        self.clock.pause();
+        let answer = self.host.call(call).await;
+        self.clock.resume();
+        match answer {
+            Ok(answer) => Ok(Ok(answer.json)),
+            Err(CallFailure::Call(error)) => Ok(Err(call_error(error))),
+            Err(CallFailure::Commit(error)) => Err(self.broken(error)),
+        }
+    }
+
+    fn tell(
+        &mut self,
+        to: types::ActorId,
+        method: String,
+        args: String,
+    ) -> wasmtime::Result<Result<(), types::CallError>> {
+        let staged = target(&to).and_then(|to| self.host.check_tell(&to, &method, &args).map(|bytes| (to, bytes)));
+        match staged {
+            Ok(_) if self.tells.len() >= TELLS_PER_COMMIT_MAX => {
+                Ok(Err(types::CallError::TooLarge(TELLS_PER_COMMIT_MAX as u64)))
+            }
+            Ok((to, arguments)) => {
+                self.stage_tell(to, &method, arguments);
+                Ok(Ok(()))
+            }
+            Err(error) => Ok(Err(call_error(error))),
+        }
+    }
+}

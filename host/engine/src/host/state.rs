@@ -1,0 +1,56 @@
+//! `quark:actor/state`: the actor's durable values.
+
+use quark_core::commit::CommitError;
+use quark_core::state::StageError;
+
+use crate::bindings::quark::actor::state::{self, StateError};
+use crate::guest::Guest;
+
+impl state::Host for Guest {
+    fn get(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.state.get(&name).map(|value| value.to_vec()))
+    }
+
+    fn set(&mut self, name: String, value: Vec<u8>) -> wasmtime::Result<Result<(), StateError>> {
+        if self.turn.read_only {
+            return Ok(Err(StateError::ReadOnly));
+        }
+        Ok(self.state.set(&name, value.into()).map_err(|StageError::TooLarge(limit)| StateError::TooLarge(limit)))
+    }
+
+    fn delete(&mut self, name: String) -> wasmtime::Result<Result<(), StateError>> {
+        if self.turn.read_only {
+            return Ok(Err(StateError::ReadOnly));
+        }
+        self.state.delete(&name);
+        Ok(Ok(()))
+    }
+
+    fn names(&mut self) -> wasmtime::Result<Vec<String>> {
+        Ok(self.state.iter().map(|(name, _)| name.to_string()).collect())
+    }
+
+    fn etag(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.host.etag().map(|etag| etag.to_string()))
+    }
+
+    async fn commit(&mut self) -> wasmtime::Result<Result<String, StateError>> {
+        let write = self.take_write();
+        self.clock.pause();
+        let outcome = self.host.commit(write).await;
+        self.clock.resume();
+        match outcome {
+            Ok(etag) => Ok(Ok(etag.to_string())),
+            // What was staged is gone and this memory is ahead of the store: the activation ends.
+            Err(error) => Err(self.broken(error)),
+        }
+    }
+}
+
+impl Guest {
+    /// Ends the turn for a failed commit point.
+    pub(crate) fn broken(&mut self, error: CommitError) -> wasmtime::Error {
+        self.broken = Some(error);
+        wasmtime::Error::msg(format!("{error}"))
+    }
+}

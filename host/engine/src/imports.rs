@@ -1,0 +1,167 @@
+//! What a component imports: services, WASI, other kinds; and the lane that follows from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quark_core::id::KindName;
+use wasmtime::component::types::{ComponentInstance, ComponentItem};
+
+use crate::component::{constructor_fails, signature, without_version};
+use crate::engine::Engine;
+use crate::error::AdmissionError;
+use crate::kind::Lane;
+use crate::proxy::ImportedKind;
+use crate::wasi;
+
+/// Services of the contract that are built.
+const BUILT: [&str; 6] = [
+    "quark:actor/types@0.1.0",
+    "quark:actor/context@0.1.0",
+    "quark:actor/state@0.1.0",
+    "quark:actor/calls@0.1.0",
+    "quark:actor/blobs@0.1.0",
+    "quark:actor/log@0.1.0",
+];
+/// Services of the contract that are not.
+const NOT_BUILT: [&str; 5] = [
+    "quark:actor/journal@0.1.0",
+    "quark:actor/timers@0.1.0",
+    "quark:actor/reminders@0.1.0",
+    "quark:actor/streams@0.1.0",
+    "quark:actor/children@0.1.0",
+];
+/// Functions of services that suspend their caller.
+const SUSPENDS: [(&str, &str); 2] = [("quark:actor/state@0.1.0", "commit"), ("quark:actor/calls@0.1.0", "call")];
+/// Packages of WASI that are provided, with nothing behind them.
+const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+
+/// What the imports of a component come to.
+pub(crate) struct Imports {
+    pub(crate) lane: Lane,
+    pub(crate) lane_reason: String,
+    pub(crate) asks: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+    /// By interface, as the component names it.
+    pub(crate) kinds: BTreeMap<String, Vec<ImportedKind>>,
+}
+
+/// Reads a component's imports.
+pub(crate) fn read(
+    engine: &Engine,
+    compiled: &wasmtime::component::Component,
+) -> Result<Imports, AdmissionError> {
+    let mut imports = Imports {
+        lane: Lane::Direct,
+        lane_reason: "it imports nothing that waits".into(),
+        asks: Vec::new(),
+        warnings: Vec::new(),
+        kinds: BTreeMap::new(),
+    };
+    let mut suspends = Vec::new();
+    let mut type_id = 0;
+    let ty = compiled.component_type();
+    for (name, import) in ty.imports(&engine.wasmtime) {
+        let ComponentItem::ComponentInstance(instance) = &import.ty else {
+            return Err(unknown(name));
+        };
+        let functions = functions(engine, instance);
+        if BUILT.contains(&name) {
+            suspends.extend(
+                SUSPENDS.iter().filter(|(from, f)| *from == name && functions.contains(f)).map(|(_, f)| format!("{name} {f}")),
+            );
+        } else if NOT_BUILT.contains(&name) {
+            // Types alone are no service.
+            if !functions.is_empty() {
+                return Err(AdmissionError::NotYet(name.into()));
+            }
+            continue;
+        } else if WASI.iter().any(|package| name.starts_with(package)) {
+            suspends.extend(functions.iter().filter(|f| wasi::suspends(f)).map(|f| format!("{name} {f}")));
+        } else if functions.is_empty() {
+            // An interface of types only: nothing to provide.
+            continue;
+        } else {
+            let kinds = read_kinds(engine, name, instance, &mut type_id)?;
+            suspends.extend(kinds.iter().filter(|kind| kind.methods.iter().any(|m| !m.is_tell())).map(|kind| {
+                format!("calls of {}", kind.name.short())
+            }));
+            imports.asks.extend(kinds.iter().map(|kind| format!("calls {}", kind.name)));
+            imports.kinds.insert(name.into(), kinds);
+            continue;
+        }
+        if !functions.is_empty() {
+            imports.asks.push(name.into());
+        }
+    }
+    imports.asks.sort();
+    if let Some(first) = suspends.first() {
+        imports.lane = Lane::Fiber;
+        let more = suspends.len() - 1;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        imports.lane_reason = format!("it imports what may wait: {first}{more}");
+    }
+    Ok(imports)
+}
+
+fn functions<'a>(engine: &'a Engine, instance: &'a ComponentInstance) -> Vec<&'a str> {
+    instance
+        .exports(&engine.wasmtime)
+        .filter_map(|(name, export)| matches!(export.ty, ComponentItem::ComponentFunc(_)).then_some(name))
+        .collect()
+}
+
+/// The kinds of an imported interface that is no service: each resource with a constructor.
+fn read_kinds(
+    engine: &Engine,
+    interface: &str,
+    instance: &ComponentInstance,
+    type_id: &mut u32,
+) -> Result<Vec<ImportedKind>, AdmissionError> {
+    let mut kinds: Vec<ImportedKind> = Vec::new();
+    for (resource, export) in instance.exports(&engine.wasmtime) {
+        if !matches!(export.ty, ComponentItem::Resource(_)) {
+            continue;
+        }
+        let name = KindName::parse(&format!("{}#{resource}", without_version(interface)))
+            .map_err(|error| AdmissionError::TooMuch(error.to_string()))?;
+        *type_id += 1;
+        let mut kind = ImportedKind {
+            name,
+            resource: resource.into(),
+            type_id: *type_id,
+            constructor_fails: false,
+            methods: Vec::new(),
+        };
+        let method_prefix = format!("[method]{resource}.");
+        for (function, export) in instance.exports(&engine.wasmtime) {
+            let ComponentItem::ComponentFunc(ty) = &export.ty else { continue };
+            if function.strip_prefix("[constructor]") == Some(resource) {
+                kind.constructor_fails = constructor_fails(kind.name.as_str(), ty)?;
+            } else if let Some(method) = function.strip_prefix(&method_prefix) {
+                kind.methods.push(Arc::new(signature(kind.name.as_str(), method, ty)?));
+            }
+        }
+        kinds.push(kind);
+    }
+    let known = |function: &str| {
+        kinds.iter().any(|kind| {
+            function.strip_prefix("[constructor]") == Some(&kind.resource)
+                || function.starts_with(&format!("[method]{}.", kind.resource))
+        })
+    };
+    // An interface whose functions belong to no resource is nobody's: no kind and no service.
+    if kinds.is_empty() || functions(engine, instance).into_iter().any(|function| !known(function)) {
+        return Err(unknown(interface));
+    }
+    Ok(kinds)
+}
+
+fn unknown(name: &str) -> AdmissionError {
+    let known = BUILT.iter().chain(&NOT_BUILT).copied().chain(WASI);
+    let nearest = known
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(likeness, _)| *likeness > 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.to_owned());
+    AdmissionError::UnknownImport { name: name.into(), nearest }
+}

@@ -1,0 +1,473 @@
+//! One live copy of a component, running turns for one actor.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use quark_core::activation::Turn;
+use quark_core::commit::Write;
+use quark_core::envelope::{Chain, Head, Path, TellId};
+use quark_core::id::ActorId;
+use quark_core::state::State;
+use quark_core::time::Time;
+use wasmtime::component::{Func, Instance as Live, ResourceAny, ResourceTable, Val};
+use wasmtime::{AsContextMut, Store};
+
+use crate::component::Component;
+use crate::error::Trap;
+use crate::guest::{Guest, TurnClock, TurnContext, Wishes};
+use crate::kind::{Kind, Lane};
+use crate::limits::Limiter;
+use crate::outside::Outside;
+use crate::proxy::Proxies;
+use crate::transfer::{attach, detach};
+use crate::values::{Payload, call_errors};
+use crate::wasi::{self, Lines};
+
+/// Handles of blobs and streams that one instance holds at most.
+const TABLE_ENTRIES_MAX: usize = 100_000;
+/// Turns that must have been short before a component may run on its caller's stack.
+const SHORT_TURNS_MIN: u32 = 64;
+/// How long a turn that holds its worker waits until another thread has taken the worker's queue.
+const HAND_OVER: Duration = Duration::from_millis(1);
+
+/// Whether a component's turns have been short lately. A turn on the caller's own stack is cheapest
+/// but cannot yield, so only components in the direct lane whose turns are short run so; one long
+/// turn sends the component back to fibers.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(AtomicU32);
+
+impl Pace {
+    fn is_short(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= SHORT_TURNS_MIN
+    }
+
+    fn ended(&self, ticks: u32) {
+        if ticks > 0 {
+            self.0.store(0, Ordering::Relaxed);
+        } else if !self.is_short() {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Why an actor wakes; the cases of `cause` in `wit/lifecycle.wit` that this version has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A message came.
+    Message,
+    /// Its instance before failed.
+    Restart,
+    /// Its component has a new version.
+    Upgrade,
+}
+
+/// All that a new instance starts with.
+pub struct Birth {
+    /// Whose it is.
+    pub actor: ActorId,
+    /// The claim's generation.
+    pub generation: u64,
+    /// Why it wakes.
+    pub cause: Cause,
+    /// What runs.
+    pub component: Arc<Component>,
+    /// The kind's place in the component.
+    pub kind_at: usize,
+    /// The loaded state.
+    pub state: State,
+    /// Its surroundings.
+    pub outside: Arc<dyn Outside>,
+}
+
+/// One turn to run.
+pub struct TurnInput {
+    /// What travels with the message.
+    pub head: Head,
+    /// Which turn it is.
+    pub turn: Turn,
+    /// The method's place in the kind.
+    pub method: usize,
+    /// The arguments, by the method's own types.
+    pub payload: Payload,
+    /// The tell that this is.
+    pub handled: Option<TellId>,
+}
+
+/// How a turn ended that did not trap.
+#[derive(Debug)]
+pub struct Ended {
+    /// The result; without a value for a tell.
+    pub payload: Payload,
+    /// What is staged since the last commit point.
+    pub write: Write,
+    /// What the guest asked for.
+    pub wishes: Wishes,
+}
+
+/// One live copy of a component. Dropping it frees all that the guest had.
+pub struct Instance {
+    store: Store<Guest>,
+    live: Live,
+    this: Option<ResourceAny>,
+    methods: Vec<Option<Func>>,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Instance({})", self.store.data().actor)
+    }
+}
+
+impl Instance {
+    /// Instantiates, then runs `activate` and the constructor.
+    ///
+    /// # Errors
+    /// When there is no room, the guest traps, or it refuses. The state given is lost; the store
+    /// has it.
+    pub async fn new(birth: Birth) -> Result<Box<Self>, Trap> {
+        let fiber = !birth.component.runs_now();
+        let component = birth.component.clone();
+        let (generation, cause) = (birth.generation, birth.cause);
+        let mut store = new_store(birth);
+        store.data_mut().clock.start(fiber, Instant::now(), None);
+        store.set_epoch_deadline(1);
+        let live = if fiber {
+            component.pre.instantiate_async(&mut store).await
+        } else {
+            component.pre.instantiate(&mut store)
+        };
+        let live = live.map_err(|error| trap(&store, &error))?;
+        let methods = vec![None; store.data().kind().methods.len()];
+        let mut instance = Box::new(Self { store, live, this: None, methods });
+        instance.activate(generation, cause, fiber).await?;
+        instance.construct(fiber).await?;
+        Ok(instance)
+    }
+
+    async fn activate(&mut self, generation: u64, cause: Cause, fiber: bool) -> Result<(), Trap> {
+        let component = self.component().clone();
+        let Some(lifecycle) = &component.lifecycle else { return Ok(()) };
+        let cause = match cause {
+            Cause::Message => "message",
+            Cause::Restart => "restart",
+            Cause::Upgrade => "upgrade",
+        };
+        let activation = Val::Record(vec![
+            ("me".into(), self.me()),
+            ("generation".into(), Val::U64(generation)),
+            ("version".into(), Val::String(component.version.clone())),
+            ("cause".into(), Val::Enum(cause.into())),
+        ]);
+        self.hook(&lifecycle.activate, vec![activation], fiber).await?.map_err(Trap::Refused)
+    }
+
+    /// Runs the `deactivate` hook, if there is one. What it staged is in the answer.
+    ///
+    /// # Errors
+    /// When the guest traps.
+    pub async fn deactivate(&mut self, why: &str) -> Result<Write, Trap> {
+        let component = self.component().clone();
+        if let Some(lifecycle) = &component.lifecycle {
+            self.store.data_mut().turn.method = "deactivate".into();
+            let fiber = !component.runs_now();
+            self.enter(fiber, Instant::now());
+            let arguments = vec![self.me(), Val::Enum(why.into())];
+            if let Err(reason) = self.hook(&lifecycle.deactivate, arguments, fiber).await? {
+                self.store.data().host.log(crate::outside::Level::Warn, &format!("deactivate answered: {reason}"));
+            }
+        }
+        Ok(self.store.data_mut().take_write())
+    }
+
+    /// Calls a hook that answers `result<_, string>`.
+    async fn hook(
+        &mut self,
+        export: &wasmtime::component::ComponentExportIndex,
+        arguments: Vec<Val>,
+        fiber: bool,
+    ) -> Result<Result<(), String>, Trap> {
+        let func = self.func(export)?;
+        let mut results = [Val::Bool(false)];
+        self.invoke(func, &arguments, &mut results, fiber).await?;
+        let [result] = results;
+        match result {
+            Val::Result(Err(Some(reason))) => match *reason {
+                Val::String(reason) => Ok(Err(reason)),
+                other => Ok(Err(format!("{other:?}"))),
+            },
+            _ => Ok(Ok(())),
+        }
+    }
+
+    async fn construct(&mut self, fiber: bool) -> Result<(), Trap> {
+        let kind = self.kind();
+        let (export, fails) = (kind.constructor.clone(), kind.constructor_fails);
+        let func = self.func(&export)?;
+        let key = Val::String(self.store.data().actor.key.to_string());
+        let mut results = [Val::Bool(false)];
+        self.invoke(func, &[key], &mut results, fiber).await?;
+        let [result] = results;
+        let made = match (fails, result) {
+            (false, made) => made,
+            (true, Val::Result(Ok(Some(made)))) => *made,
+            (true, refused) => return Err(Trap::Refused(format!("its constructor answered {refused:?}"))),
+        };
+        let Val::Resource(this) = made else {
+            return Err(Trap::Guest("its constructor gave no resource".into()));
+        };
+        self.this = Some(this);
+        Ok(())
+    }
+
+    /// Whether the next turn may run on the caller's own stack: [`Instance::turn_now`].
+    #[must_use]
+    pub fn runs_now(&self) -> bool {
+        self.store.data().component.runs_now()
+    }
+
+    /// Runs a turn on the caller's stack. Only when [`Instance::runs_now`].
+    ///
+    /// # Errors
+    /// When the guest traps: drop the instance.
+    pub fn turn_now(&mut self, input: TurnInput, now: Instant) -> Result<Ended, Trap> {
+        let at = input.method;
+        let (func, arguments, mut results) = self.begin(input)?;
+        self.enter(false, now);
+        let outcome = func.call(&mut self.store, &arguments, &mut results);
+        self.finish(at, outcome, results)
+    }
+
+    /// Runs a turn on a stack of its own. The future must be polled to its end, or the instance
+    /// dropped.
+    ///
+    /// # Errors
+    /// When the guest traps: drop the instance.
+    pub async fn turn(&mut self, input: TurnInput, now: Instant) -> Result<Ended, Trap> {
+        let at = input.method;
+        let (func, arguments, mut results) = self.begin(input)?;
+        self.enter(true, now);
+        let outcome = func.call_async(&mut self.store, &arguments, &mut results).await;
+        self.finish(at, outcome, results)
+    }
+
+    fn begin(&mut self, input: TurnInput) -> Result<(Func, Vec<Val>, Vec<Val>), Trap> {
+        let component = self.component().clone();
+        let kind = &component.kinds[self.store.data().kind_at];
+        let Some(method) = kind.methods.get(input.method) else {
+            return Err(Trap::Guest("the method's place is out of range".into()));
+        };
+        let func = match self.methods[input.method] {
+            Some(func) => func,
+            None => {
+                let func = self.func(&method.export)?;
+                self.methods[input.method] = Some(func);
+                func
+            }
+        };
+        let guest = self.store.data_mut();
+        guest.turn = TurnContext {
+            head: input.head,
+            turn: input.turn,
+            method: method.signature.name.clone(),
+            read_only: method.read_only,
+            timeout: None,
+        };
+        guest.handled = input.handled;
+        guest.wishes = Wishes::default();
+        let mut arguments = Vec::with_capacity(input.payload.vals.len() + 1);
+        arguments.extend(self.this.map(Val::Resource));
+        arguments.extend(input.payload.vals);
+        if method.signature.blobs_in {
+            let mut store = self.store.as_context_mut();
+            for ((_, ty), val) in method.signature.params.iter().zip(&mut arguments[1..]) {
+                attach(&mut store, ty, val, &input.payload.blobs).map_err(|error| Trap::Guest(error.to_string()))?;
+            }
+        }
+        let results = if method.signature.is_tell() { Vec::new() } else { vec![Val::Bool(false)] };
+        Ok((func, arguments, results))
+    }
+
+    fn finish(
+        &mut self,
+        at: usize,
+        outcome: wasmtime::Result<()>,
+        mut results: Vec<Val>,
+    ) -> Result<Ended, Trap> {
+        let component = self.component().clone();
+        component.pace.ended(self.store.data().clock.ticks);
+        outcome.map_err(|error| trap(&self.store, &error))?;
+        let signature = &component.kinds[self.store.data().kind_at].methods[at].signature;
+        let mut blobs = Vec::new();
+        if signature.blobs_out {
+            let mut store = self.store.as_context_mut();
+            for val in &mut results {
+                detach(&mut store, val, &mut blobs).map_err(|error| Trap::Guest(error.to_string()))?;
+            }
+        }
+        if let (Some(ty), Some(val)) = (&signature.result, results.first_mut())
+            && call_errors::is_err(val)
+        {
+            *val = call_errors::downstream(ty, std::mem::replace(val, Val::Bool(false)));
+        }
+        let guest = self.store.data_mut();
+        Ok(Ended { payload: Payload { vals: results, blobs }, write: guest.take_write(), wishes: guest.wishes })
+    }
+
+    /// The actor's values, for an operator's turn.
+    pub fn state(&mut self) -> &mut State {
+        &mut self.store.data_mut().state
+    }
+
+    /// Ends the instance and keeps its values, with what is staged in them.
+    #[must_use]
+    pub fn into_state(self) -> State {
+        self.store.into_data().state
+    }
+
+    /// The component that it is a copy of.
+    #[must_use]
+    pub fn made_of(&self) -> &Arc<Component> {
+        self.component()
+    }
+
+    /// What is staged, for an operator's turn.
+    pub fn take_write(&mut self) -> Write {
+        self.store.data_mut().take_write()
+    }
+
+    fn component(&self) -> &Arc<Component> {
+        &self.store.data().component
+    }
+
+    fn kind(&self) -> &Kind {
+        self.store.data().kind()
+    }
+
+    fn me(&self) -> Val {
+        let actor = &self.store.data().actor;
+        Val::Record(vec![
+            ("kind".into(), Val::String(actor.kind.to_string())),
+            ("key".into(), Val::String(actor.key.to_string())),
+        ])
+    }
+
+    fn func(&mut self, export: &wasmtime::component::ComponentExportIndex) -> Result<Func, Trap> {
+        let func = self.live.get_func(&mut self.store, export);
+        func.ok_or_else(|| Trap::Guest("an export that was there at deploy is missing".into()))
+    }
+
+    fn enter(&mut self, fiber: bool, now: Instant) {
+        self.store.data_mut().clock.start(fiber, now, Some(hand_over));
+        self.store.set_epoch_deadline(1);
+    }
+
+    async fn invoke(&mut self, func: Func, arguments: &[Val], results: &mut [Val], fiber: bool) -> Result<(), Trap> {
+        let outcome = if fiber {
+            func.call_async(&mut self.store, arguments, results).await
+        } else {
+            func.call(&mut self.store, arguments, results)
+        };
+        outcome.map_err(|error| trap(&self.store, &error))
+    }
+}
+
+impl Component {
+    fn runs_now(&self) -> bool {
+        self.lane == Lane::Direct && self.pace.is_short()
+    }
+}
+
+/// Gives the worker's queue to another thread, since this one is held by a guest that cannot
+/// yield. Tokio takes the queue back when the closure ends before another thread got it.
+fn hand_over() {
+    let on_worker = tokio::runtime::Handle::try_current()
+        .is_ok_and(|handle| handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);
+    if on_worker {
+        tokio::task::block_in_place(|| std::thread::sleep(HAND_OVER));
+    }
+}
+
+fn new_store(birth: Birth) -> Store<Guest> {
+    let kind = &birth.component.kinds[birth.kind_at];
+    let limits = &kind.policy.limits;
+    let (memory, elements, turn) = (limits.memory, limits.table_elements, limits.turn);
+    let lines = Lines::new(birth.outside.clone());
+    let head = Head {
+        to: birth.actor.clone(),
+        from: None,
+        deadline: Time::NEVER,
+        path: Path::START,
+        chain: Arc::new(Chain::default()),
+    };
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(TABLE_ENTRIES_MAX);
+    let engine = birth.component.engine.wasmtime.clone();
+    let guest = Guest {
+        actor: birth.actor,
+        generation: birth.generation,
+        component: birth.component,
+        kind_at: birth.kind_at,
+        host: birth.outside,
+        turn: TurnContext {
+            head,
+            turn: Turn { generation: birth.generation, number: 0 },
+            method: "activate".into(),
+            read_only: false,
+            timeout: None,
+        },
+        state: birth.state,
+        tells: Vec::new(),
+        handled: None,
+        wishes: Wishes::default(),
+        broken: None,
+        clock: TurnClock::new(turn),
+        limiter: Limiter::new(
+            usize::try_from(memory).unwrap_or(usize::MAX),
+            usize::try_from(elements).unwrap_or(usize::MAX),
+        ),
+        proxies: Proxies::default(),
+        table,
+        wasi: wasi::context(&lines),
+        lines,
+    };
+    let mut store = Store::new(&engine, guest);
+    store.limiter(|guest| &mut guest.limiter);
+    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().clock.tick()));
+    store
+}
+
+/// Why the instance is dead, in one line for people.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other traps say what they are")]
+fn trap(store: &Store<Guest>, error: &wasmtime::Error) -> Trap {
+    let guest = store.data();
+    if let Some(broken) = guest.broken {
+        return Trap::Commit(broken);
+    }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Trap::NoRoom(format!("{error}"));
+    }
+    if guest.clock.timed_out {
+        return Trap::Guest(format!(
+            "its turn was ended: it ran longer than {:?} inside the guest (limits.turn)",
+            guest.clock.limit()
+        ));
+    }
+    let said = guest.lines.last();
+    let mut reason = match error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::StackOverflow) => "stack overflow".to_owned(),
+        Some(wasmtime::Trap::UnreachableCodeReached) if !said.is_empty() => said,
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    };
+    if let Some(refused) = &guest.limiter.refused {
+        reason = format!("{reason} ({refused})");
+    }
+    let at = error.downcast_ref::<wasmtime::WasmBacktrace>().and_then(|trace| {
+        trace.frames().iter().find_map(|frame| frame.func_name().filter(|name| !name.contains("panic")))
+    });
+    if let Some(at) = at.filter(|_| !reason.contains("panicked at")) {
+        reason = format!("{reason}, in `{at:#}`");
+    }
+    Trap::Guest(reason.replace('\n', " "))
+}

@@ -1,0 +1,99 @@
+//! An actor kind as a component exports it: a resource with a constructor and methods.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use quark_core::id::KindName;
+use quark_core::manifest::Policy;
+use wasmtime::component::types::Type;
+use wasmtime::component::{ComponentExportIndex, ResourceType};
+
+/// The cheapest way to run a component's turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// It imports nothing that suspends: a turn is one plain call.
+    Direct,
+    /// Its turns may wait: each runs on a stack of its own.
+    Fiber,
+}
+
+impl Lane {
+    /// As people see it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Fiber => "fiber",
+        }
+    }
+}
+
+/// One method's types, as exported or as imported.
+#[derive(Debug)]
+pub struct Signature {
+    /// The method.
+    pub name: Arc<str>,
+    /// Parameters after `self`, in order.
+    pub params: Vec<(String, Type)>,
+    /// The result; none for a tell.
+    pub result: Option<Type>,
+    /// Equal hashes mean equal types, whichever component they come from.
+    pub hash: u64,
+    /// Whether arguments hold blobs.
+    pub(crate) blobs_in: bool,
+    /// Whether the result holds blobs.
+    pub(crate) blobs_out: bool,
+}
+
+impl Signature {
+    /// Whether nobody waits for it.
+    #[must_use]
+    pub const fn is_tell(&self) -> bool {
+        self.result.is_none()
+    }
+
+    /// The parameter types alone.
+    #[must_use]
+    pub fn param_types(&self) -> Vec<Type> {
+        self.params.iter().map(|(_, ty)| ty.clone()).collect()
+    }
+}
+
+/// A method that a kind exports.
+#[derive(Debug)]
+pub struct Method {
+    /// Its types.
+    pub signature: Signature,
+    /// Its signature in WIT, with the names of its types.
+    pub text: String,
+    /// Whether state writes are refused in it.
+    pub read_only: bool,
+    /// The manifest's time for it, if it names one.
+    pub timeout: Option<std::time::Duration>,
+    pub(crate) export: ComponentExportIndex,
+}
+
+/// A kind that a component exports.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its full name.
+    pub name: KindName,
+    /// What the manifest says of it.
+    pub policy: Policy,
+    /// Its methods.
+    pub methods: Vec<Arc<Method>>,
+    pub(crate) by_name: HashMap<Arc<str>, usize>,
+    pub(crate) constructor: ComponentExportIndex,
+    /// Whether the constructor may answer with an error.
+    pub(crate) constructor_fails: bool,
+    pub(crate) resource: ResourceType,
+}
+
+impl Kind {
+    /// The method of that name, with its place.
+    #[must_use]
+    pub fn method(&self, name: &str) -> Option<(usize, &Arc<Method>)> {
+        let at = *self.by_name.get(name)?;
+        self.methods.get(at).map(|method| (at, method))
+    }
+}

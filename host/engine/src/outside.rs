@@ -1,0 +1,94 @@
+//! What an instance asks of whoever runs it: the seam between engine and silo.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quark_core::activation::Turn;
+use quark_core::commit::{CommitError, Write};
+use quark_core::envelope::Head;
+use quark_core::error::CallError;
+use quark_core::id::ActorId;
+use quark_core::time::Time;
+
+use crate::kind::Signature;
+use crate::values::Payload;
+
+pub use crate::host::log::Level;
+
+/// A future that owns all it needs.
+pub type Owned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A call that a turn makes. Its write must be durable before it leaves.
+pub struct OutgoingCall {
+    /// Whom it is for.
+    pub to: ActorId,
+    /// The method.
+    pub method: Arc<str>,
+    /// The arguments.
+    pub work: OutgoingWork,
+    /// All that the turn staged since its last commit point.
+    pub write: Write,
+    /// The turn's method, for the path.
+    pub from_method: Arc<str>,
+    /// The turn's own message: its deadline, its path and what travels along the chain.
+    pub head: Head,
+    /// Which turn it is.
+    pub turn: Turn,
+    /// How long the turn waits at most; none means until its own deadline.
+    pub timeout: Option<Duration>,
+}
+
+/// A call's arguments.
+pub enum OutgoingWork {
+    /// By the types that the caller imports.
+    Typed(Arc<Signature>, Payload),
+    /// A JSON array, by the callee's types.
+    Json(String),
+}
+
+/// What came of a call.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The result, for a typed call.
+    pub payload: Payload,
+    /// The result, for a call by name.
+    pub json: String,
+}
+
+/// Why a call gave no result.
+#[derive(Debug)]
+pub enum CallFailure {
+    /// The call failed; the turn goes on with that answer.
+    Call(CallError),
+    /// The caller's own commit failed, so its turn must end.
+    Commit(CommitError),
+}
+
+/// What the instance of one activation asks of its silo.
+pub trait Outside: Send + Sync + 'static {
+    /// Commits what the call carries, sends it and waits for its answer.
+    fn call(&self, call: OutgoingCall) -> Owned<Result<Answer, CallFailure>>;
+
+    /// Commits, and gives the e-tag that is durable then.
+    fn commit(&self, write: Write) -> Owned<Result<u64, CommitError>>;
+
+    /// Checks a tell by name against its target's types, and encodes its arguments.
+    ///
+    /// # Errors
+    /// When the kind, the method or the arguments do not fit.
+    fn check_tell(&self, to: &ActorId, method: &str, json: &str) -> Result<Vec<u8>, CallError>;
+
+    /// The e-tag of the last commit point; none for an actor that never wrote.
+    fn etag(&self) -> Option<u64>;
+
+    /// The silo's monotonic clock.
+    fn now(&self) -> Time;
+
+    /// That many random bytes.
+    fn random(&self, len: usize) -> Vec<u8>;
+
+    /// A line of the actor's log.
+    fn log(&self, level: Level, line: &str);
+}

@@ -1,0 +1,190 @@
+//! Imports of other kinds: constructors give proxies and send nothing, methods become calls.
+
+use std::sync::Arc;
+
+use quark_core::commit::TELLS_PER_COMMIT_MAX;
+use quark_core::error::CallError;
+use quark_core::id::{ActorId, Key, KindName};
+use wasmtime::component::{LinkerInstance, ResourceDynamic, ResourceType, Val};
+use wasmtime::{AsContextMut, StoreContextMut};
+
+use crate::guest::Guest;
+use crate::kind::Signature;
+use crate::outside::{Answer, CallFailure, OutgoingWork};
+use crate::transfer::{attach, detach};
+use crate::values::{Payload, call_errors, msgpack};
+
+/// The most proxies that one instance holds at once.
+const PROXIES_MAX: usize = 100_000;
+
+/// The actors that an instance's proxies stand for; a handle's `rep` is the place.
+#[derive(Default)]
+pub(crate) struct Proxies {
+    places: Vec<Option<Target>>,
+    free: Vec<u32>,
+}
+
+/// Whom a proxy stands for, or why its key names nobody.
+type Target = Result<ActorId, CallError>;
+
+impl Proxies {
+    fn add(&mut self, target: Target) -> wasmtime::Result<u32> {
+        if let Some(rep) = self.free.pop() {
+            self.places[rep as usize] = Some(target);
+            return Ok(rep);
+        }
+        if self.places.len() >= PROXIES_MAX {
+            return Err(wasmtime::Error::msg(format!("more than {PROXIES_MAX} handles of other actors")));
+        }
+        self.places.push(Some(target));
+        Ok(u32::try_from(self.places.len() - 1)?)
+    }
+
+    fn remove(&mut self, rep: u32) {
+        if let Some(place) = self.places.get_mut(rep as usize)
+            && place.take().is_some()
+        {
+            self.free.push(rep);
+        }
+    }
+
+    fn get(&self, rep: u32) -> Target {
+        match self.places.get(rep as usize) {
+            Some(Some(target)) => target.clone(),
+            _ => Err(CallError::Incompatible("the handle is not of this actor".into())),
+        }
+    }
+}
+
+/// A kind as a component imports it.
+#[derive(Debug)]
+pub(crate) struct ImportedKind {
+    pub(crate) name: KindName,
+    pub(crate) resource: String,
+    /// Tells this kind's handles apart from other kinds' in the same Store.
+    pub(crate) type_id: u32,
+    pub(crate) constructor_fails: bool,
+    pub(crate) methods: Vec<Arc<Signature>>,
+}
+
+/// Defines an imported kind in its interface.
+pub(crate) fn define(linker: &mut LinkerInstance<'_, Guest>, kind: &ImportedKind) -> wasmtime::Result<()> {
+    linker.resource(&kind.resource, ResourceType::host_dynamic(kind.type_id), |mut store, rep| {
+        store.data_mut().proxies.remove(rep);
+        Ok(())
+    })?;
+    define_constructor(linker, kind)?;
+    for signature in &kind.methods {
+        let name = format!("[method]{}.{}", kind.resource, signature.name);
+        let signature = signature.clone();
+        if signature.is_tell() {
+            linker.func_new(&name, move |store, _, params, _| tell(store, &signature, params))?;
+        } else {
+            linker.func_new_async(&name, move |store, _, params, results| {
+                let signature = signature.clone();
+                Box::new(async move { call(store, signature, params, results).await })
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn define_constructor(linker: &mut LinkerInstance<'_, Guest>, kind: &ImportedKind) -> wasmtime::Result<()> {
+    let (name, type_id, fails) = (kind.name.clone(), kind.type_id, kind.constructor_fails);
+    linker.func_new(&format!("[constructor]{}", kind.resource), move |mut store, _, params, results| {
+        let Some(Val::String(key)) = params.first() else {
+            return Err(wasmtime::Error::msg("a proxy's constructor takes the key"));
+        };
+        let target = Key::parse(key)
+            .map(|key| ActorId { kind: name.clone(), key })
+            .map_err(|error| CallError::Incompatible(error.to_string()));
+        let rep = store.data_mut().proxies.add(target)?;
+        let proxy = ResourceDynamic::new_own(rep, type_id).try_into_resource_any(store.as_context_mut())?;
+        let proxy = Val::Resource(proxy);
+        results[0] = if fails { Val::Result(Ok(Some(Box::new(proxy)))) } else { proxy };
+        Ok(())
+    })
+}
+
+/// Whom the call is for, and its arguments without their Store.
+fn outgoing(
+    store: &mut StoreContextMut<'_, Guest>,
+    signature: &Signature,
+    params: &[Val],
+) -> wasmtime::Result<(Target, Payload)> {
+    let Some((Val::Resource(handle), arguments)) = params.split_first() else {
+        return Err(wasmtime::Error::msg("a method takes its proxy first"));
+    };
+    // This also gives the lent handle back.
+    let rep = handle.try_into_resource_dynamic(store.as_context_mut())?.rep();
+    let target = store.data().proxies.get(rep);
+    let mut payload = Payload { vals: arguments.to_vec(), blobs: Vec::new() };
+    if signature.blobs_in {
+        for val in &mut payload.vals {
+            detach(store, val, &mut payload.blobs)?;
+        }
+    }
+    Ok((target, payload))
+}
+
+async fn call(
+    mut store: StoreContextMut<'_, Guest>,
+    signature: Arc<Signature>,
+    params: &[Val],
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
+    let (target, payload) = outgoing(&mut store, &signature, params)?;
+    let answer = match target {
+        Err(error) => Err(CallFailure::Call(error)),
+        Ok(to) => {
+            let guest = store.data_mut();
+            let work = OutgoingWork::Typed(signature.clone(), payload);
+            let call = guest.outgoing(to, signature.name.clone(), work);
+            guest.clock.pause();
+            let answer = guest.host.call(call).await;
+            store.data_mut().clock.resume();
+            answer
+        }
+    };
+    let Some(ty) = &signature.result else {
+        return Err(wasmtime::Error::msg("a call has a result"));
+    };
+    match answer {
+        Ok(Answer { mut payload, .. }) => {
+            let Some(mut val) = payload.vals.pop() else {
+                return Err(wasmtime::Error::msg("the answer has no value"));
+            };
+            if signature.blobs_out {
+                attach(&mut store, ty, &mut val, &payload.blobs)?;
+            }
+            results[0] = val;
+            Ok(())
+        }
+        Err(CallFailure::Commit(error)) => Err(store.data_mut().broken(error)),
+        Err(CallFailure::Call(error)) => match call_errors::fill(ty, &error) {
+            Some(val) => {
+                results[0] = val;
+                Ok(())
+            }
+            // A result without room for a call error: the failure ends the calling turn.
+            None => Err(wasmtime::Error::msg(format!(
+                "the call of `{}` failed and its result has no room to say so: {error}",
+                signature.name
+            ))),
+        },
+    }
+}
+
+fn tell(mut store: StoreContextMut<'_, Guest>, signature: &Signature, params: &[Val]) -> wasmtime::Result<()> {
+    let (target, payload) = outgoing(&mut store, signature, params)?;
+    // A tell has no answer: what can never arrive ends the turn instead of vanishing.
+    let to = target.map_err(|error| wasmtime::Error::msg(format!("a tell names nobody: {error}")))?;
+    let guest = store.data_mut();
+    if guest.tells.len() >= TELLS_PER_COMMIT_MAX {
+        return Err(wasmtime::Error::msg(format!("more than {TELLS_PER_COMMIT_MAX} tells before a commit point")));
+    }
+    let arguments = msgpack::encode_message(signature, &payload)
+        .map_err(|error| wasmtime::Error::msg(format!("the tell cannot be encoded: {error}")))?;
+    guest.stage_tell(to, &signature.name, arguments);
+    Ok(())
+}

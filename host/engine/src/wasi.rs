@@ -1,0 +1,207 @@
+//! WASI 0.2 with an empty context: no files, no network, no environment. What a guest prints goes
+//! to its log, and its last line becomes a trap's reason.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::bindings::sync::io::streams as sync_streams;
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiView};
+
+use crate::guest::Guest;
+use crate::host::log::cut;
+use crate::kind::Lane;
+use crate::outside::{Level, Outside};
+
+/// The longest line that is kept.
+const LINE_BYTES_MAX: usize = 8 * 1024;
+/// What a guest may write in one go.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Functions of WASI that wait; only a component that imports one of them needs a fiber for it.
+const WAITS: [&str; 8] = [
+    "poll",
+    "[method]pollable.block",
+    "[method]input-stream.blocking-read",
+    "[method]input-stream.blocking-skip",
+    "[method]output-stream.splice",
+    "[method]output-stream.blocking-splice",
+    "[method]tcp-socket.finish-connect",
+    "resolve-addresses",
+];
+
+/// The guest's output, cut into lines.
+pub(crate) struct Lines {
+    host: Arc<dyn Outside>,
+    text: Mutex<Text>,
+}
+
+#[derive(Default)]
+struct Text {
+    open: String,
+    last: String,
+}
+
+impl Lines {
+    pub(crate) fn new(host: Arc<dyn Outside>) -> Arc<Self> {
+        Arc::new(Self { host, text: Mutex::default() })
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let mut text = self.text.lock();
+        for piece in String::from_utf8_lossy(bytes).split_inclusive('\n') {
+            let room = LINE_BYTES_MAX.saturating_sub(text.open.len());
+            let mut piece_cut = piece.trim_end_matches('\n').to_owned();
+            cut(&mut piece_cut, room);
+            text.open.push_str(&piece_cut);
+            if piece.ends_with('\n') {
+                let line = std::mem::take(&mut text.open);
+                if !line.trim().is_empty() {
+                    self.host.log(Level::Info, &line);
+                    keep(&mut text.last, line);
+                }
+            }
+        }
+    }
+
+    /// What the guest said last, on one line.
+    pub(crate) fn last(&self) -> String {
+        let text = self.text.lock();
+        if text.open.trim().is_empty() { text.last.clone() } else { text.open.clone() }
+    }
+}
+
+/// Keeps the line that tells most: a panic's message comes before notes on backtraces.
+fn keep(last: &mut String, line: String) {
+    if line.starts_with("note: ") {
+        return;
+    }
+    if last.contains("panicked at") && last.ends_with(':') {
+        last.push(' ');
+        last.push_str(&line);
+        cut(last, LINE_BYTES_MAX);
+    } else {
+        *last = line;
+    }
+}
+
+struct Stdio(Arc<Lines>);
+
+impl IsTerminal for Stdio {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stdio {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stdio {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Stdio {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.write(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES_MAX)
+    }
+}
+
+/// The empty context.
+pub(crate) fn context(lines: &Arc<Lines>) -> WasiCtx {
+    WasiCtx::builder()
+        .stdout(Stdio(lines.clone()))
+        .stderr(Stdio(lines.clone()))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .build()
+}
+
+/// Whether that function of WASI suspends its caller.
+pub(crate) fn suspends(function: &str) -> bool {
+    WAITS.contains(&function)
+}
+
+/// Defines WASI for components of that lane.
+pub(crate) fn define(linker: &mut Linker<Guest>, lane: Lane) -> wasmtime::Result<()> {
+    match lane {
+        Lane::Fiber => wasmtime_wasi::p2::add_to_linker_async(linker),
+        Lane::Direct => {
+            wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+            define_output(linker)
+        }
+    }
+}
+
+/// The ready-made synchronous streams block their thread on a runtime of their own, which must not
+/// happen on a worker. In the direct lane the only streams are those above, which never wait.
+fn define_output(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut streams = linker.instance("wasi:io/streams@0.2.12")?;
+    streams.func_wrap(
+        "[method]output-stream.blocking-write-and-flush",
+        |mut store: wasmtime::StoreContextMut<'_, Guest>, (stream, bytes): (Resource<DynOutputStream>, Vec<u8>)| {
+            let stream = store.data_mut().ctx().table.get_mut(&stream)?;
+            Ok((write_now(stream, bytes)?,))
+        },
+    )?;
+    streams.func_wrap(
+        "[method]output-stream.blocking-flush",
+        |mut store: wasmtime::StoreContextMut<'_, Guest>, (stream,): (Resource<DynOutputStream>,)| {
+            store.data_mut().ctx().table.get_mut(&stream)?;
+            Ok((Ok::<(), sync_streams::StreamError>(()),))
+        },
+    )?;
+    streams.func_wrap(
+        "[method]output-stream.blocking-write-zeroes-and-flush",
+        |mut store: wasmtime::StoreContextMut<'_, Guest>, (stream, _len): (Resource<DynOutputStream>, u64)| {
+            store.data_mut().ctx().table.get_mut(&stream)?;
+            Ok((Ok::<(), sync_streams::StreamError>(()),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn write_now(stream: &mut DynOutputStream, bytes: Vec<u8>) -> wasmtime::Result<Result<(), sync_streams::StreamError>> {
+    match stream.write(bytes.into()) {
+        Ok(()) => Ok(Ok(())),
+        Err(StreamError::Closed) => Ok(Err(sync_streams::StreamError::Closed)),
+        Err(StreamError::LastOperationFailed(error) | StreamError::Trap(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_the_one_that_tells() {
+        let mut last = String::new();
+        keep(&mut last, "thread '<unnamed>' panicked at src/lib.rs:7:9:".into());
+        keep(&mut last, "no such thing".into());
+        keep(&mut last, "note: run with `RUST_BACKTRACE=1`".into());
+        assert_eq!(last, "thread '<unnamed>' panicked at src/lib.rs:7:9: no such thing");
+        keep(&mut last, "later".into());
+        assert_eq!(last, "later");
+    }
+}
