@@ -1,0 +1,245 @@
+//! The throw-away store: everything in one mutex, gone when it is dropped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use futures_util::future::{self, BoxFuture, FutureExt};
+use parking_lot::Mutex;
+use quark_core::commit::{Commit, CommitError};
+use quark_core::envelope::{Tell, TellId};
+use quark_core::id::{ActorId, Key, KindName};
+
+use super::{Claim, Deployment, Done, PAGE_BYTES_MAX, PAGE_MAX, Snapshot, Store, StoreError, StoreHealth};
+
+/// Milliseconds that a refused caller is told to wait.
+const RETRY_MS: u64 = 100;
+
+/// A store in this process's memory. Writes are done before the call returns.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    /// The newest generation of each claimed actor.
+    claims: HashMap<ActorId, u64>,
+    /// The last generation, and the last id from outside, that were given away.
+    numbers: u64,
+    actors: BTreeMap<ActorId, Snapshot>,
+    outbox: BTreeMap<TellId, Tell>,
+    deployments: BTreeMap<String, Deployment>,
+    components: BTreeMap<String, Arc<[u8]>>,
+    closed: bool,
+    /// What every write is answered instead of being done.
+    refusal: Option<CommitError>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on every write fails like this and changes nothing; with `None` they work again.
+    /// For tests of what happens then.
+    pub fn refuse_writes(&self, refusal: Option<CommitError>) {
+        self.rows.lock().refusal = refusal;
+    }
+
+    fn write<T>(&self, done: Done<T>, write: impl FnOnce(&mut Rows) -> Result<T, CommitError>) {
+        let ended = {
+            let mut rows = self.rows.lock();
+            match rows.refusal {
+                _ if rows.closed => Err(CommitError::Unavailable { retry_ms: RETRY_MS }),
+                Some(refusal) => Err(refusal),
+                None => write(&mut rows),
+            }
+        };
+        done(ended);
+    }
+
+    fn read<T: Send + 'static>(&self, read: impl FnOnce(&mut Rows) -> T) -> BoxFuture<'static, Result<T, StoreError>> {
+        let mut rows = self.rows.lock();
+        let answer = if rows.closed {
+            Err(StoreError::Unavailable { reason: "it is closed".into(), retry_ms: RETRY_MS })
+        } else {
+            Ok(read(&mut rows))
+        };
+        future::ready(answer).boxed()
+    }
+}
+
+impl Rows {
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<(), CommitError> {
+        if self.claims.get(&commit.actor) != Some(&commit.generation) {
+            return Err(CommitError::Fenced);
+        }
+        let stored = self.actors.get(&commit.actor).map_or(0, |actor| actor.etag);
+        if commit.etag.checked_sub(1) != Some(stored) {
+            return Err(CommitError::Conflict);
+        }
+        if let Some(handled) = &commit.write.handled
+            && self.outbox.remove(handled).is_none()
+        {
+            return Err(CommitError::Conflict);
+        }
+        for (place, tell) in commit.write.tells.iter().enumerate() {
+            self.outbox.insert(commit.tell_id(place), tell.clone());
+        }
+        let empty = || Snapshot { etag: 0, values: BTreeMap::new() };
+        let actor = self.actors.entry(commit.actor).or_insert_with(empty);
+        actor.etag = commit.etag;
+        for change in commit.write.changes {
+            match change.value {
+                Some(value) => actor.values.insert(change.name, value),
+                None => actor.values.remove(&change.name),
+            };
+        }
+        Ok(())
+    }
+
+    fn deploy(&mut self, deployment: Deployment, component: Arc<[u8]>) {
+        self.components.insert(deployment.hash.clone(), component);
+        self.deployments.insert(deployment.name.clone(), deployment);
+        let used = |hash: &str| self.deployments.values().any(|deployment| deployment.hash == hash);
+        self.components.retain(|hash, _| used(hash));
+    }
+
+    fn outbox(&self, after: Option<&TellId>, limit: usize) -> Vec<(TellId, Tell)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.outbox.range((from, Bound::Unbounded)).take(limit.min(PAGE_MAX));
+        let mut bytes = 0;
+        let page = rows.take_while(|(_, tell)| {
+            let room = bytes < PAGE_BYTES_MAX;
+            bytes += tell.bytes();
+            room
+        });
+        page.map(|(id, tell)| (id.clone(), tell.clone())).collect()
+    }
+}
+
+impl Store for MemoryStore {
+    fn claim<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        self.read(|rows| {
+            let generation = rows.number();
+            rows.claims.insert(actor.clone(), generation);
+            let stored = rows.actors.get(actor).cloned();
+            let Snapshot { etag, values } = stored.unwrap_or(Snapshot { etag: 0, values: BTreeMap::new() });
+            Claim { generation, etag, values }
+        })
+    }
+
+    fn release(&self, actor: &ActorId, generation: u64) {
+        let claims = &mut self.rows.lock().claims;
+        if claims.get(actor) == Some(&generation) {
+            claims.remove(actor);
+        }
+    }
+
+    fn commit(&self, commit: Commit, done: Done<()>) {
+        self.write(done, |rows| rows.commit(commit));
+    }
+
+    fn accept(&self, tell: Tell, done: Done<TellId>) {
+        self.write(done, |rows| {
+            let id = TellId { from: None, sequence: rows.number() };
+            rows.outbox.insert(id.clone(), tell);
+            Ok(id)
+        });
+    }
+
+    fn discard(&self, id: TellId, done: Done<()>) {
+        self.write(done, |rows| {
+            rows.outbox.remove(&id);
+            Ok(())
+        });
+    }
+
+    fn outbox<'a>(
+        &'a self,
+        after: Option<&'a TellId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(TellId, Tell)>, StoreError>> {
+        self.read(|rows| rows.outbox(after, limit))
+    }
+
+    fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {
+        self.read(|rows| rows.actors.get(actor).cloned())
+    }
+
+    fn keys<'a>(
+        &'a self,
+        kind: &'a KindName,
+        after: Option<&'a Key>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
+        self.read(|rows| {
+            let after = after.map(|key| ActorId { kind: kind.clone(), key: key.clone() });
+            let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let actors = rows.actors.range((from, Bound::Unbounded)).map(|(actor, _)| actor);
+            let of_kind = actors.skip_while(|actor| actor.kind < *kind).take_while(|actor| actor.kind == *kind);
+            of_kind.take(limit.min(PAGE_MAX)).map(|actor| actor.key.clone()).collect()
+        })
+    }
+
+    fn deploy(&self, deployment: Deployment, component: Arc<[u8]>, done: Done<()>) {
+        self.write(done, |rows| {
+            rows.deploy(deployment, component);
+            Ok(())
+        });
+    }
+
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<Deployment>, StoreError>> {
+        self.read(|rows| rows.deployments.values().cloned().collect())
+    }
+
+    fn component<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<Option<Arc<[u8]>>, StoreError>> {
+        self.read(|rows| rows.components.get(hash).cloned())
+    }
+
+    fn health(&self) -> StoreHealth {
+        let rows = self.rows.lock();
+        match rows.refusal {
+            _ if rows.closed => StoreHealth::ReadOnly("it is closed".into()),
+            Some(refusal) => StoreHealth::ReadOnly(refusal.to_string()),
+            None => StoreHealth::Writable,
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.rows.lock().closed = true;
+        future::ready(()).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::{self, Fresh};
+
+    fn make() -> Fresh {
+        (Arc::new(MemoryStore::new()), Box::new(()))
+    }
+
+    conformance::suite!(make);
+
+    #[tokio::test]
+    async fn a_refusal_lasts_until_it_is_taken_back() {
+        let store = MemoryStore::new();
+        let a = conformance::actor("a");
+        let mut claim = store.claim(&a).await.unwrap();
+        store.refuse_writes(Some(CommitError::Unknown));
+        assert_eq!(conformance::commit(&store, conformance::write(&a, &claim, &[])).await, Err(CommitError::Unknown));
+        assert!(matches!(store.health(), StoreHealth::ReadOnly(_)));
+        store.refuse_writes(None);
+        conformance::set(&store, &a, &mut claim, &[]).await;
+    }
+}

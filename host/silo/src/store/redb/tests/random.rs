@@ -1,0 +1,145 @@
+//! Random writes and questions: this store and the one in memory must answer alike.
+
+use std::collections::BTreeMap;
+
+use quark_core::commit::CommitError;
+use quark_core::envelope::TellId;
+use quark_core::id::{ActorId, Key};
+use quark_core::state::Change;
+use tokio::sync::oneshot;
+
+use super::open;
+use crate::store::conformance::{actor, tell, write};
+use crate::store::memory::MemoryStore;
+use crate::store::redb::RedbStore;
+use crate::store::{Claim, Store};
+
+const SEEDS: u64 = 6;
+const STEPS: usize = 120;
+const KEYS: [&str; 5] = ["k", "k\0", "ka", "k/", "é"];
+const NAMES: [&str; 4] = ["", "n", "n\0", "na"];
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// The two stores, and which number of one is which of the other.
+struct Pair {
+    memory: MemoryStore,
+    redb: RedbStore,
+    claims: Vec<(ActorId, Claim, Claim)>,
+    outside: BTreeMap<TellId, TellId>,
+}
+
+type Outcome<T> = oneshot::Receiver<Result<T, CommitError>>;
+
+impl Pair {
+    async fn claim(&mut self, random: &mut Random) {
+        let one = actor(KEYS[random.below(KEYS.len())]);
+        let memory = self.memory.claim(&one).await.unwrap();
+        let redb = self.redb.claim(&one).await.unwrap();
+        assert_eq!((memory.etag, &memory.values), (redb.etag, &redb.values));
+        self.claims.push((one, memory, redb));
+    }
+
+    fn redb_id(&self, id: &TellId) -> TellId {
+        self.outside.get(id).unwrap_or(id).clone()
+    }
+
+    /// Some commit by some claim: mostly right, at times stale, of a wrong e-tag, or handling a
+    /// tell that is gone.
+    fn commit(&mut self, random: &mut Random, known: &[TellId]) -> Option<(Outcome<()>, Outcome<()>)> {
+        if self.claims.is_empty() {
+            return None;
+        }
+        let back = if random.below(4) == 0 { random.below(self.claims.len()) } else { 0 };
+        let at = self.claims.len() - 1 - back;
+        let (one, memory, redb) = self.claims[at].clone();
+        let mut first = write(&one, &memory, &[]);
+        for _ in 0..random.below(4) {
+            let value = (random.below(3) > 0).then(|| vec![random.below(256) as u8; random.below(2000)].into());
+            first.write.changes.push(Change { name: NAMES[random.below(NAMES.len())].into(), value });
+        }
+        first.write.tells = (0..random.below(3)).map(|n| tell("b", &[n as u8])).collect();
+        if random.below(3) == 0 && !known.is_empty() {
+            first.write.handled = Some(known[random.below(known.len())].clone());
+        }
+        if random.below(8) == 0 {
+            first.etag = random.below(5) as u64;
+        }
+        let mut second = first.clone();
+        second.generation = redb.generation;
+        second.write.handled = first.write.handled.as_ref().map(|id| self.redb_id(id));
+        // Counted on as if it landed; if it does not, the next ones conflict, which is a case too.
+        self.claims[at].1.etag = first.etag;
+        let (done, memory) = oneshot::channel();
+        self.memory.commit(first, Box::new(|ended| done.send(ended).unwrap()));
+        let (done, redb) = oneshot::channel();
+        self.redb.commit(second, Box::new(|ended| done.send(ended).unwrap()));
+        Some((memory, redb))
+    }
+
+    async fn accept(&mut self) {
+        let (done, memory) = oneshot::channel();
+        self.memory.accept(tell("b", b"out"), Box::new(|ended| done.send(ended).unwrap()));
+        let (done, redb) = oneshot::channel();
+        self.redb.accept(tell("b", b"out"), Box::new(|ended| done.send(ended).unwrap()));
+        self.outside.insert(memory.await.unwrap().unwrap(), redb.await.unwrap().unwrap());
+    }
+
+    /// All that can be asked; gives the outbox's ids as the store in memory has them.
+    async fn compare(&self, random: &mut Random) -> Vec<TellId> {
+        for key in KEYS {
+            assert_eq!(self.memory.read(&actor(key)).await, self.redb.read(&actor(key)).await);
+        }
+        let kind = actor("k").kind;
+        let after = (random.below(2) == 0).then(|| Key::parse(KEYS[random.below(KEYS.len())]).unwrap());
+        let limit = 1 + random.below(4);
+        let keys = self.memory.keys(&kind, after.as_ref(), limit).await;
+        assert_eq!(keys, self.redb.keys(&kind, after.as_ref(), limit).await);
+        let rows = self.memory.outbox(None, 1000).await.unwrap();
+        let expect: Vec<_> = rows.iter().map(|(id, tell)| (self.redb_id(id), tell.clone())).collect();
+        assert_eq!(self.redb.outbox(None, 1000).await.unwrap(), expect);
+        rows.into_iter().map(|(id, _)| id).collect()
+    }
+}
+
+#[tokio::test]
+async fn both_stores_answer_alike() {
+    for seed in 1..=SEEDS {
+        let folder = tempfile::tempdir().unwrap();
+        let mut random = Random(seed);
+        let (memory, redb) = (MemoryStore::new(), open(folder.path()));
+        let mut pair = Pair { memory, redb, claims: Vec::new(), outside: BTreeMap::new() };
+        let mut known = Vec::new();
+        let mut landed = 0;
+        for _ in 0..STEPS {
+            match random.below(10) {
+                0..3 => pair.claim(&mut random).await,
+                3 => pair.accept().await,
+                4 if !pair.claims.is_empty() => {
+                    let (one, memory, redb) = pair.claims.remove(random.below(pair.claims.len()));
+                    pair.memory.release(&one, memory.generation);
+                    pair.redb.release(&one, redb.generation);
+                }
+                _ => {
+                    let burst: Vec<_> =
+                        (0..1 + random.below(6)).filter_map(|_| pair.commit(&mut random, &known)).collect();
+                    for (memory, redb) in burst {
+                        let memory = memory.await.unwrap();
+                        assert_eq!(memory, redb.await.unwrap(), "seed {seed}");
+                        landed += usize::from(memory.is_ok());
+                    }
+                    known = pair.compare(&mut random).await;
+                }
+            }
+        }
+        assert!(landed > STEPS / 8, "seed {seed}: only {landed} commits landed");
+        pair.redb.close().await;
+    }
+}
