@@ -3,9 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::parse::{Parse, ParseStream};
-use syn::{
-    Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Receiver, Result, Token, Type,
-};
+use syn::{Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Receiver, Result, Token, Type};
 
 pub(crate) struct Arguments {
     state: Option<LitStr>,
@@ -18,15 +16,10 @@ impl Parse for Arguments {
         }
         let name: Ident = input.parse()?;
         if name != "state" {
-            return Err(Error::new(
-                name.span(),
-                "the only argument is `state = \"name\"`",
-            ));
+            return Err(Error::new(name.span(), "the only argument is `state = \"name\"`"));
         }
         input.parse::<Token![=]>()?;
-        Ok(Self {
-            state: Some(input.parse()?),
-        })
+        Ok(Self { state: Some(input.parse()?) })
     }
 }
 
@@ -58,10 +51,7 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
             );
         }
     });
-    let state = arguments
-        .state
-        .as_ref()
-        .map(|name| quote!(const STATE: &'static str = #name;));
+    let state = arguments.state.as_ref().map(|name| quote!(const STATE: &'static str = #name;));
     Ok(quote! {
         #item
 
@@ -85,26 +75,17 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
 
 fn struct_name(item: &ItemImpl) -> Result<&Ident> {
     let simple = match &*item.self_ty {
-        Type::Path(path) if item.trait_.is_none() && item.generics.params.is_empty() => {
-            path.path.get_ident()
-        }
+        Type::Path(path) if item.trait_.is_none() && item.generics.params.is_empty() => path.path.get_ident(),
         _ => None,
     };
-    simple.ok_or_else(|| {
-        Error::new_spanned(
-            &item.self_ty,
-            "an actor is `impl Name`, without a trait and generics",
-        )
-    })
+    simple.ok_or_else(|| Error::new_spanned(&item.self_ty, "an actor is `impl Name`, without a trait and generics"))
 }
 
 fn receiver(method: &ImplItemFn) -> Result<&Receiver> {
-    let receiver = method
-        .sig
-        .receiver()
-        .filter(|it| it.reference.is_some() && it.colon_token.is_none());
+    let receiver = method.sig.receiver().filter(|it| it.reference.is_some() && it.colon_token.is_none());
     receiver.ok_or_else(|| {
-        let text = "a method of an actor takes `&self` or `&mut self`; other functions belong in an `impl` of their own";
+        let text =
+            "a method of an actor takes `&self` or `&mut self`; other functions belong in an `impl` of their own";
         Error::new_spanned(&method.sig, text)
     })
 }
@@ -112,10 +93,7 @@ fn receiver(method: &ImplItemFn) -> Result<&Receiver> {
 /// A hook may leave out its argument.
 fn hook(method: &ImplItemFn, name: &str, argument: &str, argument_type: &str) -> TokenStream {
     let (own, name) = (&method.sig.ident, format_ident!("{name}"));
-    let (argument, argument_type) = (
-        format_ident!("{argument}"),
-        format_ident!("{argument_type}"),
-    );
+    let (argument, argument_type) = (format_ident!("{argument}"), format_ident!("{argument_type}"));
     let given = (method.sig.inputs.len() > 1).then_some(&argument);
     quote! {
         #[allow(unused_variables)]
@@ -142,16 +120,9 @@ fn export(actor: &Ident, method: &ImplItemFn, receiver: &Receiver) -> Result<Tok
         types.push(&input.ty);
     }
     if let Some(asyncness) = method.sig.asyncness {
-        return Err(Error::new_spanned(
-            asyncness,
-            "methods are plain functions: a call to another actor just waits",
-        ));
+        return Err(Error::new_spanned(asyncness, "methods are plain functions: a call to another actor just waits"));
     }
-    let run = if receiver.mutability.is_some() {
-        format_ident!("exclusive")
-    } else {
-        format_ident!("shared")
-    };
+    let run = if receiver.mutability.is_some() { format_ident!("exclusive") } else { format_ident!("shared") };
     let result = match output {
         syn::ReturnType::Default => quote!(()),
         syn::ReturnType::Type(_, result) => quote!(#result),

@@ -14,9 +14,7 @@ mod world;
 #[proc_macro]
 pub fn world(input: TokenStream) -> TokenStream {
     let name = syn::parse_macro_input!(input as Option<syn::LitStr>);
-    world::expand(name.as_ref())
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    world::expand(name.as_ref()).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Exports an `impl`: its methods are those of the resource that has the struct's name, and the
@@ -27,9 +25,7 @@ pub fn world(input: TokenStream) -> TokenStream {
 pub fn actor(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = syn::parse_macro_input!(arguments as actor::Arguments);
     let item = syn::parse_macro_input!(item as syn::ItemImpl);
-    actor::expand(&arguments, &item)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    actor::expand(&arguments, &item).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Makes a type storable as state, or as a part of it: serde's traits, and `Default` for structs.

@@ -5,8 +5,7 @@ use quote::quote;
 use syn::{Data, DeriveInput, Fields};
 
 pub(crate) fn expand(item: &DeriveInput) -> TokenStream {
-    let named_struct =
-        matches!(&item.data, Data::Struct(data) if matches!(data.fields, Fields::Named(_)));
+    let named_struct = matches!(&item.data, Data::Struct(data) if matches!(data.fields, Fields::Named(_)));
     let is_struct = matches!(item.data, Data::Struct(_));
     let default_derive = is_struct.then(|| quote!(#[derive(::core::default::Default)]));
     let default_fields = named_struct.then(|| quote!(#[serde(default)]));

@@ -8,8 +8,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Error, Ident, ImplItem, Item, LitStr, Result, Type as RustType};
 use wit_bindgen_core::wit_parser::{
-    Function, FunctionKind, InterfaceId, Resolve, SourceMap, Type, TypeDefKind, TypeId, TypeOwner,
-    WorldId, WorldItem, WorldKey,
+    Function, FunctionKind, InterfaceId, Resolve, SourceMap, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem,
+    WorldKey,
 };
 use wit_bindgen_core::{Files, WorldGenerator as _, name_package_module};
 use wit_bindgen_rust::{Opts, WithOption, to_rust_ident};
@@ -22,16 +22,10 @@ const CONTRACT_FILES: [(&str, &str); 11] = [
     ("calls.wit", include_str!("../../../../wit/calls.wit")),
     ("context.wit", include_str!("../../../../wit/context.wit")),
     ("journal.wit", include_str!("../../../../wit/journal.wit")),
-    (
-        "lifecycle.wit",
-        include_str!("../../../../wit/lifecycle.wit"),
-    ),
+    ("lifecycle.wit", include_str!("../../../../wit/lifecycle.wit")),
     ("state.wit", include_str!("../../../../wit/state.wit")),
     ("streams.wit", include_str!("../../../../wit/streams.wit")),
-    (
-        "supervision.wit",
-        include_str!("../../../../wit/supervision.wit"),
-    ),
+    ("supervision.wit", include_str!("../../../../wit/supervision.wit")),
     ("timers.wit", include_str!("../../../../wit/timers.wit")),
     ("types.wit", include_str!("../../../../wit/types.wit")),
     ("world.wit", include_str!("../../../../wit/world.wit")),
@@ -40,14 +34,9 @@ const CONTRACT_FILES: [(&str, &str); 11] = [
 pub(crate) fn expand(name: Option<&LitStr>) -> Result<TokenStream> {
     let span = name.map_or_else(Span::call_site, LitStr::span);
     let root = std::env::var("CARGO_MANIFEST_DIR").map_err(|error| Error::new(span, error))?;
-    let source = Source::read(
-        &Path::new(&root).join("wit"),
-        name.map(LitStr::value).as_deref(),
-    )
-    .map_err(|error| Error::new(span, format!("{error:#}")))?;
-    World::new(&source)
-        .and_then(|world| world.expand())
-        .map_err(|text| Error::new(span, text))
+    let source = Source::read(&Path::new(&root).join("wit"), name.map(LitStr::value).as_deref())
+        .map_err(|error| Error::new(span, format!("{error:#}")))?;
+    World::new(&source).and_then(|world| world.expand()).map_err(|text| Error::new(span, text))
 }
 
 /// The user's WIT.
@@ -61,9 +50,8 @@ impl Source {
     fn read(folder: &Path, world: Option<&str>) -> anyhow::Result<Self> {
         let mut resolve = Resolve::default();
         let deps = folder.join("deps");
-        let has_contract = ["quark-actor", "quark-actor.wit", "quark-actor.wasm"]
-            .iter()
-            .any(|at| deps.join(at).exists());
+        let has_contract =
+            ["quark-actor", "quark-actor.wit", "quark-actor.wasm"].iter().any(|at| deps.join(at).exists());
         if !has_contract {
             let mut contract = SourceMap::default();
             for (name, text) in CONTRACT_FILES {
@@ -75,11 +63,7 @@ impl Source {
         let (package, sources) = resolve.push_path(folder)?;
         let files = sources.paths().map(Path::to_owned).collect();
         let world = resolve.select_world(&[package], world)?;
-        Ok(Self {
-            resolve,
-            world,
-            files,
-        })
+        Ok(Self { resolve, world, files })
     }
 }
 
@@ -104,12 +88,7 @@ impl<'a> World<'a> {
     fn new(source: &'a Source) -> std::result::Result<Self, String> {
         let resolve = &source.resolve;
         let world = &resolve.worlds[source.world];
-        let mut it = Self {
-            source,
-            interfaces: Vec::new(),
-            contract: Vec::new(),
-            lifecycle: false,
-        };
+        let mut it = Self { source, interfaces: Vec::new(), contract: Vec::new(), lifecycle: false };
         for (items, exported) in [(&world.imports, false), (&world.exports, true)] {
             for (key, item) in items {
                 let WorldItem::Interface { id, .. } = item else {
@@ -127,27 +106,17 @@ impl<'a> World<'a> {
             }
         }
         if it.kinds().next().is_none() {
-            return Err(format!(
-                "the world `{}` exports no resource: no actor",
-                world.name
-            ));
+            return Err(format!("the world `{}` exports no resource: no actor", world.name));
         }
         Ok(it)
     }
 
-    fn add(
-        &mut self,
-        key: &WorldKey,
-        id: InterfaceId,
-        exported: bool,
-    ) -> std::result::Result<(), String> {
+    fn add(&mut self, key: &WorldKey, id: InterfaceId, exported: bool) -> std::result::Result<(), String> {
         let resolve = &self.source.resolve;
         let interface = &resolve.interfaces[id];
         if !self.of_contract(id) {
-            if let Some(function) = interface
-                .functions
-                .values()
-                .find(|it| exported && it.kind == FunctionKind::Freestanding)
+            if let Some(function) =
+                interface.functions.values().find(|it| exported && it.kind == FunctionKind::Freestanding)
             {
                 let name = resolve.name_world_key(key);
                 return Err(format!(
@@ -155,11 +124,7 @@ impl<'a> World<'a> {
                     function.name
                 ));
             }
-            self.interfaces.push(Interface {
-                id,
-                exported,
-                path: module(resolve, key, exported),
-            });
+            self.interfaces.push(Interface { id, exported, path: module(resolve, key, exported) });
             return Ok(());
         }
         let name = interface.name.as_deref().unwrap_or_default();
@@ -176,36 +141,25 @@ impl<'a> World<'a> {
 
     fn of_contract(&self, id: InterfaceId) -> bool {
         let resolve = &self.source.resolve;
-        let package = resolve.interfaces[id]
-            .package
-            .map(|package| &resolve.packages[package].name);
+        let package = resolve.interfaces[id].package.map(|package| &resolve.packages[package].name);
         package.is_some_and(|name| format!("{}:{}", name.namespace, name.name) == CONTRACT)
     }
 
     /// Exported resources, with the interface that each is in.
     fn kinds(&self) -> impl Iterator<Item = (&Interface, &'a str)> {
         let resolve = &self.source.resolve;
-        self.interfaces
-            .iter()
-            .filter(|it| it.exported)
-            .flat_map(move |interface| {
-                let types = &resolve.interfaces[interface.id].types;
-                let resources = types
-                    .iter()
-                    .filter(|(_, id)| resolve.types[**id].kind == TypeDefKind::Resource);
-                resources.map(move |(name, _)| (interface, name.as_str()))
-            })
+        self.interfaces.iter().filter(|it| it.exported).flat_map(move |interface| {
+            let types = &resolve.interfaces[interface.id].types;
+            let resources = types.iter().filter(|(_, id)| resolve.types[**id].kind == TypeDefKind::Resource);
+            resources.map(move |(name, _)| (interface, name.as_str()))
+        })
     }
 
     /// An interface that is on both sides: its types must be the same ones.
     fn on_both_sides(&self) -> bool {
-        self.interfaces.iter().any(|it| {
-            !it.exported
-                && self
-                    .interfaces
-                    .iter()
-                    .any(|other| other.exported && other.id == it.id)
-        })
+        self.interfaces
+            .iter()
+            .any(|it| !it.exported && self.interfaces.iter().any(|other| other.exported && other.id == it.id))
     }
 
     fn expand(&self) -> std::result::Result<TokenStream, String> {
@@ -224,11 +178,7 @@ impl<'a> World<'a> {
         let sections = self.manifest_sections();
         let names = self.names_in_scope();
         let has_lifecycle = self.lifecycle;
-        let files = self
-            .source
-            .files
-            .iter()
-            .map(|file| file.display().to_string());
+        let files = self.source.files.iter().map(|file| file.display().to_string());
         Ok(quote! {
             #[allow(unsafe_code, dead_code, missing_docs, unreachable_pub, unused_imports, unused_qualifications)]
             #[allow(unknown_lints, elided_lifetimes_in_paths, private_interfaces, clippy::all, clippy::pedantic)]
@@ -249,24 +199,15 @@ impl<'a> World<'a> {
     }
 
     fn generate(&self) -> std::result::Result<syn::File, String> {
-        let mut opts = Opts {
-            runtime_path: Some("::quark_sdk::wit_bindgen::rt".into()),
-            generate_all: true,
-            ..Opts::default()
-        };
-        opts.with = self
-            .contract
-            .iter()
-            .map(|(key, path)| (key.clone(), WithOption::Path(path.clone())))
-            .collect();
+        let mut opts =
+            Opts { runtime_path: Some("::quark_sdk::wit_bindgen::rt".into()), generate_all: true, ..Opts::default() };
+        opts.with = self.contract.iter().map(|(key, path)| (key.clone(), WithOption::Path(path.clone()))).collect();
         if self.on_both_sides() {
             opts.merge_structurally_equal_types = Some(Some(true));
         }
         let mut files = Files::default();
         let mut resolve = self.source.resolve.clone();
-        opts.build()
-            .generate(&mut resolve, self.source.world, &mut files)
-            .map_err(|error| format!("{error:#}"))?;
+        opts.build().generate(&mut resolve, self.source.world, &mut files).map_err(|error| format!("{error:#}"))?;
         let (_, text) = files.iter().next().ok_or("wit-bindgen wrote nothing")?;
         let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
         syn::parse_file(text).map_err(|error| error.to_string())
@@ -291,13 +232,11 @@ impl<'a> World<'a> {
                 continue;
             }
             let derives = attributes.iter().filter(|it| it.path().is_ident("derive"));
-            if !derives
-                .map(|it| quote!(#it).to_string())
-                .any(|it| it.contains("PartialEq"))
-            {
+            if !derives.map(|it| quote!(#it).to_string()).any(|it| it.contains("PartialEq")) {
                 attributes.push(syn::parse_quote!(#[derive(PartialEq)]));
             }
-            attributes.push(syn::parse_quote!(#[derive(::quark_sdk::serde::Serialize, ::quark_sdk::serde::Deserialize)]));
+            attributes
+                .push(syn::parse_quote!(#[derive(::quark_sdk::serde::Serialize, ::quark_sdk::serde::Deserialize)]));
             attributes.push(syn::parse_quote!(#[serde(crate = "::quark_sdk::serde")]));
         }
     }
@@ -311,11 +250,7 @@ impl<'a> World<'a> {
         };
         match &self.source.resolve.types[id].kind {
             TypeDefKind::Record(it) => it.fields.iter().all(|field| plain(&field.ty)),
-            TypeDefKind::Variant(it) => it
-                .cases
-                .iter()
-                .filter_map(|case| case.ty.as_ref())
-                .all(plain),
+            TypeDefKind::Variant(it) => it.cases.iter().filter_map(|case| case.ty.as_ref()).all(plain),
             TypeDefKind::Enum(_) => true,
             TypeDefKind::Tuple(it) => it.types.iter().all(plain),
             TypeDefKind::Option(it) | TypeDefKind::List(it) | TypeDefKind::Type(it) => plain(it),
@@ -333,9 +268,7 @@ impl<'a> World<'a> {
             let FunctionKind::Method(resource) = function.kind else {
                 continue;
             };
-            if let (Some(resource), Some(start)) =
-                (&resolve.types[resource].name, self.start_of_call(function))
-            {
+            if let (Some(resource), Some(start)) = (&resolve.types[resource].name, self.start_of_call(function)) {
                 let method = to_rust_ident(function.item_name());
                 starts.insert((resource.to_upper_camel_case(), method), start);
             }
@@ -347,19 +280,13 @@ impl<'a> World<'a> {
             let RustType::Path(resource) = &*item.self_ty else {
                 continue;
             };
-            let Some(resource) = resource
-                .path
-                .get_ident()
-                .filter(|_| item.trait_.is_none())
-                .map(ToString::to_string)
+            let Some(resource) = resource.path.get_ident().filter(|_| item.trait_.is_none()).map(ToString::to_string)
             else {
                 continue;
             };
             for entry in &mut item.items {
                 if let ImplItem::Fn(method) = entry {
-                    if let Some(start) =
-                        starts.remove(&(resource.clone(), method.sig.ident.to_string()))
-                    {
+                    if let Some(start) = starts.remove(&(resource.clone(), method.sig.ident.to_string())) {
                         method.block.stmts.insert(0, start);
                     }
                 }
@@ -379,8 +306,7 @@ impl<'a> World<'a> {
         let refusal = match error {
             Some(Type::Id(id)) if self.is_call_error(id) => quote!(error),
             Some(Type::Id(id)) if self.has_call_case(id) => {
-                let name =
-                    format_ident!("{}", resolve.types[id].name.as_ref()?.to_upper_camel_case());
+                let name = format_ident!("{}", resolve.types[id].name.as_ref()?.to_upper_camel_case());
                 quote!(#name::Call(error))
             }
             _ => return Some(syn::parse_quote!(::quark_sdk::rt::before_call_or_trap();)),
@@ -408,9 +334,10 @@ impl<'a> World<'a> {
         let TypeDefKind::Variant(variant) = &resolve.types[dealias(resolve, id)].kind else {
             return false;
         };
-        variant.cases.iter().any(|case| {
-            case.name == "call" && matches!(case.ty, Some(Type::Id(id)) if self.is_call_error(id))
-        })
+        variant
+            .cases
+            .iter()
+            .any(|case| case.name == "call" && matches!(case.ty, Some(Type::Id(id)) if self.is_call_error(id)))
     }
 
     /// `From` for each variant's cases that hold a type with a name, so that `?` finds them.
@@ -436,9 +363,7 @@ impl<'a> World<'a> {
                 }
                 done.push(once);
                 let named = |ty: &Option<Type>| match ty {
-                    Some(Type::Id(id)) => {
-                        Some((dealias(resolve, *id), resolve.types[*id].name.clone()?))
-                    }
+                    Some(Type::Id(id)) => Some((dealias(resolve, *id), resolve.types[*id].name.clone()?)),
                     _ => None,
                 };
                 let mut payloads = Vec::new();
@@ -450,13 +375,9 @@ impl<'a> World<'a> {
                 let target = format_ident!("{}", name.to_upper_camel_case());
                 for (id, case, payload) in &payloads {
                     let kind = &resolve.types[*id].kind;
-                    let has_own_type = matches!(
-                        kind,
-                        TypeDefKind::Variant(_) | TypeDefKind::Record(_) | TypeDefKind::Enum(_)
-                    );
-                    if !has_own_type
-                        || payloads.iter().filter(|(other, ..)| other == id).count() > 1
-                    {
+                    let has_own_type =
+                        matches!(kind, TypeDefKind::Variant(_) | TypeDefKind::Record(_) | TypeDefKind::Enum(_));
+                    if !has_own_type || payloads.iter().filter(|(other, ..)| other == id).count() > 1 {
                         continue;
                     }
                     let case = format_ident!("{}", case.to_upper_camel_case());
@@ -486,24 +407,16 @@ impl<'a> World<'a> {
 
     /// The one type behind all exports.
     fn component(&self) -> TokenStream {
-        let guests = self
-            .interfaces
-            .iter()
-            .filter(|it| it.exported)
-            .map(|interface| {
-                let path = &interface.path;
-                let types = self
-                    .kinds()
-                    .filter(|(of, _)| std::ptr::eq(*of, interface))
-                    .map(|(_, resource)| {
-                        let (name, _) = kind_idents(resource);
-                        quote!(type #name = ::quark_sdk::rt::Handle<super::#name>;)
-                    });
-                let types: Vec<_> = types.collect();
-                // An interface of types only has nothing to implement.
-                (!types.is_empty())
-                    .then(|| quote!(impl #(#path)::*::Guest for Component { #(#types)* }))
+        let guests = self.interfaces.iter().filter(|it| it.exported).map(|interface| {
+            let path = &interface.path;
+            let types = self.kinds().filter(|(of, _)| std::ptr::eq(*of, interface)).map(|(_, resource)| {
+                let (name, _) = kind_idents(resource);
+                quote!(type #name = ::quark_sdk::rt::Handle<super::#name>;)
             });
+            let types: Vec<_> = types.collect();
+            // An interface of types only has nothing to implement.
+            (!types.is_empty()).then(|| quote!(impl #(#path)::*::Guest for Component { #(#types)* }))
+        });
         quote! {
             struct Component;
             #(#guests)*
@@ -517,21 +430,10 @@ impl<'a> World<'a> {
             let (name, _) = kind_idents(resource);
             let kind = kind_name(resolve, interface.id, resource);
             activates.push(quote!(#kind => ::quark_sdk::rt::activate::<super::#name>(it)));
-            deactivates
-                .push(quote!(#kind => ::quark_sdk::rt::deactivate::<super::#name>(&me.key, why)));
+            deactivates.push(quote!(#kind => ::quark_sdk::rt::deactivate::<super::#name>(&me.key, why)));
         }
-        let causes = idents([
-            "Message", "Reminder", "Event", "Spawn", "Restart", "Upgrade",
-        ]);
-        let reasons = idents([
-            "Idle",
-            "Requested",
-            "MemoryPressure",
-            "Moved",
-            "Upgraded",
-            "Shutdown",
-            "Fenced",
-        ]);
+        let causes = idents(["Message", "Reminder", "Event", "Spawn", "Restart", "Upgrade"]);
+        let reasons = idents(["Idle", "Requested", "MemoryPressure", "Moved", "Upgraded", "Shutdown", "Fenced"]);
         quote! {
             const _: () = {
                 use exports::quark::actor::lifecycle;
@@ -573,11 +475,7 @@ impl<'a> World<'a> {
 
     /// What the manifest's defaults are, in a custom section; the linker joins those of several kinds.
     fn manifest_sections(&self) -> TokenStream {
-        let table = if self.kinds().count() == 1 {
-            "[actor]"
-        } else {
-            "[[actor]]"
-        };
+        let table = if self.kinds().count() == 1 { "[actor]" } else { "[[actor]]" };
         let sections = self.kinds().map(|(_, resource)| {
             let (name, _) = kind_idents(resource);
             let text = format!("{table}\nname = \"{resource}\"\nreentrancy = \"none\"\n");
@@ -611,9 +509,7 @@ impl<'a> World<'a> {
             let path = &interface.path;
             if !interface.exported {
                 let name = path.last().map(ToString::to_string).unwrap_or_default();
-                uses.entry(name)
-                    .or_default()
-                    .push(quote!(world::#(#path)::*));
+                uses.entry(name).or_default().push(quote!(world::#(#path)::*));
                 continue;
             }
             for (name, id) in &resolve.interfaces[interface.id].types {
@@ -623,17 +519,11 @@ impl<'a> World<'a> {
                     continue;
                 }
                 let name = format_ident!("{}", name.to_upper_camel_case());
-                uses.entry(name.to_string())
-                    .or_default()
-                    .push(quote!(world::#(#path)::*::#name));
+                uses.entry(name.to_string()).or_default().push(quote!(world::#(#path)::*::#name));
             }
         }
         // A name that two of them want is left to the user: `world::...`.
-        let mut paths: Vec<_> = uses
-            .into_values()
-            .filter(|paths| paths.len() == 1)
-            .flatten()
-            .collect();
+        let mut paths: Vec<_> = uses.into_values().filter(|paths| paths.len() == 1).flatten().collect();
         paths.sort_by_key(ToString::to_string);
         quote!(#(#[allow(unused_imports)] use #paths;)*)
     }
@@ -648,10 +538,7 @@ impl<'a> World<'a> {
 fn kind_name(resolve: &Resolve, interface: InterfaceId, resource: &str) -> String {
     let interface = &resolve.interfaces[interface];
     let name = interface.name.as_deref().unwrap_or_default();
-    match interface
-        .package
-        .map(|package| &resolve.packages[package].name)
-    {
+    match interface.package.map(|package| &resolve.packages[package].name) {
         Some(package) => format!("{}:{}/{name}#{resource}", package.namespace, package.name),
         None => format!("{name}#{resource}"),
     }
@@ -694,10 +581,7 @@ fn module(resolve: &Resolve, key: &WorldKey, exported: bool) -> Vec<Ident> {
     path.iter().map(|name| format_ident!("{name}")).collect()
 }
 
-fn find_module<'a>(
-    items: &'a mut [Item],
-    path: &[Ident],
-) -> std::result::Result<&'a mut [Item], String> {
+fn find_module<'a>(items: &'a mut [Item], path: &[Ident]) -> std::result::Result<&'a mut [Item], String> {
     let Some((first, rest)) = path.split_first() else {
         return Ok(items);
     };

@@ -9,12 +9,7 @@ use crate::{ActorId, CallError, context, turn};
 ///
 /// # Errors
 /// When the call gave no result of its own.
-pub fn call(
-    target: &ActorId,
-    method: &str,
-    args: &str,
-    timeout: Option<Duration>,
-) -> Result<String, CallError> {
+pub fn call(target: &ActorId, method: &str, args: &str, timeout: Option<Duration>) -> Result<String, CallError> {
     turn::before_call()?;
     calls::call(target, method, args, timeout.map(context::millis))
 }

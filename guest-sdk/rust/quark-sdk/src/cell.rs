@@ -130,11 +130,7 @@ mod tests {
             assert_eq!(cell.take(), [2, 3, 9]);
             outer.push(4);
         });
-        assert_eq!(
-            cell.get(),
-            [2, 3, 4],
-            "the outer update is the last to write"
-        );
+        assert_eq!(cell.get(), [2, 3, 4], "the outer update is the last to write");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 pub use crate::wit::context::{
-    caller, cancelled, config, deactivate_soon, deadline, generation, header, idempotency_key, me,
-    now, principal, random, request_id, set_header,
+    caller, cancelled, config, deactivate_soon, deadline, generation, header, idempotency_key, me, now, principal,
+    random, request_id, set_header,
 };
 
 /// This actor's key.

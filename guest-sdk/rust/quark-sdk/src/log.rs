@@ -5,10 +5,7 @@ pub use crate::wit::log::Level;
 
 /// A line with fields that tools can search for.
 pub fn log(level: Level, message: &str, fields: &[(&str, &str)]) {
-    let fields: Vec<_> = fields
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let fields: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     crate::wit::log::log(level, message, &fields);
 }
 

@@ -45,11 +45,12 @@ impl<A: Actor> Drop for Handle<A> {
 pub fn activate<A: Actor>(it: Activation) -> Result<(), String> {
     report_panics();
     let slot = Slot::<A>::make(&it.me.key);
-    let result = match slot.load() {
+    // The value read is let go of here: the hook needs it for itself.
+    let result = match slot.load().map(drop) {
         Err(Refusal::Unreadable(text)) => Err(text),
         Err(Refusal::Busy) => unreachable!("a new slot has no turns"),
-        Ok(_) if A::HOOKS => hook(&slot, |actor| actor.hook_activate(it)),
-        Ok(_) => Ok(()),
+        Ok(()) if A::HOOKS => hook(&slot, |actor| actor.hook_activate(it)),
+        Ok(()) => Ok(()),
     };
     if result.is_err() {
         slot.forget();
@@ -62,21 +63,11 @@ pub fn activate<A: Actor>(it: Activation) -> Result<(), String> {
 /// # Errors
 /// The hook's.
 pub fn deactivate<A: Actor>(key: &str, why: Deactivation) -> Result<(), String> {
-    if A::HOOKS {
-        hook(&Slot::<A>::find_or_make(key), |actor| {
-            actor.hook_deactivate(why)
-        })
-    } else {
-        Ok(())
-    }
+    if A::HOOKS { hook(&Slot::<A>::find_or_make(key), |actor| actor.hook_deactivate(why)) } else { Ok(()) }
 }
 
-fn hook<A: Actor>(
-    slot: &Rc<Slot<A>>,
-    body: impl FnOnce(&mut A) -> Result<(), String>,
-) -> Result<(), String> {
-    slot.exclusive(|actor| Ok(body(actor)), Err)
-        .unwrap_or_else(|error: CallError| Err(error.to_string()))
+fn hook<A: Actor>(slot: &Rc<Slot<A>>, body: impl FnOnce(&mut A) -> Result<(), String>) -> Result<(), String> {
+    slot.exclusive(|actor| Ok(body(actor)), Err).unwrap_or_else(|error: CallError| Err(error.to_string()))
 }
 
 /// Before each call of a typed proxy.
@@ -142,10 +133,7 @@ fn report_panics() {
                 #[cfg(target_os = "unknown")]
                 crate::error!("{line}");
                 #[cfg(not(target_os = "unknown"))]
-                #[expect(
-                    clippy::print_stderr,
-                    reason = "stderr's last line is the trap's reason"
-                )]
+                #[expect(clippy::print_stderr, reason = "stderr's last line is the trap's reason")]
                 {
                     eprintln!("{line}");
                 }
@@ -169,18 +157,45 @@ mod tests {
         }
     }
 
+    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    struct Hooked {
+        woken: u64,
+    }
+
+    impl Actor for Hooked {
+        const EXCLUSIVE: bool = false;
+        const HOOKS: bool = true;
+
+        fn hook_activate(&mut self, it: Activation) -> Result<(), String> {
+            self.woken += it.generation;
+            if it.generation == 0 { Err("no".into()) } else { Ok(()) }
+        }
+    }
+
+    fn wake(generation: u64) -> Result<(), String> {
+        let me = crate::ActorId { kind: "k".into(), key: "a".into() };
+        activate::<Hooked>(Activation { me, generation, version: "1".into(), cause: crate::Cause::Message })
+    }
+
+    #[test]
+    fn a_hook_has_the_state_and_the_first_method_finds_it() {
+        let refuse = |_| 0;
+        assert_eq!(wake(3), Ok(()));
+        let handle = Handle::<Hooked>::open("a");
+        assert_eq!(handle.shared(|it| it.woken, refuse), 3);
+        assert_eq!(wake(4), Ok(()), "an activation starts from what was saved");
+        drop(handle);
+        assert_eq!(Handle::<Hooked>::open("a").shared(|it| it.woken, refuse), 7);
+        assert_eq!(deactivate::<Hooked>("a", Deactivation::Idle), Ok(()));
+        assert_eq!(wake(0), Err("no".into()));
+    }
+
     #[test]
     fn a_result_with_room_gets_the_error() {
         let refuse = (&Answer::<Result<u64, OwnError>>::NEW).refusal();
-        assert!(matches!(
-            refuse(CallError::Stopped),
-            Err(OwnError::Call(CallError::Stopped))
-        ));
+        assert!(matches!(refuse(CallError::Stopped), Err(OwnError::Call(CallError::Stopped))));
         let refuse = (&Answer::<Result<(), CallError>>::NEW).refusal();
-        assert!(matches!(
-            refuse(CallError::Stopped),
-            Err(CallError::Stopped)
-        ));
+        assert!(matches!(refuse(CallError::Stopped), Err(CallError::Stopped)));
     }
 
     #[test]

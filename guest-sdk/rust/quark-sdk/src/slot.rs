@@ -55,9 +55,7 @@ impl<A: Actor> Slot<A> {
             saved: RefCell::default(),
             seen: Cell::new(0),
         });
-        let old = SLOTS.with_borrow_mut(|slots| {
-            slots.insert((TypeId::of::<A>(), key.to_owned()), slot.clone())
-        });
+        let old = SLOTS.with_borrow_mut(|slots| slots.insert((TypeId::of::<A>(), key.to_owned()), slot.clone()));
         drop(old);
         slot
     }
@@ -66,9 +64,7 @@ impl<A: Actor> Slot<A> {
     pub(crate) fn forget(self: &Rc<Self>) {
         let key = (TypeId::of::<A>(), self.key.clone());
         let old = SLOTS.with_borrow_mut(|slots| {
-            let mine = slots
-                .get(&key)
-                .is_some_and(|slot| std::ptr::addr_eq(Rc::as_ptr(slot), Rc::as_ptr(self)));
+            let mine = slots.get(&key).is_some_and(|slot| std::ptr::addr_eq(Rc::as_ptr(slot), Rc::as_ptr(self)));
             if mine { slots.remove(&key) } else { None }
         });
         drop(old);
@@ -84,11 +80,7 @@ impl<A: Actor> Slot<A> {
         let value = match host::get::<A>() {
             None => A::default(),
             Some(bytes) => rmp_serde::from_slice(&bytes).map_err(|error| {
-                Refusal::Unreadable(format!(
-                    "the state `{}` of {} cannot be read: {error}",
-                    A::STATE,
-                    self.name()
-                ))
+                Refusal::Unreadable(format!("the state `{}` of {} cannot be read: {error}", A::STATE, self.name()))
             })?,
         };
         // What differs from this was changed by a turn, also if the stored form is an older one.
@@ -115,11 +107,7 @@ impl<A: Actor> Slot<A> {
     }
 
     /// Runs a `&mut self` turn.
-    pub(crate) fn exclusive<R>(
-        self: &Rc<Self>,
-        body: impl FnOnce(&mut A) -> R,
-        refuse: Refuse<R>,
-    ) -> R {
+    pub(crate) fn exclusive<R>(self: &Rc<Self>, body: impl FnOnce(&mut A) -> R, refuse: Refuse<R>) -> R {
         let mut value = match self.hold() {
             Ok(value) => value,
             Err(refusal) => return self.refused(refusal, refuse),
@@ -145,10 +133,9 @@ impl<A: Actor> Slot<A> {
 
     fn refused<R>(&self, refusal: Refusal, refuse: Refuse<R>) -> R {
         match refusal {
-            Refusal::Busy => refuse(CallError::Deadlock(format!(
-                "{} waits in the middle of another turn",
-                self.name()
-            ))),
+            Refusal::Busy => {
+                refuse(CallError::Deadlock(format!("{} waits in the middle of another turn", self.name())))
+            }
             Refusal::Unreadable(text) => refuse(CallError::Failed(text)),
         }
     }
@@ -186,8 +173,7 @@ impl<A: Actor> Saves for Slot<A> {
 
     fn save_held(&self, held: &dyn Any) -> Option<Result<(), StateError>> {
         let held = held.downcast_ref::<A>()?;
-        let mine =
-            matches!(*self.value.borrow(), Value::Held(address) if std::ptr::eq(address, held));
+        let mine = matches!(*self.value.borrow(), Value::Held(address) if std::ptr::eq(address, held));
         mine.then(|| self.stage(held))
     }
 
@@ -213,11 +199,7 @@ mod host {
     use crate::{Actor, StateError};
 
     pub(super) fn get<A: Actor>() -> Option<Vec<u8>> {
-        if size_of::<A>() == 0 {
-            None
-        } else {
-            state::get(A::STATE)
-        }
+        if size_of::<A>() == 0 { None } else { state::get(A::STATE) }
     }
 
     pub(super) fn set<A: Actor>(bytes: &[u8]) -> Result<(), StateError> {
@@ -353,10 +335,7 @@ mod tests {
                 })?;
                 assert!(matches!(before_call(), Err(CallError::Denied(_))));
                 let other = Tally::default();
-                assert!(
-                    matches!(other.call(before_call), Err(CallError::Denied(_))),
-                    "not the actor's own state"
-                );
+                assert!(matches!(other.call(before_call), Err(CallError::Denied(_))), "not the actor's own state");
                 Ok(it.count)
             },
             refuse,
@@ -424,19 +403,13 @@ mod tests {
 
     #[test]
     fn actors_of_one_instance_are_kept_apart_by_key() {
-        let (a, b) = (
-            Slot::<Tally>::find_or_make("a"),
-            Slot::<Tally>::find_or_make("b"),
-        );
+        let (a, b) = (Slot::<Tally>::find_or_make("a"), Slot::<Tally>::find_or_make("b"));
         assert_eq!(add(&a, 1).ok(), Some(1));
         assert!(!Rc::ptr_eq(&a, &b));
         assert!(Rc::ptr_eq(&a, &Slot::find_or_make("a")));
         let newer = Slot::<Tally>::make("a");
         a.forget();
-        assert!(
-            Rc::ptr_eq(&newer, &Slot::find_or_make("a")),
-            "the old one does not take the new one along"
-        );
+        assert!(Rc::ptr_eq(&newer, &Slot::find_or_make("a")), "the old one does not take the new one along");
     }
 
     #[test]

@@ -61,9 +61,7 @@ enum Obstacle {
 
 fn prepare() -> Result<(), Obstacle> {
     if cell::updating() {
-        return Err(Obstacle::Misuse(
-            "a call from inside State::update; finish the update first".into(),
-        ));
+        return Err(Obstacle::Misuse("a call from inside State::update; finish the update first".into()));
     }
     match current() {
         Some((actor, Mode::Shared)) => actor.save().map_err(Obstacle::State),
@@ -112,8 +110,6 @@ pub(crate) fn call_error(error: StateError) -> CallError {
         StateError::ReadOnly => CallError::Denied("a read-only method changed the state".into()),
         StateError::Conflict => CallError::Other("somebody else wrote the state".into()),
         StateError::Fenced => CallError::Other("a newer activation owns this actor".into()),
-        StateError::Unavailable(text) => {
-            CallError::Other(format!("the store is unavailable: {text}"))
-        }
+        StateError::Unavailable(text) => CallError::Other(format!("the store is unavailable: {text}")),
     }
 }

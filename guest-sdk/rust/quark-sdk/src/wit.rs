@@ -1,19 +1,8 @@
 //! The contract, as wit-bindgen writes it: every service of `quark:actor`, untouched. The modules
 //! of this crate wrap the common ones; what they leave out is here.
 
-#![allow(
-    unsafe_code,
-    missing_docs,
-    unused_qualifications,
-    unreachable_pub,
-    reason = "generated"
-)]
-#![allow(
-    clippy::all,
-    clippy::use_self,
-    clippy::or_fun_call,
-    reason = "generated"
-)]
+#![allow(unsafe_code, missing_docs, unused_qualifications, unreachable_pub, reason = "generated")]
+#![allow(clippy::all, clippy::use_self, clippy::or_fun_call, reason = "generated")]
 
 wit_bindgen::generate!({
     world: "quark:actor/host",
