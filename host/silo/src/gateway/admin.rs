@@ -1,213 +1,208 @@
-//! Deploying, listing, and handling single actors. Every route here takes the token.
+//! Deploying, listing, and single actors' state.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use quark_core::manifest::MANIFEST_BYTES_MAX;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::Door;
-use super::answer::Refusal;
-use super::parse;
-use crate::api::{
-    ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, KindReport,
-    StateOperation, StateValue, codes,
-};
+use super::actors::{content_type, wrong_content_type};
+use super::edge::{Edge, bad_query};
+use super::failure::Refused;
+use super::target::Target;
+use crate::api::{ActorReport, DeployReport, DeployRequest, Failure, StateOperation, StateValue, codes};
 
-/// The most bytes of a manifest, decoded.
-const MANIFEST_BYTES_MAX: usize = 64 << 10;
-/// The most entries of one list, and how many it has unless told.
-const LIST_MAX: usize = 10_000;
-const LIST_DEFAULT: usize = 1000;
-const WASM: &str = "application/wasm";
-const BYTES: &str = "application/octet-stream";
+const COMPONENT: &str = "application/wasm";
+/// Carries `actor.toml`, base64.
+const MANIFEST: &str = "quark-manifest";
+/// How many of a list are answered when the request does not say, and the most that it may say.
+const LIST: (usize, usize) = (1_000, 10_000);
 
-type Answer<T> = Result<Json<T>, Refusal>;
-
-/// `POST /v1/deployments?name=N`: the component is the body, the manifest a header.
-pub(super) async fn deploy(State(door): State<Arc<Door>>, request: Request) -> Answer<DeployReport> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Named {
-        name: Option<String>,
-    }
-    let (parts, body) = request.into_parts();
-    let Named { name } = parse::query(&parts)?;
-    check_wasm(&parts.headers)?;
-    let manifest = manifest(&parts.headers)?;
-    let mut held = door.bodies.read(&parts.headers, body, door.limits.component_bytes).await?;
-    let component = std::mem::take(&mut held.bytes);
-    let request = DeployRequest { name, component, manifest };
-    let service = Arc::clone(&door.service);
-    // A deploy that has begun ends, also when its client goes away.
-    let deploying = tokio::spawn(async move {
-        let report = service.deploy(request).await;
-        drop(held);
-        report
-    });
-    let report = deploying.await.map_err(|_| {
-        Failure { may_be_done: true, ..Failure::new(codes::INTERNAL, "the deploy broke off") }
-            .next("look at the silo's log; `quark ps` shows what is deployed")
-    })??;
-    Ok(Json(report))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeployQuery {
+    name: Option<String>,
 }
 
-fn check_wasm(headers: &HeaderMap) -> Result<(), Failure> {
-    let mime = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if mime.trim().eq_ignore_ascii_case(WASM) {
-        return Ok(());
-    }
-    Err(Failure::new(codes::BAD_CONTENT_TYPE, format!("a component is sent as {WASM}"))
-        .next(format!("set `Content-Type: {WASM}`, or use `quark deploy`")))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ActivationsQuery {
+    kind: Option<String>,
+    limit: Option<usize>,
 }
 
-/// The text of `quark-manifest`, where it is given.
-fn manifest(headers: &HeaderMap) -> Result<Option<String>, Failure> {
-    let Some(value) = headers.get("quark-manifest") else { return Ok(None) };
-    let bad = |what: &str| Failure::new(codes::BAD_MANIFEST, what);
-    let bytes = STANDARD
-        .decode(value.as_bytes())
-        .map_err(|_| bad("the header quark-manifest is not base64"))?;
-    if bytes.len() > MANIFEST_BYTES_MAX {
-        let long = format!("the manifest is {} bytes long; at most {MANIFEST_BYTES_MAX} are allowed", bytes.len());
-        return Err(bad(&long));
-    }
-    String::from_utf8(bytes).map(Some).map_err(|_| bad("the manifest is not UTF-8"))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    limit: Option<usize>,
 }
 
-/// `GET /v1/kinds`.
-pub(super) async fn kinds(State(door): State<Arc<Door>>) -> Json<Kinds> {
-    Json(Kinds { kinds: door.service.kinds() })
-}
-
-/// `GET /v1/activations?kind=K&limit=N`.
-pub(super) async fn activations(State(door): State<Arc<Door>>, request: Request) -> Answer<Activations> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Which {
-        kind: Option<String>,
-        limit: Option<usize>,
-    }
-    let (parts, _) = request.into_parts();
-    let Which { kind, limit } = parse::query(&parts)?;
-    let kind = kind.filter(|kind| !kind.is_empty());
-    let activations = door.service.activations(kind.as_deref(), list_limit(limit)?)?;
-    Ok(Json(Activations { activations }))
-}
-
-/// `GET /v1/dead-letters?limit=N`.
-pub(super) async fn dead_letters(State(door): State<Arc<Door>>, request: Request) -> Answer<DeadLetters> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Which {
-        limit: Option<usize>,
-    }
-    let (parts, _) = request.into_parts();
-    let Which { limit } = parse::query(&parts)?;
-    Ok(Json(DeadLetters { dead_letters: door.service.dead_letters(list_limit(limit)?).await? }))
-}
-
-fn list_limit(asked: Option<usize>) -> Result<usize, Failure> {
-    match asked.unwrap_or(LIST_DEFAULT) {
-        limit @ 1..=LIST_MAX => Ok(limit),
-        _ => Err(Failure::new(codes::BAD_REQUEST, format!("limit must be 1 to {LIST_MAX}"))),
-    }
-}
-
-/// `GET /v1/actors/{kind}/{key}`.
-pub(super) async fn inspect(State(door): State<Arc<Door>>, request: Request) -> Answer<ActorReport> {
-    let (mut parts, _) = request.into_parts();
-    let actor = parse::target(&mut parts).await?;
-    Ok(Json(door.service.inspect(&actor.kind, &actor.key).await?))
-}
-
-/// `POST /v1/actors/{kind}/{key}/-/deactivate`.
-pub(super) async fn deactivate(State(door): State<Arc<Door>>, request: Request) -> Answer<Deactivated> {
-    let (mut parts, _) = request.into_parts();
-    let actor = parse::target(&mut parts).await?;
-    let deactivated = door.service.deactivate(&actor.kind, &actor.key).await?;
-    Ok(Json(Deactivated { deactivated }))
-}
-
-/// `GET /v1/actors/{kind}/{key}/-/state/{name}`: the bytes, with their e-tag.
-pub(super) async fn read_state(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refusal> {
-    let (name, value) = state(&door, request, |_| StateOperation::Get).await?;
-    let Some(bytes) = &value.bytes else {
-        return Err(Failure::new(codes::NOT_FOUND, format!("the actor's state has no value `{}`", name.escape_debug()))
-            .next("`quark state KIND/KEY list` shows the names").into());
-    };
-    let mut response = ([(CONTENT_TYPE, BYTES)], bytes.clone()).into_response();
-    tag(&mut response, &value);
-    Ok(response)
-}
-
-/// `PUT /v1/actors/{kind}/{key}/-/state/{name}`: the body becomes the value.
-pub(super) async fn write_state(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refusal> {
-    let (_, value) = state(&door, request, StateOperation::Set).await?;
-    Ok(changed(&value))
-}
-
-/// `DELETE /v1/actors/{kind}/{key}/-/state/{name}`.
-pub(super) async fn delete_state(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refusal> {
-    let (_, value) = state(&door, request, |_| StateOperation::Delete).await?;
-    Ok(changed(&value))
-}
-
-/// The name, and what came of an operation on the value.
-async fn state(
-    door: &Door,
+pub(super) async fn deploy(
+    State(edge): State<Arc<Edge>>,
+    query: Result<Query<DeployQuery>, QueryRejection>,
     request: Request,
-    operation: impl FnOnce(Vec<u8>) -> StateOperation + Send,
-) -> Result<(String, StateValue), Refusal> {
-    let (mut parts, body) = request.into_parts();
-    let target = parse::target(&mut parts).await?;
-    let if_match = parse::if_match(&parts.headers)?;
-    let mut held = door.bodies.read(&parts.headers, body, door.limits.state_bytes).await?;
-    let operation = operation(std::mem::take(&mut held.bytes));
-    let conditional = if_match.is_some();
-    let value = door
-        .service
-        .state(&target.kind, &target.key, &target.last, operation, if_match)
-        .await
-        .map_err(|failure| Refusal::conditional(failure, conditional))?;
-    drop(held);
-    Ok((target.last, value))
+) -> Result<Json<DeployReport>, Refused> {
+    let Query(query) = query.map_err(bad_query)?;
+    let (head, body) = request.into_parts();
+    let given = content_type(&head.headers);
+    if !given.eq_ignore_ascii_case(COMPONENT) {
+        return Err(wrong_content_type(given, COMPONENT));
+    }
+    let manifest = manifest(&head.headers)?;
+    let received = edge.room.receive(body, &head.headers, edge.bounds.component()).await?;
+    if received.bytes.is_empty() {
+        return Err(Refused::new(codes::BAD_COMPONENT, "the body is empty", "send the component's bytes as the body"));
+    }
+    let request = DeployRequest { name: query.name, component: received.bytes, manifest };
+    let service = Arc::clone(&edge.service);
+    let room = received.room;
+    let deploying = async move {
+        let report = service.deploy(request).await;
+        drop(room);
+        report
+    };
+    to_its_end(deploying).await.map(Json)
 }
 
-fn changed(value: &StateValue) -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    tag(&mut response, value);
+fn manifest(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let Some(given) = headers.get(MANIFEST) else { return Ok(None) };
+    let refused = |message: &str| {
+        let next = "send actor.toml's text as base64 in the header quark-manifest";
+        Refused::new(codes::BAD_MANIFEST, message, next)
+    };
+    let bytes = BASE64_STANDARD.decode(given.as_bytes()).map_err(|_| refused("the manifest is not base64"))?;
+    if bytes.len() > MANIFEST_BYTES_MAX {
+        return Err(refused(&format!("the manifest is over {MANIFEST_BYTES_MAX} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refused("the manifest is not UTF-8"))?;
+    Ok(Some(text))
+}
+
+pub(super) async fn kinds(State(edge): State<Arc<Edge>>) -> Json<Value> {
+    Json(json!({ "kinds": edge.service.kinds() }))
+}
+
+pub(super) async fn activations(
+    State(edge): State<Arc<Edge>>,
+    query: Result<Query<ActivationsQuery>, QueryRejection>,
+) -> Result<Json<Value>, Refused> {
+    let Query(query) = query.map_err(bad_query)?;
+    let kind = query.kind.as_deref().filter(|kind| !kind.is_empty());
+    let found = edge.service.activations(kind, limit(query.limit)?)?;
+    Ok(Json(json!({ "activations": found })))
+}
+
+pub(super) async fn dead_letters(
+    State(edge): State<Arc<Edge>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Value>, Refused> {
+    let Query(query) = query.map_err(bad_query)?;
+    Ok(Json(json!({ "dead_letters": edge.service.dead_letters(limit(query.limit)?) })))
+}
+
+fn limit(asked: Option<usize>) -> Result<usize, Refused> {
+    let (default, most) = LIST;
+    let limit = asked.unwrap_or(default);
+    if (1..=most).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Refused::new(codes::BAD_REQUEST, format!("limit={limit} is not 1 to {most}"), "ask for that many"))
+}
+
+pub(super) async fn inspect(State(edge): State<Arc<Edge>>, target: Target) -> Result<Json<ActorReport>, Refused> {
+    Ok(Json(edge.service.inspect(&target.kind, &target.key).await?))
+}
+
+pub(super) async fn deactivate(State(edge): State<Arc<Edge>>, target: Target) -> Result<Json<Value>, Refused> {
+    let service = Arc::clone(&edge.service);
+    let left = to_its_end(async move { service.deactivate(&target.kind, &target.key).await }).await?;
+    Ok(Json(json!({ "deactivated": left })))
+}
+
+pub(super) async fn state_get(
+    State(edge): State<Arc<Edge>>,
+    target: Target,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let (kind, key, name) = (target.kind.clone(), target.key.clone(), target.member.clone());
+    let value = change(&edge, target, &headers, StateOperation::Get).await?;
+    let Some(bytes) = value.bytes else {
+        let message = format!("{kind}/{key} has no state value `{name}`");
+        return Err(Refused::new(codes::NOT_FOUND, message, "`quark state KIND/KEY list` shows what it has"));
+    };
+    let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok(with_etag((content_type, bytes).into_response(), value.etag.as_deref()))
+}
+
+pub(super) async fn state_set(
+    State(edge): State<Arc<Edge>>,
+    target: Target,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (head, body) = request.into_parts();
+    let received = edge.room.receive(body, &head.headers, edge.bounds.state()).await?;
+    let left = change(&edge, target, &head.headers, StateOperation::Set(received.bytes)).await?;
+    Ok(with_etag(StatusCode::NO_CONTENT.into_response(), left.etag.as_deref()))
+}
+
+pub(super) async fn state_delete(
+    State(edge): State<Arc<Edge>>,
+    target: Target,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let left = change(&edge, target, &headers, StateOperation::Delete).await?;
+    Ok(with_etag(StatusCode::NO_CONTENT.into_response(), left.etag.as_deref()))
+}
+
+async fn change(
+    edge: &Edge,
+    target: Target,
+    headers: &HeaderMap,
+    operation: StateOperation,
+) -> Result<StateValue, Refused> {
+    let if_match = if_match(headers)?;
+    let conditional = if_match.is_some();
+    let service = Arc::clone(&edge.service);
+    let Target { kind, key, member } = target;
+    let changed = to_its_end(async move { service.state(&kind, &key, &member, operation, if_match).await }).await;
+    changed.map_err(|refused| if conditional { refused.of_condition() } else { refused })
+}
+
+/// The one e-tag of `If-Match`, quoted as HTTP wants it or bare.
+fn if_match(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let mut all = headers.get_all(header::IF_MATCH).iter();
+    let Some(given) = all.next() else { return Ok(None) };
+    let text = given.to_str().unwrap_or_default().trim();
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let one = !bare.is_empty() && !bare.contains(['"', ',', '*', ' ']);
+    if one && all.next().is_none() {
+        return Ok(Some(bare.to_owned()));
+    }
+    let message = format!("If-Match: {text} is not one e-tag");
+    Err(Refused::new(codes::BAD_REQUEST, message, "send the ETag of an earlier answer"))
+}
+
+fn with_etag(mut response: Response, etag: Option<&str>) -> Response {
+    let etag = etag.and_then(|etag| HeaderValue::try_from(format!("\"{etag}\"")).ok());
+    if let Some(etag) = etag {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
     response
 }
 
-fn tag(response: &mut Response, value: &StateValue) {
-    let quoted = value.etag.as_ref().map(|etag| HeaderValue::from_str(&format!("\"{etag}\"")));
-    if let Some(Ok(quoted)) = quoted {
-        response.headers_mut().insert(ETAG, quoted);
+/// Runs what must not end half-way because its client went away.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Refused> {
+    match tokio::spawn(work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Refused::defect()),
     }
-}
-
-#[derive(Serialize)]
-pub(super) struct Kinds {
-    kinds: Vec<KindReport>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Activations {
-    activations: Vec<ActivationReport>,
-}
-
-#[derive(Serialize)]
-pub(super) struct DeadLetters {
-    dead_letters: Vec<DeadLetter>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Deactivated {
-    deactivated: bool,
 }

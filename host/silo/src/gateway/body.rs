@@ -1,114 +1,87 @@
-//! Request bodies in memory: how large, how slow, how many bytes of all of them together.
+//! Bodies, within bounds of size, time and memory.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::HeaderMap;
-use axum::http::header::CONTENT_LENGTH;
-use futures_util::StreamExt as _;
+use axum::http::{HeaderMap, header};
+use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Limits;
-use super::answer::TOO_SLOW;
-use crate::api::{Failure, codes};
+use super::config::BodyBounds;
+use super::failure::{Refused, SLOW_BODY};
+use crate::api::codes;
 
-/// The unit of the budget.
-const PIECE: usize = 1 << 10;
-const RETRY_MS: u64 = 1000;
+/// Room in memory for the bodies of all requests together.
+#[derive(Clone)]
+pub(super) struct Room(Arc<Semaphore>);
 
-/// The budget of all bodies, and the pace that one must keep.
-pub(super) struct Bodies {
-    budget: Arc<Semaphore>,
-    grace: Duration,
-    rate: u64,
-}
-
-/// A whole body. Its place in the budget is free again when this is dropped.
-pub(super) struct Held {
+/// A whole body, and the room that it takes until it is dropped.
+pub(super) struct Received {
     pub(super) bytes: Vec<u8>,
-    place: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
-impl Bodies {
-    pub(super) fn new(limits: &Limits) -> Self {
-        let pieces = (limits.bodies_bytes / PIECE).min(Semaphore::MAX_PERMITS);
-        let budget = Arc::new(Semaphore::new(pieces));
-        Self { budget, grace: limits.body_grace, rate: limits.body_rate.max(1) }
+impl Room {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))))
     }
 
-    /// Reads a body of at most `max` bytes whole, or nothing of it counts.
-    pub(super) async fn read(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-        max: usize,
-    ) -> Result<Held, Failure> {
-        let promised = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if promised.is_some_and(|bytes: u64| bytes > max as u64) {
-            return Err(too_large(promised, max));
+    /// Reads a body to its end.
+    pub(super) async fn receive(&self, body: Body, head: &HeaderMap, bounds: BodyBounds) -> Result<Received, Refused> {
+        let announced = head.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|announced: u64| announced > bounds.bytes as u64) {
+            return Err(bounds.too_large());
         }
-        let began = Instant::now();
-        let mut held = Held { bytes: Vec::new(), place: None };
-        let mut pieces = body.into_data_stream();
+        let end = Instant::now() + bounds.time;
+        let mut received = Received { bytes: Vec::new(), room: None };
+        let mut parts = body.into_data_stream();
         loop {
-            let came = held.bytes.len();
-            let until = began + self.grace + Duration::from_secs(came as u64 / self.rate);
-            let piece = match timeout_at(until, pieces.next()).await {
-                Err(_) => return Err(self.too_slow(came)),
-                Ok(None) => return Ok(held),
-                Ok(Some(Err(_))) => return Err(cut_off(came, promised)),
-                Ok(Some(Ok(piece))) => piece,
-            };
-            if piece.len() > max - came {
-                return Err(too_large(promised, max));
+            let next = timeout_at(end, timeout(bounds.pause, parts.next())).await;
+            let Ok(Ok(next)) = next else { return Err(bounds.too_slow(received.bytes.len())) };
+            let Some(part) = next else { return Ok(received) };
+            let part = part.map_err(|_| bounds.broken(received.bytes.len(), announced))?;
+            if received.bytes.len() + part.len() > bounds.bytes {
+                return Err(bounds.too_large());
             }
-            self.make_place(&mut held, came + piece.len())?;
-            held.bytes.extend_from_slice(&piece);
+            self.extend(&mut received, &part)?;
         }
     }
 
-    /// Widens the body's place in the budget to `bytes`.
-    fn make_place(&self, held: &mut Held, bytes: usize) -> Result<(), Failure> {
-        let has = held.place.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let wants = u32::try_from(bytes.div_ceil(PIECE).saturating_sub(has)).unwrap_or(u32::MAX);
-        let Ok(more) = Arc::clone(&self.budget).try_acquire_many_owned(wants) else {
-            return Err(Failure {
-                retry_after_ms: Some(RETRY_MS),
-                ..Failure::new("overloaded", "too many bytes of requests are under way; nothing was done")
-            });
-        };
-        match &mut held.place {
-            Some(place) => place.merge(more),
-            none => *none = Some(more),
+    fn extend(&self, received: &mut Received, part: &[u8]) -> Result<(), Refused> {
+        let held = received.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (received.bytes.len() + part.len()).div_ceil(UNIT).saturating_sub(held);
+        if more > 0 {
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            let room = Arc::clone(&self.0).try_acquire_many_owned(more);
+            let room = room.map_err(|_| Refused::overloaded("the gateway has no room for another body now"))?;
+            match &mut received.room {
+                Some(all) => all.merge(room),
+                none => *none = Some(room),
+            }
         }
+        received.bytes.extend_from_slice(part);
         Ok(())
     }
+}
 
-    fn too_slow(&self, came: usize) -> Failure {
-        let rate = self.rate;
-        Failure::new(
-            TOO_SLOW,
-            format!("only {came} bytes of the body came in time; nothing was done"),
-        )
-        .next(format!("send at least {rate} bytes a second"))
+impl BodyBounds {
+    fn too_large(self) -> Refused {
+        let message = format!("{} is over {} bytes; nothing was done", self.what, self.bytes);
+        Refused::new(codes::BODY_TOO_LARGE, message, "send less at once")
+    }
+
+    fn too_slow(self, received: usize) -> Refused {
+        let message = format!("{} came too slowly: {received} bytes until now; nothing was done", self.what);
+        Refused::new(SLOW_BODY, message, "repeat it over a faster connection")
+    }
+
+    fn broken(self, received: usize, announced: Option<u64>) -> Refused {
+        let of = announced.map_or_else(String::new, |announced| format!(" of {announced}"));
+        let message = format!("{} broke off after {received}{of} bytes; nothing was done", self.what);
+        Refused::new(codes::BAD_REQUEST, message, "repeat the upload")
     }
 }
 
-fn too_large(promised: Option<u64>, max: usize) -> Failure {
-    let is = promised.map_or_else(|| "larger".to_owned(), |bytes| format!("{bytes} bytes"));
-    Failure::new(
-        codes::BODY_TOO_LARGE,
-        format!("the body is {is}; at most {max} bytes are taken here; nothing was done"),
-    )
-}
-
-fn cut_off(came: usize, promised: Option<u64>) -> Failure {
-    let of = promised.map_or_else(String::new, |bytes| format!(" of {bytes}"));
-    Failure::new(
-        codes::BAD_REQUEST,
-        format!("the body ended early, after {came}{of} bytes; nothing was done"),
-    )
-    .next("send it again, whole")
-}
+/// Permits count KiB, because a semaphore's count is small.
+const UNIT: usize = 1024;

@@ -56,6 +56,34 @@ pub struct Bounds {
     pub grace: Duration,
 }
 
+impl Bounds {
+    pub(super) fn arguments(&self) -> BodyBounds {
+        self.body("the body of arguments", self.arguments_bytes, self.body_time)
+    }
+
+    pub(super) fn state(&self) -> BodyBounds {
+        self.body("the state value", self.state_bytes, self.body_time)
+    }
+
+    pub(super) fn component(&self) -> BodyBounds {
+        self.body("the component", self.component_bytes, self.component_time)
+    }
+
+    fn body(&self, what: &'static str, bytes: usize, time: Duration) -> BodyBounds {
+        BodyBounds { what, bytes, time, pause: self.body_pause }
+    }
+}
+
+/// What one body may take.
+#[derive(Clone, Copy)]
+pub(super) struct BodyBounds {
+    /// What the body is, for messages.
+    pub(super) what: &'static str,
+    pub(super) bytes: usize,
+    pub(super) time: Duration,
+    pub(super) pause: Duration,
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self {

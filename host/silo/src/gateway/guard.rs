@@ -1,158 +1,166 @@
-//! Who may come in: the `Host` that was asked for, the token, and the id of the request.
+//! Whom a request names, and what it may.
+//!
+//! A web page may make a browser send requests to loopback, and may have its own name resolve to
+//! it. So the `Host` must be one of ours, and what changes anything must carry what a page cannot
+//! send unasked: the token, or a content type that browsers ask about first.
 
+use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue, Uri};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
-use subtle::ConstantTimeEq as _;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, header};
 
-use super::GatewayConfig;
-use super::answer::Refusal;
-use super::parse;
-use crate::api::{Failure, codes};
+use super::failure::Refused;
+use crate::api::codes;
 
-/// The id of the request: the client's own, or one made here.
-#[derive(Clone)]
-pub(super) struct RequestId(pub(super) String);
-
-/// What the guard goes by.
+/// Decides whether a request may pass.
 pub(super) struct Guard {
     token: String,
+    address: SocketAddr,
     allowed_hosts: Vec<String>,
-    /// Beyond loopback everything but the probes takes the token.
-    beyond_loopback: bool,
-    /// No request takes longer; a net below the deadlines of calls, not a deadline.
-    longest: Duration,
 }
 
 impl Guard {
-    pub(super) fn new(config: &GatewayConfig, address: SocketAddr) -> Self {
-        Self {
-            token: config.token.clone(),
-            allowed_hosts: config.allowed_hosts.iter().map(|host| host.to_lowercase()).collect(),
-            beyond_loopback: !address.ip().is_loopback(),
-            longest: config.limits.call_time + Duration::from_secs(30),
-        }
+    pub(super) fn new(token: String, address: SocketAddr, allowed_hosts: Vec<String>) -> Self {
+        Self { token, address, allowed_hosts }
     }
 
-    fn admit(&self, request: &Request) -> Result<(), Failure> {
-        let path = request.uri().path();
-        if path != "/healthz" {
-            self.check_host(request.uri(), request.headers())?;
-        }
-        if self.beyond_loopback && !matches!(path, "/healthz" | "/readyz") {
-            self.check_token(request.headers())?;
-        }
-        Ok(())
+    /// Whether others than this machine's own users may reach the gateway.
+    pub(super) fn is_exposed(&self) -> bool {
+        !self.address.ip().is_loopback()
     }
 
-    /// A web page that has its own name point here ("DNS rebinding") still names itself in `Host`.
-    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
-        let mut named = headers.get_all(HOST).iter();
-        let (Some(host), None) = (named.next(), named.next()) else {
-            return Err(Failure::new(codes::BAD_HOST, "a request must have one Host header"));
-        };
-        let host = host.to_str().unwrap_or("(not ASCII)");
-        let absolute = uri.authority().map_or(host, |authority| authority.as_str());
-        for host in [host, absolute] {
-            if !self.knows(&host.to_lowercase()) {
-                let known = "localhost, 127.0.0.1, [::1] or a name that the silo was told";
-                return Err(Failure::new(
-                    codes::BAD_HOST,
-                    format!("the Host header says `{}`: not {known}", host.escape_default()),
-                )
-                .next("ask for the silo by one of its names, or start it with --allow-host NAME"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Ports are not compared for the silo's own names: a tunnel or a container maps them at will,
-    /// and an attacker's page is told apart by its name.
-    fn knows(&self, host: &str) -> bool {
-        let name = without_port(host);
-        if self.allowed_hosts.iter().any(|allowed| allowed == host || allowed == name) {
-            return true;
-        }
-        let bare = name.trim_start_matches('[').trim_end_matches(']');
-        match bare.parse::<IpAddr>() {
-            // An address cannot be rebound; beyond loopback a silo may have any.
-            Ok(address) => address.is_loopback() || self.beyond_loopback,
-            Err(_) => name == "localhost",
-        }
-    }
-
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        let Some(given) = headers.get(AUTHORIZATION) else {
-            return Err(Failure::new(codes::UNAUTHORIZED, "this needs the silo's token")
-                .next("send `Authorization: Bearer TOKEN`; the token is in the file admin-token of the silo's data folder"));
-        };
-        let (scheme, token) = given.as_bytes().split_at(given.len().min(7));
-        let right = bool::from(token.trim_ascii().ct_eq(self.token.as_bytes()));
-        if scheme.eq_ignore_ascii_case(b"bearer ") && right {
+    /// Whether the request names this gateway.
+    pub(super) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+        let named = uri.authority().map(Authority::as_str).or_else(|| only_host(headers));
+        if named.is_some_and(|named| self.is_ours(named)) {
             return Ok(());
         }
-        Err(Failure::new(codes::UNAUTHORIZED, "this is not the silo's token")
-            .next("the token is in the file admin-token of the silo's data folder"))
+        let message = match named {
+            Some(named) => format!("`{named}` is no name of this silo, which listens on {}", self.address),
+            None => "the request needs exactly one Host header".into(),
+        };
+        Err(Refused::new(codes::BAD_HOST, message, "start the silo with --allow-host NAME to let it answer to NAME"))
+    }
+
+    fn is_ours(&self, named: &str) -> bool {
+        let Ok(named) = named.parse::<Authority>() else { return false };
+        // Behind an `@` another host could hide from whoever reads the log.
+        if named.as_str().contains('@') {
+            return false;
+        }
+        self.is_allowed(&named) || (named.port_u16().unwrap_or(80) == self.address.port() && self.is_own(named.host()))
+    }
+
+    /// Whether the host is the listen address. A literal address is never the result of a name
+    /// that somebody else controls, so a silo that listens on all addresses takes any of them.
+    fn is_own(&self, host: &str) -> bool {
+        let own = self.address.ip();
+        let local = own.is_loopback() || own.is_unspecified();
+        if host.eq_ignore_ascii_case("localhost") {
+            return local;
+        }
+        let Ok(host) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() else { return false };
+        host == own || own.is_unspecified() || (own.is_loopback() && host.is_loopback())
+    }
+
+    fn is_allowed(&self, named: &Authority) -> bool {
+        self.allowed_hosts
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(named.as_str()) || allowed.eq_ignore_ascii_case(named.host()))
+    }
+
+    /// Whether the request carries the token.
+    pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        const NEXT: &str = "send `Authorization: Bearer TOKEN`; the silo keeps its token in admin-token in its data \
+            folder, and the CLI takes it from QUARK_TOKEN";
+        let Some(given) = headers.get(header::AUTHORIZATION) else {
+            return Err(Refused::new(codes::UNAUTHORIZED, "this needs the admin token, and none was sent", NEXT));
+        };
+        let given = given.as_bytes().split_at_checked(BEARER.len());
+        match given {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) && same(token, self.token.as_bytes()) => {
+                Ok(())
+            }
+            _ => Err(Refused::new(codes::UNAUTHORIZED, "the token sent is not this silo's admin token", NEXT)),
+        }
     }
 }
 
-/// `host` without `:port`; an IPv6 address keeps its brackets.
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
+/// The request's `Host`, if it is there once.
+fn only_host(headers: &HeaderMap) -> Option<&str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let only = hosts.next()?;
+    if hosts.next().is_some() { None } else { only.to_str().ok() }
+}
+
+/// Compares in a time that tells nothing but the length.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let differing = one.iter().zip(other).fold(0, |all, (one, other)| black_box(all | (one ^ other)));
+    one.len() == other.len() && differing == 0
+}
+
+const BEARER: &[u8] = b"Bearer ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_hosts(address: &str, ours: &[&str], others: &[&str]) {
+        let allowed = vec!["quark.example".into(), "other.example:8443".into()];
+        let guard = Guard::new("t".into(), address.parse().unwrap(), allowed);
+        for host in ours {
+            assert!(guard.is_ours(host), "{host} at {address}");
+        }
+        for host in others {
+            assert!(!guard.is_ours(host), "{host} at {address}");
+        }
     }
-}
 
-/// Around every route: admits the request, names it, and marks the answer.
-pub(super) async fn enter(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
-    let (id, bad_id) = match parse::request_id(request.headers()) {
-        Ok(Some(id)) => (id, None),
-        Ok(None) => (fresh_id(), None),
-        Err(failure) => (fresh_id(), Some(failure)),
-    };
-    let name = HeaderValue::from_str(&id).ok();
-    request.extensions_mut().insert(RequestId(id));
-    let admitted = bad_id.map_or_else(|| guard.admit(&request), Err);
-    let mut response = match admitted {
-        Err(failure) => Refusal::from(failure).into_response(),
-        Ok(()) => tokio::time::timeout(guard.longest, next.run(request))
-            .await
-            .unwrap_or_else(|_| Refusal::from(out_of_time()).into_response()),
-    };
-    let headers = response.headers_mut();
-    if let Some(name) = name {
-        headers.insert("x-request-id", name);
+    #[test]
+    fn a_loopback_silo_answers_to_its_own_names() {
+        check_hosts(
+            "127.0.0.1:7070",
+            &["localhost:7070", "LocalHost:7070", "127.0.0.1:7070", "[::1]:7070", "quark.example", "quark.example:1"],
+            &[
+                "localhost",
+                "localhost:7071",
+                "evil.example:7070",
+                "10.0.0.1:7070",
+                "other.example",
+                "me@localhost:7070",
+                "",
+            ],
+        );
+        check_hosts("127.0.0.1:80", &["localhost", "127.0.0.1:80"], &["localhost:7070"]);
     }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // State values are whatever an actor wrote: a browser must not guess that one is a page.
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
 
-/// Around the routes of administration: the token, wherever the gateway listens.
-pub(super) async fn administer(
-    State(guard): State<Arc<Guard>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match guard.check_token(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(failure) => Refusal::from(failure).into_response(),
+    #[test]
+    fn an_exposed_silo_answers_to_its_addresses() {
+        check_hosts(
+            "0.0.0.0:7070",
+            &["10.1.2.3:7070", "[fe80::1]:7070", "localhost:7070", "other.example:8443"],
+            &["evil.example:7070", "10.1.2.3"],
+        );
+        check_hosts("10.0.0.1:7070", &["10.0.0.1:7070"], &["10.0.0.2:7070", "localhost:7070", "127.0.0.1:7070"]);
     }
-}
 
-fn fresh_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}
-
-fn out_of_time() -> Failure {
-    let may_be_done = true;
-    Failure { may_be_done, ..Failure::new("deadline-exceeded", "the request took too long") }
+    #[test]
+    fn only_the_whole_token_passes() {
+        let guard = Guard::new("abc".into(), "127.0.0.1:1".parse().unwrap(), Vec::new());
+        let check = |given: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(given) = given {
+                headers.insert(header::AUTHORIZATION, given.parse().unwrap());
+            }
+            guard.check_token(&headers).is_ok()
+        };
+        assert!(check(Some("Bearer abc")));
+        assert!(check(Some("bearer abc")));
+        for wrong in ["Bearer ab", "Bearer abcd", "Bearer abd", "Bearer ", "Bearer", "Basic abc", "abc"] {
+            assert!(!check(Some(wrong)), "{wrong}");
+        }
+        assert!(!check(None));
+    }
 }

@@ -1,13 +1,31 @@
 //! The HTTP edge: what a client outside asks arrives here, and its answer leaves here.
 //!
-//! A connection is accepted by `server`, within bounds; `guard` checks whom the request names and
-//! what it may; `routes` finds the handler; `actors` and `admin` turn the request into a question to
-//! the [`Service`], and its answer into a response; `failure` knows the status of every code.
-//! Nothing here knows what an actor is: the silo behind [`Service`] does.
+//! ```text
+//! socket -> server (how many, how long) -> routes: guard (host, token), request id
+//!        -> actors | admin -> Service (the silo) -> failure (status, JSON)
+//! ```
+//!
+//! The gateway knows HTTP and nothing about actors: it parses a request into the plain data of
+//! [`crate::api`], asks the [`Service`], and turns what comes back into a status and a body.
+//! Arguments and results pass through as text; only the engine knows their types. The order of the
+//! modules is the reading order.
 
 mod config;
-mod server;
 mod service;
+pub mod token;
+mod failure;
+mod guard;
+mod body;
+mod edge;
+mod target;
+mod actors;
+mod admin;
+mod routes;
+mod socket;
+mod server;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::{Bounds, GatewayConfig};
 pub use server::{BindError, Gateway};

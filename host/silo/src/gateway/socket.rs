@@ -9,8 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-/// How long, and for how many bytes, a client may go on sending after its last answer.
-const LINGER_TIME: Duration = Duration::from_secs(3);
+/// For how many bytes a client may go on sending after its last answer.
 const LINGER_BYTES: usize = 512 << 20;
 
 /// A socket whose writes fail when the client takes nothing for too long.
@@ -27,7 +26,7 @@ impl Socket {
 
     /// Ends the writing half, then reads on for a while. A socket that is closed while bytes wait
     /// to be read is reset, and the client loses the answer that it was sent.
-    pub(super) async fn close_gently(mut self) {
+    pub(super) async fn close_gently(mut self, linger: Duration) {
         let mut sink = vec![0; 64 << 10];
         let drain = async {
             self.stream.shutdown().await?;
@@ -41,7 +40,7 @@ impl Socket {
             Ok::<_, io::Error>(())
         };
         // Whatever goes wrong here, the client has its answer or is gone.
-        let _ended = timeout(LINGER_TIME, drain).await;
+        let _ended = timeout(linger, drain).await;
     }
 
     /// Starts or checks the clock of a write that waits; clears it when one went through.

@@ -1,214 +1,208 @@
-//! The token: made at the silo's first start, kept in its data folder, and published to the CLI of
-//! the same user on the same machine.
+//! The admin token: kept in the data folder, and published to the same user's command line.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The token's file in a silo's data folder.
+/// The token's file in the data folder.
 pub const FILE: &str = "admin-token";
-const BYTES_MIN: usize = 16;
-const BYTES_MAX: usize = 256;
-/// What the files and folders may be to others: nothing.
-const OTHERS: u32 = 0o077;
 
-/// Why there is no token. A token that was there is as it was.
+/// Why there is no token. Nothing was changed, unless it says so.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// A file or folder cannot be used.
-    #[error("cannot {verb} {}", path.display())]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// On which path.
+    /// The file cannot be read.
+    #[error("cannot read the token in {}: {reason}", path.display())]
+    Read {
+        /// The file.
         path: PathBuf,
-        /// What came of it.
-        source: io::Error,
+        /// What the system said.
+        reason: io::Error,
     },
-    /// Others than its owner may read or write the file.
-    #[error("{} has mode {mode:o}: others may use the token; run chmod 600 on it", path.display())]
+    /// Others on this machine can read the file.
+    #[error("{} has mode {mode:o}, so that others can read the token: run `chmod 600` on it", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
-    /// The file holds something else.
-    #[error("{} holds no token: {BYTES_MIN} to {BYTES_MAX} visible ASCII characters", .0.display())]
-    Malformed(PathBuf),
-    /// Neither `XDG_CONFIG_HOME` nor `HOME` is set.
-    #[error("there is no configuration folder: neither XDG_CONFIG_HOME nor HOME is set")]
-    NoConfigDir,
+    /// The file's content is no token.
+    #[error(
+        "{} holds no token: one line of {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} visible ASCII characters",
+        path.display()
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be written; it may be there in part under another name.
+    #[error("cannot write the token to {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// Neither `XDG_CONFIG_HOME` nor `HOME` names a folder.
+    #[error("there is no folder for settings: neither XDG_CONFIG_HOME nor HOME is an absolute path")]
+    NoConfigFolder,
 }
 
-/// The token of a data folder, made now if there is none.
+/// The data folder's token; made at the first start.
 ///
 /// # Errors
-/// When the file cannot be read or made, is open to others, or holds no token.
+/// When the file cannot be read or written, others can read it, or it holds no token.
 pub fn read_or_create(data: &Path) -> Result<String, TokenError> {
     let path = data.join(FILE);
-    if path.exists() {
-        return read(&path);
+    match read(&path) {
+        Err(TokenError::Read { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
+            let token = fresh();
+            write(&path, &token)?;
+            Ok(token)
+        }
+        other => other,
     }
-    let token = fresh();
-    write_private(&path, &token)?;
-    Ok(token)
 }
 
-/// A token for a silo that keeps nothing: 32 random bytes in hex.
+/// A new token: 32 random bytes.
 #[must_use]
 pub fn fresh() -> String {
-    use std::fmt::Write as _;
-    rand::random::<[u8; 32]>().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
 
-/// The token in a file of one's own.
+/// The token that a file holds.
 ///
 /// # Errors
-/// When the file cannot be read, is open to others, or holds no token.
+/// When it cannot be read, others can read it, or it holds no token.
 pub fn read(path: &Path) -> Result<String, TokenError> {
-    let failed = |source| TokenError::Io { verb: "read", path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    let failed = |reason| TokenError::Read { path: path.into(), reason };
+    let mut file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-    if mode & OTHERS != 0 {
-        return Err(TokenError::Exposed { path: path.to_owned(), mode });
+    if mode & 0o077 != 0 {
+        return Err(TokenError::Exposed { path: path.into(), mode });
     }
     let mut bytes = Vec::new();
-    file.take(BYTES_MAX as u64 + 2).read_to_end(&mut bytes).map_err(failed)?;
-    let text = bytes.trim_ascii();
-    let fits = (BYTES_MIN..=BYTES_MAX).contains(&text.len());
-    match std::str::from_utf8(text) {
-        Ok(token) if fits && token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token.to_owned()),
-        Ok(_) | Err(_) => Err(TokenError::Malformed(path.to_owned())),
-    }
+    Read::by_ref(&mut file).take(TOKEN_BYTES_MAX as u64 + 2).read_to_end(&mut bytes).map_err(failed)?;
+    let token = bytes.trim_ascii_end();
+    let fits = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic);
+    let token = std::str::from_utf8(token).ok().filter(|_| fits);
+    token.map(str::to_owned).ok_or_else(|| TokenError::Malformed { path: path.into() })
 }
 
-/// Writes the token where the CLI of this user looks for it; see [`published_at`].
+/// Puts the token where the same user's command line finds it by the silo's address.
 ///
 /// # Errors
-/// When there is no such place or it cannot be written; the silo works without.
+/// When there is no such place, or it cannot be written.
 pub fn publish(address: SocketAddr, token: &str) -> Result<PathBuf, TokenError> {
-    let ip = match address.ip() {
-        ip if ip.is_unspecified() && ip.is_ipv6() => "::1".to_owned(),
-        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
-        ip => ip.to_string(),
-    };
-    let config = config_dir().ok_or(TokenError::NoConfigDir)?;
-    publish_in(&config, &ip, address.port(), token)
+    publish_in(&config_folder()?, address, token)
 }
 
-fn publish_in(config: &Path, host: &str, port: u16, token: &str) -> Result<PathBuf, TokenError> {
-    let path = file_in(config, host, port);
-    if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|source| TokenError::Io { verb: "make", path: folder.to_owned(), source })?;
-    }
-    write_private(&path, token)?;
+fn publish_in(config: &Path, address: SocketAddr, token: &str) -> Result<PathBuf, TokenError> {
+    let path = published_in(config, &address.ip().to_string(), address.port());
+    let folder = path.parent().unwrap_or(config);
+    let failed = |reason| TokenError::Write { path: path.clone(), reason };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;
+    write(&path, token)?;
     Ok(path)
 }
 
-/// Removes a published token, unless another silo has put its own there since.
-pub fn withdraw(path: &Path, token: &str) {
-    if read(path).is_ok_and(|found| found == token) {
-        let _ = fs::remove_file(path);
-    }
+/// Where the token of the silo at that host and port is published.
+///
+/// # Errors
+/// When there is no such place.
+pub fn published_path(host: &str, port: u16) -> Result<PathBuf, TokenError> {
+    Ok(published_in(&config_folder()?, host, port))
 }
 
-/// The token that a silo of this user published for `host` and `port`, if one did.
-#[must_use]
-pub fn published(host: &str, port: u16) -> Option<String> {
-    let config = config_dir()?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let names: &[&str] = if bare == "localhost" { &["127.0.0.1", "::1"] } else { &[bare] };
-    names.iter().find_map(|name| read(&file_in(&config, name, port)).ok())
-}
-
-/// Where the token for `host` and `port` is published: `quark/tokens/HOST_PORT` in the user's
-/// configuration folder.
-#[must_use]
-pub fn published_at(host: &str, port: u16) -> Option<PathBuf> {
-    config_dir().map(|config| file_in(&config, host, port))
-}
-
-fn file_in(config: &Path, host: &str, port: u16) -> PathBuf {
-    // The host may come from a URL: it must stay one file name.
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-');
-    let host: String = host.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+fn published_in(config: &Path, host: &str, port: u16) -> PathBuf {
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    // One silo has several names; the file has one.
+    let host = match host.parse() {
+        Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
+        Err(_) if host == "localhost" => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(_) | Err(_) => host,
+    };
+    // A name from a URL must not lead elsewhere.
+    let host = host.replace(['/', '\0'], "_");
     config.join("quark").join("tokens").join(format!("{host}_{port}"))
 }
 
-fn config_dir() -> Option<PathBuf> {
-    let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    named("XDG_CONFIG_HOME").or_else(|| named("HOME").map(|home| home.join(".config")))
+fn config_folder() -> Result<PathBuf, TokenError> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".config"));
+    absolute("XDG_CONFIG_HOME").or_else(home).ok_or(TokenError::NoConfigFolder)
 }
 
-/// Whole or not at all, and never open to others, not even for a moment.
-fn write_private(path: &Path, token: &str) -> Result<(), TokenError> {
-    let failed = |source| TokenError::Io { verb: "write", path: path.to_owned(), source };
-    let draft = path.with_file_name(format!(".{FILE}.{:016x}", rand::random::<u64>()));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
+/// Writes a file that is there whole or not at all, for its owner only.
+fn write(path: &Path, token: &str) -> Result<(), TokenError> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let written = || -> io::Result<()> {
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         writeln!(file, "{token}")?;
         file.sync_all()?;
-        fs::rename(&draft, path)
-    })();
-    written.map_err(|error| {
-        let _ = fs::remove_file(&draft);
-        failed(error)
-    })
+        std::fs::rename(&new, path)
+    };
+    written().map_err(|reason| TokenError::Write { path: path.into(), reason })
 }
+
+const TOKEN_BYTES_MIN: usize = 16;
+const TOKEN_BYTES_MAX: usize = 512;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
     #[test]
-    fn a_token_is_made_once_and_kept_private() {
+    fn a_token_is_made_once() {
         let data = tempfile::tempdir().unwrap();
         let token = read_or_create(data.path()).unwrap();
         assert_eq!(token.len(), 64);
+        assert!(token.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(mode(&data.path().join(FILE)), 0o600);
         assert_eq!(read_or_create(data.path()).unwrap(), token);
-        let mode = fs::metadata(data.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(fs::read_dir(data.path()).unwrap().count(), 1, "no draft stays");
     }
 
     #[test]
-    fn exposed_and_odd_tokens_are_refused() {
+    fn a_file_that_is_no_token_is_an_error() {
         let data = tempfile::tempdir().unwrap();
         let path = data.path().join(FILE);
-        let put = |text: &str, mode| {
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            read_or_create(data.path())
-        };
-        assert!(matches!(put("0123456789abcdef\n", 0o644), Err(TokenError::Exposed { mode: 0o644, .. })));
-        assert_eq!(put("0123456789abcdef\n", 0o600).unwrap(), "0123456789abcdef");
-        for odd in ["", "short", "with a space in it", &"x".repeat(300), "0123456789abcdéf"] {
-            assert!(matches!(put(odd, 0o600), Err(TokenError::Malformed(_))), "{odd}");
+        for content in ["", "short\n", "with a space in the middle\n", &"x".repeat(600)] {
+            std::fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            assert!(matches!(read_or_create(data.path()), Err(TokenError::Malformed { .. })), "{content:?}");
         }
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(read_or_create(data.path()), Err(TokenError::Exposed { mode: 0o640, .. })));
+        assert!(matches!(read_or_create(&path.join("no")), Err(TokenError::Read { .. })));
+        assert!(matches!(read_or_create(&data.path().join("no")), Err(TokenError::Write { .. })));
     }
 
     #[test]
-    fn publishing_replaces_and_withdraws_its_own_only() {
+    fn a_published_token_is_found_by_any_name_of_the_silo() {
         let config = tempfile::tempdir().unwrap();
-        let (first, second) = (fresh(), fresh());
-        let path = publish_in(config.path(), "127.0.0.1", 7070, &first).unwrap();
-        assert!(path.ends_with("quark/tokens/127.0.0.1_7070"));
-        publish_in(config.path(), "127.0.0.1", 7070, &second).unwrap();
-        withdraw(&path, &first);
-        assert_eq!(read(&path).unwrap(), second);
-        withdraw(&path, &second);
-        assert!(!path.exists());
-        assert!(file_in(config.path(), "../../etc", 1).ends_with("quark/tokens/.._.._etc_1"));
+        let path = publish_in(config.path(), "0.0.0.0:7070".parse().unwrap(), "0123456789abcdef").unwrap();
+        publish_in(config.path(), "127.0.0.1:7070".parse().unwrap(), "0123456789abcdeF").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "0.0.0.0"] {
+            assert_eq!(published_in(config.path(), host, 7070), path);
+        }
+        assert_eq!(read(&path).unwrap(), "0123456789abcdeF");
+        assert_eq!(published_in(config.path(), "[::1]", 1), config.path().join("quark/tokens/::1_1"));
+        assert_eq!(published_in(config.path(), "../../x", 1).parent(), path.parent());
     }
 }

@@ -1,0 +1,170 @@
+//! Administration, and who may do it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::*;
+
+const WASM: &str = "Content-Type: application/wasm";
+const DEPLOY: &str = "POST /v1/deployments?name=n";
+
+#[tokio::test]
+async fn every_admin_route_takes_the_token() {
+    let silo = start().await;
+    let state = "/v1/actors/c/k/-/state/v";
+    for line in [
+        DEPLOY,
+        "GET /v1/kinds",
+        "GET /v1/activations",
+        "GET /v1/dead-letters",
+        "GET /v1/actors/c/k",
+        "POST /v1/actors/c/k/-/deactivate",
+        &format!("GET {state}"),
+        &format!("PUT {state}"),
+        &format!("DELETE {state}"),
+    ] {
+        for header in [
+            &[][..],
+            &["Authorization: Bearer wrong"],
+            &["Authorization: Basic 0123456789abcdef-token"],
+            &["Authorization: Bearer 0123456789abcdef-toke"],
+            &["Authorization: "],
+        ] {
+            let answer = silo.ask(line, header, "").await;
+            assert_eq!((answer.status, answer.code().as_str()), (401, codes::UNAUTHORIZED), "{line}");
+            assert!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")));
+        }
+        assert_ne!(silo.admin(line, &[], "").await.status, 401, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn beyond_loopback_only_the_probes_are_open() {
+    let silo = start_with(Fake::default(), |config| config.address = "0.0.0.0:0".parse().unwrap()).await;
+    for line in ["POST /v1/actors/c/k/echo", "GET /metrics", "GET /nowhere", "PATCH /v1/kinds"] {
+        assert_eq!(silo.json(line, "").await.status, 401, "{line}");
+    }
+    assert_eq!(silo.ask("GET /healthz", &[], "").await.status, 200);
+    assert_eq!(silo.ask("GET /readyz", &[], "").await.status, 200);
+    let echo = silo.admin("POST /v1/actors/c/k/echo", &["Content-Type: application/json"], "").await;
+    assert_eq!(echo.status, 200);
+    let weak = GatewayConfig::new("0.0.0.0:0".parse().unwrap(), "");
+    let refused = Gateway::bind(weak, Arc::new(Fake::default())).await;
+    assert!(matches!(refused, Err(crate::gateway::BindError::NoToken(_))));
+}
+
+#[tokio::test]
+async fn a_deploy_carries_component_name_and_manifest() {
+    let silo = start().await;
+    let manifest = format!("quark-manifest: {}", STANDARD.encode("[actor]\nname = \"é\""));
+    let answer = silo.admin(DEPLOY, &[WASM, &manifest], "\0asm....").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let report = answer.json();
+    assert_eq!((&report["name"], &report["bytes"]), (&json!("n"), &json!(8)));
+    assert_eq!(report["asks"], json!(["[actor]\nname = \"é\""]));
+    let large = format!("quark-manifest: {}", STANDARD.encode("x".repeat(64 << 10)));
+    assert_eq!(silo.admin(DEPLOY, &[WASM, &large], "x").await.status, 200, "64 KiB just fit");
+    let larger = format!("quark-manifest: {}", STANDARD.encode("x".repeat((64 << 10) + 1)));
+    for bad in [larger.as_str(), "quark-manifest: ?", "quark-manifest: //4="] {
+        let answer = silo.admin(DEPLOY, &[WASM, bad], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, codes::BAD_MANIFEST));
+    }
+    let untyped = silo.admin(DEPLOY, &[], "").await;
+    assert_eq!((untyped.status, untyped.code().as_str()), (415, codes::BAD_CONTENT_TYPE));
+}
+
+#[tokio::test]
+async fn uploads_that_end_early_or_grow_too_large_deploy_nothing() {
+    let silo = start_with(Fake::default(), |config| config.bounds.component_bytes = 1 << 20).await;
+    let head = format!(
+        "{DEPLOY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n{WASM}\r\n"
+    );
+    let mut stream = silo.connect().await;
+    stream.write_all(format!("{head}Content-Length: 1000\r\n\r\nonly this").as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, codes::BAD_REQUEST), "{answer:?}");
+    assert!(answer.body.contains("after 9 of 1000 bytes"), "{}", answer.body);
+
+    // The whole body is sent, and the answer to the head alone still arrives.
+    let answer = silo.admin(DEPLOY, &[WASM], &"x".repeat(8 << 20)).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, codes::BODY_TOO_LARGE));
+
+    let mut stream = silo.connect().await;
+    stream.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).await.unwrap();
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    for _ in 0..32 {
+        stream.write_all(chunk.as_bytes()).await.unwrap();
+    }
+    let answer = read_answer(&mut stream).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, codes::BODY_TOO_LARGE));
+    assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn lists_take_a_kind_and_a_limit() {
+    let silo = start().await;
+    let first = |answer: Answer| answer.json()["activations"][0].clone();
+    let some = first(silo.admin("GET /v1/activations?kind=counter&limit=7", &[], "").await);
+    assert_eq!((&some["kind"], &some["key"]), (&json!("counter"), &json!("7")));
+    let all = first(silo.admin("GET /v1/activations?kind=", &[], "").await);
+    assert_eq!((&all["kind"], &all["key"]), (&json!("all"), &json!("1000")));
+    for bad in ["limit=0", "limit=10001", "limit=-1", "size=3"] {
+        let answer = silo.admin(&format!("GET /v1/activations?{bad}"), &[], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, codes::BAD_REQUEST), "{bad}");
+    }
+    assert_eq!(silo.admin("GET /v1/kinds", &[], "").await.json(), json!({"kinds": []}));
+    assert_eq!(silo.admin("GET /v1/dead-letters", &[], "").await.json(), json!({"dead_letters": []}));
+}
+
+#[tokio::test]
+async fn state_is_bytes_under_an_etag() {
+    let silo = start().await;
+    let path = "/v1/actors/c/k/-/state/a%2Fb";
+    let missing = silo.admin(&format!("GET {path}"), &[], "").await;
+    assert_eq!((missing.status, missing.code().as_str()), (404, codes::NOT_FOUND));
+    let put = silo.admin(&format!("PUT {path}"), &["If-Match: \"e-1\""], "bytes").await;
+    assert_eq!((put.status, put.header("etag")), (204, Some("\"e-1\"")));
+    let got = silo.admin(&format!("GET {path}"), &[], "").await;
+    assert_eq!((got.status, got.body.as_str(), got.header("etag")), (200, "bytes", Some("\"e-1\"")));
+    assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
+    let stale = silo.admin(&format!("DELETE {path}"), &["If-Match: \"e-0\""], "").await;
+    assert_eq!((stale.status, stale.code().as_str()), (412, codes::CONFLICT));
+    assert_eq!(silo.admin(&format!("DELETE {path}"), &[], "").await.status, 204);
+    assert_eq!(silo.admin(&format!("GET {path}"), &[], "").await.status, 404);
+}
+
+#[tokio::test]
+async fn actors_are_inspected_and_sent_away() {
+    let silo = start().await;
+    let inspected = silo.admin("GET /v1/actors/c/a%2Fb", &[], "").await;
+    assert_eq!((inspected.status, inspected.json()["error"]["message"].clone()), (404, json!("c a/b")));
+    let live = silo.admin("POST /v1/actors/c/live/-/deactivate", &[], "").await;
+    assert_eq!((live.status, live.json()), (200, json!({"deactivated": true})));
+    let away = silo.admin("POST /v1/actors/c/away/-/deactivate", &[], "").await;
+    assert_eq!(away.json(), json!({"deactivated": false}));
+}
+
+#[tokio::test]
+async fn a_deploy_that_has_begun_ends_without_its_client() {
+    let silo = start().await;
+    let mut stream = silo.connect().await;
+    let head = format!(
+        "POST /v1/deployments?name=slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{WASM}\r\n\
+         Content-Length: 1\r\n\r\nx"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_large_upload_learns_why_it_is_refused() {
+    let silo = start().await;
+    let answer = silo.ask(DEPLOY, &[WASM, "Authorization: Bearer wrong"], &"x".repeat(32 << 20)).await;
+    assert_eq!((answer.status, answer.code().as_str()), (401, codes::UNAUTHORIZED));
+    let answer = silo.admin(DEPLOY, &[WASM], &"x".repeat(140 << 20)).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, codes::BODY_TOO_LARGE));
+}
