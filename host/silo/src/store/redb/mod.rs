@@ -87,7 +87,14 @@ impl RedbStore {
     /// When the folder or its data cannot be used; the error says what to do.
     pub fn open(folder: &Path, options: RedbOptions) -> Result<Self, OpenError> {
         let cache_bytes = options.cache_bytes;
-        let open_file = move |file: &Path| Builder::new().set_cache_size(cache_bytes).open(file);
+        let open_file = move |file: &Path| {
+            let mut builder = Builder::new();
+            builder.set_cache_size(cache_bytes).set_repair_callback(|repair| {
+                let percent = (repair.progress() * 100.0).round();
+                tracing::info!(percent, "checking the whole data file, because it was not closed the last time");
+            });
+            builder.open(file)
+        };
         Self::open_with(folder, options, Box::new(open_file))
     }
 

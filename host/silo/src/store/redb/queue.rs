@@ -90,6 +90,9 @@ struct Waiting {
     jobs: Vec<Job>,
     writes: usize,
     bytes: usize,
+    /// One `Reserve` waits, one `Reopen` waits. More of them would ask for the same.
+    reserving: bool,
+    reopening: bool,
     phase: Phase,
 }
 
@@ -132,6 +135,9 @@ impl Queue {
             Phase::Closing => Some(CLOSED_RETRY_MS),
             Phase::Open => bytes.is_some_and(|bytes| waiting.is_full(bytes)).then_some(QUEUE_RETRY_MS),
         };
+        if waiting.already_asked(&job.work) {
+            return;
+        }
         let payload = refused.map(|retry_ms| {
             let refusal = Work::Refused(CommitError::Unavailable { retry_ms });
             std::mem::replace(&mut job.work, refusal)
@@ -150,9 +156,9 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         loop {
             if !waiting.jobs.is_empty() {
-                waiting.writes = 0;
-                waiting.bytes = 0;
-                return Taken::Jobs(std::mem::take(&mut waiting.jobs));
+                let phase = std::mem::take(&mut waiting.phase);
+                let taken = std::mem::replace(&mut *waiting, Waiting { phase, ..Waiting::default() });
+                return Taken::Jobs(taken.jobs);
             }
             if waiting.phase != Phase::Open {
                 waiting.phase = Phase::Gone;
@@ -179,6 +185,17 @@ impl Queue {
 }
 
 impl Waiting {
+    /// Whether this is the store's own request and one like it waits; if none does, now one does.
+    /// So these need no room: nobody waits for them, and a storm of failing reads is one job.
+    fn already_asked(&mut self, work: &Work) -> bool {
+        let asked = match work {
+            Work::Reserve => &mut self.reserving,
+            Work::Reopen => &mut self.reopening,
+            Work::Commit(_) | Work::Accept(_) | Work::Discard(_) | Work::Deploy(..) | Work::Refused(_) => return false,
+        };
+        std::mem::replace(asked, true)
+    }
+
     fn is_full(&self, bytes: usize) -> bool {
         self.writes >= QUEUE_WRITES_MAX || (self.writes > 0 && self.bytes + bytes > QUEUE_BYTES_MAX)
     }

@@ -67,12 +67,10 @@ impl Writer {
 
     /// One batch. After an error the database must be reopened.
     fn write(&self, jobs: Vec<Job>) -> Result<(), Broken> {
-        let database = match &*self.shared.database.read() {
-            Ok(database) => Arc::clone(database),
-            Err(_) => {
-                refuse(jobs, REOPEN_RETRY_MS);
-                return Ok(());
-            }
+        // A copy, since `done`s are called below and no lock may be held then.
+        let Ok(database) = self.shared.database.read().clone() else {
+            refuse(jobs, REOPEN_RETRY_MS);
+            return Ok(());
         };
         // A read that failed asks for a reopening, for which no room is needed.
         let reopening = jobs.iter().any(|job| matches!(job.work, Work::Reopen));

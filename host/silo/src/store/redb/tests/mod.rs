@@ -153,3 +153,17 @@ fn a_full_queue_refuses_in_order() {
         assert_eq!((at, ended.is_ok()), (n, n < room));
     }
 }
+
+#[test]
+fn what_the_store_asks_of_itself_is_asked_once() {
+    let queue = Queue::new();
+    let ask = || {
+        queue.push(Job { work: Work::Reopen, reply: Reply::Nobody });
+        queue.push(Job { work: Work::Reserve, reply: Reply::Nobody });
+    };
+    for _ in 0..2 {
+        (0..100).for_each(|_| ask());
+        let super::queue::Taken::Jobs(jobs) = queue.take(None) else { panic!("nothing taken") };
+        assert_eq!(jobs.len(), 2);
+    }
+}
