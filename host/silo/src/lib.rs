@@ -1,1 +1,28 @@
-//! stub
+//! What Quark connects: stores, dispatch, gateway. See `host/ARCHITECTURE.md` for the map.
+//!
+//! The order of the modules is the reading order.
+
+pub mod api;
+mod clock;
+mod config;
+pub mod store;
+pub mod gateway;
+mod dead_letters;
+mod metrics;
+mod kinds;
+mod message;
+mod catalog;
+mod outbox;
+mod dispatch;
+mod outside;
+mod activation;
+mod actor_ref;
+mod deploy;
+mod silo;
+mod service;
+mod run;
+
+pub use actor_ref::ActorRef;
+pub use config::{SiloConfig, StoreConfig};
+pub use run::{RunError, run};
+pub use silo::{Silo, StartError};

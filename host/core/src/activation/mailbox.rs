@@ -81,6 +81,13 @@ impl<M: Message> Mailbox<M> {
         std::mem::take(&mut self.calls).into()
     }
 
+    /// Takes everything, control messages first.
+    pub fn take_all(&mut self) -> Vec<M> {
+        let mut all: Vec<M> = std::mem::take(&mut self.control).into();
+        all.extend(self.take_calls());
+        all
+    }
+
     /// Messages that wait.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -4,7 +4,7 @@ mod gate;
 mod mailbox;
 mod turns;
 
-pub use mailbox::{Mailbox, MailboxBounds, Message};
+pub use mailbox::{CONTROL_MAX, Mailbox, MailboxBounds, Message};
 pub use turns::{
     Admitted, Landed, PENDING_BYTES_MAX, PENDING_COMMITS_MAX, Phase, Point, Refusal, Refused, Step, Turn, Turns, Why,
 };

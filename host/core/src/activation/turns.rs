@@ -281,14 +281,15 @@ impl<M: Message, O> Turns<M, O> {
     }
 
     fn next_awake(&mut self, now: Time) -> Step<M> {
+        // The deactivate hook is a turn like others and may commit: it waits for room too.
+        if self.is_full() {
+            return self.idle();
+        }
         if let (Some(why), Some(generation)) = (self.leave.take(), self.generation) {
             self.phase = Phase::Leaving;
             self.turn += 1;
             self.running = true;
             return Step::Leave(Turn { generation, number: self.turn }, why);
-        }
-        if self.gate.commits() >= PENDING_COMMITS_MAX || self.gate.bytes() >= PENDING_BYTES_MAX {
-            return self.idle();
         }
         let (Some(message), Some(generation)) = (self.mailbox.pop(), self.generation) else { return self.idle() };
         if message.deadline() <= now {
@@ -308,12 +309,15 @@ impl<M: Message, O> Turns<M, O> {
     }
 
     /// The claim failed, or the actor refused to wake in its first turn (whose message the caller
-    /// has): all calls that waited for it get the same answer. Operators' messages stay.
+    /// has): all that waited for it get the same answer. After a refusal to wake, operators'
+    /// messages stay: they run without the guest. After a failed claim nothing stays, or it would
+    /// be claimed again and again for as long as the store fails.
     pub fn refused(&mut self) -> Vec<M> {
         debug_assert!(self.phase == Phase::Loading || self.running);
+        let loading = self.phase == Phase::Loading;
         self.running = false;
         self.phase = Phase::Draining;
-        self.mailbox.take_calls()
+        if loading { self.mailbox.take_all() } else { self.mailbox.take_calls() }
     }
 
     /// A commit point within the running turn, or at its end: `write` is all that was staged since
@@ -383,15 +387,15 @@ impl<M: Message, O> Turns<M, O> {
     /// Whether the token's holder would find something to do.
     fn has_work(&self) -> bool {
         match self.phase {
-            Phase::Awake => {
-                self.leave.is_some()
-                    || (!self.mailbox.is_empty()
-                        && self.gate.commits() < PENDING_COMMITS_MAX
-                        && self.gate.bytes() < PENDING_BYTES_MAX)
-            }
+            Phase::Awake => !self.is_full() && (self.leave.is_some() || !self.mailbox.is_empty()),
             Phase::Draining => self.gate.commits() == 0,
             Phase::Asleep | Phase::Loading | Phase::Leaving | Phase::Gone => false,
         }
+    }
+
+    /// Whether the pipeline of commits has no room for another turn.
+    fn is_full(&self) -> bool {
+        self.gate.commits() >= PENDING_COMMITS_MAX || self.gate.bytes() >= PENDING_BYTES_MAX
     }
 
     fn grant(&mut self) -> bool {
@@ -463,10 +467,9 @@ mod tests {
 
     #[track_caller]
     fn run(turns: &mut Turns<Ask, u32>) -> Ask {
-        match turns.next(NOW) {
-            Step::Run(_, ask) => ask,
-            other => panic!("no turn: {other:?}"),
-        }
+        let step = turns.next(NOW);
+        let Step::Run(_, ask) = step else { panic!("no turn: {step:?}") };
+        ask
     }
 
     #[test]
@@ -519,6 +522,12 @@ mod tests {
         assert_eq!(turns.next(NOW), Step::Idle);
         assert!(turns.landed(etags[0], Ok(())).token);
         assert_eq!(run(&mut turns), Ask(1));
+        let Point::Submit(_) = turns.commit_point(write(), 99) else { panic!() };
+        turns.end(Duration::ZERO);
+        assert!(turns.deactivate(Why::Requested) || turns.held);
+        assert_eq!(turns.next(NOW), Step::Idle, "the deactivate hook may commit: it waits too");
+        assert!(turns.landed(etags[1], Ok(())).token);
+        assert!(matches!(turns.next(NOW), Step::Leave(_, Why::Requested)));
     }
 
     #[test]
@@ -547,6 +556,32 @@ mod tests {
         turns.left();
         assert_eq!(turns.next(NOW), Step::Gone(Some(8)));
         assert_eq!(turns.admit(Ask(6)), Err(Refused { message: Ask(6), why: Refusal::Gone }));
+    }
+
+    #[test]
+    fn a_failed_claim_answers_operators_too() {
+        let actor = ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse("k").unwrap() };
+        let mut turns: Turns<Order, u32> = Turns::new(actor, MailboxBounds { capacity: 4, bytes: 100 });
+        turns.admit(Order(true)).unwrap();
+        turns.admit(Order(false)).unwrap();
+        assert_eq!(turns.next(NOW), Step::Load);
+        assert_eq!(turns.refused(), [Order(true), Order(false)]);
+        assert_eq!(turns.next(NOW), Step::Gone(None), "it does not claim again for the operator");
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Order(bool);
+
+    impl Message for Order {
+        fn deadline(&self) -> Time {
+            Time::NEVER
+        }
+        fn bytes(&self) -> usize {
+            1
+        }
+        fn is_control(&self) -> bool {
+            self.0
+        }
     }
 
     #[test]

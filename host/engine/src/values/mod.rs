@@ -48,10 +48,14 @@ fn size(val: &Val) -> usize {
         Val::S64(_) | Val::U64(_) | Val::Float64(_) => 8,
         Val::String(text) => 8 + text.len(),
         Val::List(vals) => 8 + vals.iter().map(size).sum::<usize>(),
-        Val::Tuple(vals) => vals.iter().map(size).sum(),
+        Val::Map(entries) => 8 + entries.iter().map(|(key, val)| size(key) + size(val)).sum::<usize>(),
+        Val::Tuple(vals) | Val::FixedLengthList(vals) => vals.iter().map(size).sum(),
         Val::Record(fields) => fields.iter().map(|(_, val)| size(val)).sum(),
         Val::Variant(_, val) | Val::Option(val) | Val::Result(Ok(val) | Err(val)) => 1 + boxed(val),
         Val::Enum(_) => 1,
         _ => 4,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@
 //! | blob                | bin                                                                   |
 //!
 //! Names do not travel, so both sides must have the same types: a message begins with the hash of
-//! the signature's types, eight bytes, and its arguments follow one after the other.
+//! the signature's types, eight bytes little-endian, and its arguments follow one after the other.
 
 use bytes::Bytes;
 use wasmtime::component::Val;
@@ -54,7 +54,7 @@ pub fn encode_message(signature: &Signature, payload: &Payload) -> Result<Vec<u8
         return Err(ArgumentError::new(format!("{given} arguments, the method takes {takes}")));
     }
     let mut out = Vec::with_capacity(HASH_BYTES + payload.bytes());
-    out.extend_from_slice(&signature.hash.to_be_bytes());
+    out.extend_from_slice(&signature.hash.to_le_bytes());
     for ((_, ty), val) in signature.params.iter().zip(&payload.vals) {
         write(ty, val, &payload.blobs, &mut out)?;
     }
@@ -69,7 +69,7 @@ pub fn decode_message(signature: &Signature, bytes: &[u8]) -> Result<Payload, Ar
     let Some((hash, arguments)) = bytes.split_first_chunk::<HASH_BYTES>() else {
         return Err(ArgumentError::new("the message ends before its arguments"));
     };
-    if *hash != signature.hash.to_be_bytes() {
+    if *hash != signature.hash.to_le_bytes() {
         return Err(ArgumentError::new(format!("the types of `{}` are not those of the sender", signature.name)));
     }
     read_all(signature.params.iter().map(|(_, ty)| ty), Input::new(arguments, HASH_BYTES))

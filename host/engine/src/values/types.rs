@@ -28,6 +28,12 @@ fn write_type(ty: &Type, out: &mut String) {
     }
     match ty {
         Type::List(list) => wrap("list", &mut [Some(list.ty())].into_iter(), out),
+        Type::FixedLengthList(list) => {
+            out.push_str("list<");
+            write_type(&list.ty(), out);
+            out.push_str(&format!(", {}>", list.len()));
+        }
+        Type::Map(map) => wrap("map", &mut [Some(map.key()), Some(map.value())].into_iter(), out),
         Type::Option(option) => wrap("option", &mut [Some(option.ty())].into_iter(), out),
         Type::Tuple(tuple) => wrap("tuple", &mut tuple.types().map(Some), out),
         Type::Result(result) => match (result.ok(), result.err()) {
@@ -124,10 +130,45 @@ pub fn type_hash(params: &[Type], result: Option<&Type>) -> u64 {
     hash.0
 }
 
-/// Whether values of one type are values of the other: the same structure and the same names.
+/// Whether values of one type are values of the other: the same structure with the same names.
+/// Unlike the hash, nobody can make two that only seem so.
 #[must_use]
 pub fn same_shape(a: &Type, b: &Type) -> bool {
-    type_hash(&[], Some(a)) == type_hash(&[], Some(b))
+    same(a, b, 0)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the remaining types have no parts that count")]
+fn same(a: &Type, b: &Type, depth: usize) -> bool {
+    let depth = depth + 1;
+    if depth > DEPTH_MAX {
+        return false;
+    }
+    let optional = |a: Option<Type>, b: Option<Type>| match (a, b) {
+        (Some(a), Some(b)) => same(&a, &b, depth),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    match (a, b) {
+        (Type::List(a), Type::List(b)) => same(&a.ty(), &b.ty(), depth),
+        (Type::FixedLengthList(a), Type::FixedLengthList(b)) => a.len() == b.len() && same(&a.ty(), &b.ty(), depth),
+        (Type::Map(a), Type::Map(b)) => same(&a.key(), &b.key(), depth) && same(&a.value(), &b.value(), depth),
+        (Type::Option(a), Type::Option(b)) => same(&a.ty(), &b.ty(), depth),
+        (Type::Result(a), Type::Result(b)) => optional(a.ok(), b.ok()) && optional(a.err(), b.err()),
+        (Type::Tuple(a), Type::Tuple(b)) => {
+            a.types().len() == b.types().len() && a.types().zip(b.types()).all(|(a, b)| same(&a, &b, depth))
+        }
+        (Type::Record(a), Type::Record(b)) => {
+            let mut fields = a.fields().zip(b.fields());
+            a.fields().len() == b.fields().len() && fields.all(|(a, b)| a.name == b.name && same(&a.ty, &b.ty, depth))
+        }
+        (Type::Variant(a), Type::Variant(b)) => {
+            let mut cases = a.cases().zip(b.cases());
+            a.cases().len() == b.cases().len() && cases.all(|(a, b)| a.name == b.name && optional(a.ty, b.ty))
+        }
+        (Type::Enum(a), Type::Enum(b)) => a.names().eq(b.names()),
+        (Type::Flags(a), Type::Flags(b)) => a.names().eq(b.names()),
+        // What has parts is of another form than its counterpart here, so the names differ.
+        (a, b) => name(a) == name(b),
+    }
 }
 
 /// FNV-1a with 64 bits, written out because a hash that travels may never change.
@@ -166,6 +207,14 @@ impl Fnv {
         let depth = depth + 1;
         match ty {
             Type::List(list) => self.ty(&list.ty(), depth),
+            Type::FixedLengthList(list) => {
+                self.count(list.len() as usize);
+                self.ty(&list.ty(), depth);
+            }
+            Type::Map(map) => {
+                self.ty(&map.key(), depth);
+                self.ty(&map.value(), depth);
+            }
             Type::Option(option) => self.ty(&option.ty(), depth),
             Type::Tuple(tuple) => {
                 self.count(tuple.types().len());

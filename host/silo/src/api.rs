@@ -1,0 +1,333 @@
+//! What a silo can be asked from outside, as plain data: the gateway serves it, the CLI reads it.
+
+use quark_core::error::CallError;
+use serde::{Deserialize, Serialize};
+
+/// The format of arguments and of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A JSON array of arguments; a JSON value as the answer.
+    Json,
+    /// WAVE: the arguments as between the parentheses of a call; one WAVE value as the answer.
+    Wave,
+}
+
+/// A message from outside.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The kind as written: short or full.
+    pub kind: String,
+    /// The key.
+    pub key: String,
+    /// The method.
+    pub method: String,
+    /// The arguments' text.
+    pub arguments: String,
+    /// The format of the text, and of the answer.
+    pub format: Format,
+    /// How long the caller waits; milliseconds. None means the method's or the silo's default.
+    pub timeout_ms: Option<u64>,
+    /// The caller's own id of the request, if it gave one.
+    pub request_id: Option<String>,
+    /// Headers that travel with the call chain.
+    pub headers: Vec<(String, String)>,
+    /// True when only a method without a result will do (`quark tell`), false when both will.
+    pub tell: bool,
+}
+
+/// What came of a message from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The method returned, and it was not an `err`: its result in the request's format.
+    Ok(String),
+    /// The method returned `err`: the whole result in the request's format.
+    Err(String),
+    /// It was a tell: it is durable and will be handled once. Its id.
+    Accepted(String),
+}
+
+/// Why a request was not carried out, for people and for machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Stable, for machines; those of [`CallError::code`] and the constants of [`codes`].
+    pub code: String,
+    /// What is wrong, named.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Milliseconds until a repeat can help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Whether the work may have been done, so that a repeat may do it twice.
+    #[serde(default)]
+    pub may_be_done: bool,
+}
+
+/// Codes of failures that are no call errors.
+pub mod codes {
+    /// The request itself is malformed.
+    pub const BAD_REQUEST: &str = "bad-request";
+    /// The arguments do not fit the method's types.
+    pub const BAD_ARGUMENTS: &str = "bad-arguments";
+    /// The key is empty, too long or no UTF-8.
+    pub const BAD_KEY: &str = "bad-key";
+    /// No deployed kind has that name.
+    pub const NO_SUCH_KIND: &str = "no-such-kind";
+    /// Several deployed kinds have that short name.
+    pub const AMBIGUOUS_KIND: &str = "ambiguous-kind";
+    /// The kind has no such method.
+    pub const NO_SUCH_METHOD: &str = "no-such-method";
+    /// No state value of that name, or no such thing otherwise.
+    pub const NOT_FOUND: &str = "not-found";
+    /// The e-tag given is not the actor's.
+    pub const CONFLICT: &str = "conflict";
+    /// The component cannot be deployed as it is.
+    pub const BAD_COMPONENT: &str = "bad-component";
+    /// The manifest cannot be used as it is.
+    pub const BAD_MANIFEST: &str = "bad-manifest";
+    /// The token is missing or wrong.
+    pub const UNAUTHORIZED: &str = "unauthorized";
+    /// The Host header names somebody else.
+    pub const BAD_HOST: &str = "bad-host";
+    /// The body is not of a type that the route takes.
+    pub const BAD_CONTENT_TYPE: &str = "bad-content-type";
+    /// The body is over its limit.
+    pub const BODY_TOO_LARGE: &str = "body-too-large";
+    /// The silo is stopping.
+    pub const STOPPING: &str = "stopping";
+    /// A defect of Quark.
+    pub const INTERNAL: &str = "internal";
+}
+
+impl Failure {
+    /// A failure after which nothing was done.
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), next: None, retry_after_ms: None, may_be_done: false }
+    }
+
+    /// The same, with what to do next.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self {
+            code: error.code().into(),
+            message: error.to_string(),
+            next: None,
+            retry_after_ms: error.retry_after_ms(),
+            may_be_done: error.may_be_done(),
+        }
+    }
+}
+
+/// A component to deploy.
+#[derive(Clone, Debug)]
+pub struct DeployRequest {
+    /// The deployment's name; by default that of its first kind.
+    pub name: Option<String>,
+    /// The component, or a core module with embedded WIT metadata.
+    pub component: Vec<u8>,
+    /// The manifest's text (`actor.toml`), if one was given.
+    pub manifest: Option<String>,
+}
+
+/// What a deploy did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployReport {
+    /// The deployment's name.
+    pub name: String,
+    /// Grows with each deploy under this name.
+    pub version: u64,
+    /// SHA-256 of the component as given.
+    pub hash: String,
+    /// Whether this very component and manifest were deployed already, so that nothing changed.
+    pub unchanged: bool,
+    /// Bytes of the component.
+    pub bytes: u64,
+    /// What compiling took; 0 when it came from the cache.
+    pub compile_ms: u64,
+    /// Whether it came from the cache of compiled components.
+    pub cached: bool,
+    /// Its kinds.
+    pub kinds: Vec<KindReport>,
+    /// Services of the contract that it asks for, other kinds that it calls, WASI that it uses.
+    pub asks: Vec<String>,
+    /// What works but deserves a look.
+    pub warnings: Vec<String>,
+}
+
+/// A deployed kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindReport {
+    /// The full name.
+    pub kind: String,
+    /// The short name.
+    pub name: String,
+    /// The deployment that it belongs to.
+    pub deployment: String,
+    /// The deployment's version.
+    pub version: u64,
+    /// `direct`, `fiber`.
+    pub lane: String,
+    /// Why that lane.
+    pub lane_reason: String,
+    /// Its methods.
+    pub methods: Vec<MethodReport>,
+    /// Live activations now.
+    pub live: u64,
+}
+
+/// A method of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodReport {
+    /// Its name.
+    pub name: String,
+    /// Its signature in WIT: `func(by: u64) -> result<u64, counter-error>`.
+    pub signature: String,
+    /// Whether it is a tell: a method without a result.
+    pub tell: bool,
+}
+
+/// A live activation, as `quark ps` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivationReport {
+    /// The full kind.
+    pub kind: String,
+    /// The key.
+    pub key: String,
+    /// `asleep`, `loading`, `awake`, `leaving`, `draining`.
+    pub phase: String,
+    /// Messages that wait.
+    pub waiting: u64,
+    /// Milliseconds since its last message.
+    pub idle_ms: u64,
+    /// Turns since it was activated.
+    pub turns: u64,
+}
+
+/// Everything about one actor, as `quark inspect` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorReport {
+    /// The full kind.
+    pub kind: String,
+    /// The key.
+    pub key: String,
+    /// The deployment's version that serves it.
+    pub version: u64,
+    /// `direct`, `fiber`.
+    pub lane: String,
+    /// Its live activation; none when it is not in memory.
+    pub activation: Option<LiveReport>,
+    /// The e-tag of its last commit; none when it never wrote.
+    pub etag: Option<String>,
+    /// Names and sizes of its state's values.
+    pub state: Vec<ValueReport>,
+    /// Bytes of all values together.
+    pub state_bytes: u64,
+    /// The kind's limit on them.
+    pub state_limit: u64,
+    /// Its last failure since the silo started.
+    pub last_failure: Option<FailureReport>,
+}
+
+/// The live part of an [`ActorReport`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveReport {
+    /// `asleep`, `loading`, `awake`, `leaving`, `draining`.
+    pub phase: String,
+    /// Of this activation.
+    pub generation: u64,
+    /// Messages and bytes that wait, and the bounds of both.
+    pub waiting: u64,
+    /// Bytes that wait.
+    pub waiting_bytes: u64,
+    /// The most messages that may wait.
+    pub mailbox_capacity: u64,
+    /// The most bytes that may wait.
+    pub mailbox_bytes: u64,
+    /// Commits under way.
+    pub commits: u64,
+    /// Turns since it was activated.
+    pub turns: u64,
+    /// Milliseconds since its last message.
+    pub idle_ms: u64,
+    /// Whether a turn runs now.
+    pub running: bool,
+}
+
+/// One named value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueReport {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A failure of an actor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureReport {
+    /// The trap or the error, one line.
+    pub reason: String,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// How many since the silo started.
+    pub count: u64,
+}
+
+/// A value of an actor's state, or what a change of it left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateValue {
+    /// The bytes; none after a deletion.
+    pub bytes: Option<Vec<u8>>,
+    /// The e-tag now.
+    pub etag: Option<String>,
+}
+
+/// What to do with one value of an actor's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateOperation {
+    /// Read it.
+    Get,
+    /// Replace it.
+    Set(Vec<u8>),
+    /// Remove it.
+    Delete,
+}
+
+/// A message that will never be handled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Whom it was for.
+    pub to: String,
+    /// The method.
+    pub method: String,
+    /// Who sent it; none for a client outside.
+    pub from: Option<String>,
+    /// Why nobody handles it.
+    pub reason: String,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// How the silo is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether it takes calls and its store takes writes.
+    pub ready: bool,
+    /// What is wrong; empty when nothing is.
+    pub problems: Vec<String>,
+    /// Quark's version.
+    pub version: String,
+    /// Live activations.
+    pub live: u64,
+    /// The most activations that it keeps.
+    pub capacity: u64,
+}

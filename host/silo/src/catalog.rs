@@ -1,0 +1,116 @@
+//! All activations of this silo.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use quark_core::id::ActorId;
+
+use crate::activation::Activation;
+
+/// Parts of the table with a lock each.
+const SHARDS: usize = 64;
+/// Of how many activations the one that was used longest ago makes room.
+const SAMPLE: usize = 24;
+
+type Shard = Mutex<HashMap<ActorId, Arc<Activation>>>;
+
+/// All activations of this silo, by actor.
+pub(crate) struct Catalog {
+    shards: Vec<Shard>,
+    hasher: RandomState,
+    /// Places taken by live instances, or by ones being made.
+    live: AtomicUsize,
+    capacity: usize,
+    hand: AtomicU64,
+}
+
+impl Catalog {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            live: AtomicUsize::new(0),
+            capacity,
+            hand: AtomicU64::new(0),
+        }
+    }
+
+    fn shard(&self, id: &ActorId) -> &Shard {
+        let hash = usize::try_from(self.hasher.hash_one(&id.key) % SHARDS as u64).unwrap_or(0);
+        &self.shards[hash]
+    }
+
+    pub(crate) fn get(&self, id: &ActorId) -> Option<Arc<Activation>> {
+        self.shard(id).lock().get(id).cloned()
+    }
+
+    pub(crate) fn find_or_start(&self, id: &ActorId, start: impl FnOnce() -> Arc<Activation>) -> Arc<Activation> {
+        let mut shard = self.shard(id).lock();
+        if let Some(activation) = shard.get(id) {
+            return activation.clone();
+        }
+        let activation = start();
+        shard.insert(id.clone(), activation.clone());
+        activation
+    }
+
+    /// Forgets an activation that is over, unless another one stands in its place by now.
+    pub(crate) fn remove(&self, activation: &Activation) {
+        let mut shard = self.shard(&activation.id).lock();
+        if shard.get(&activation.id).is_some_and(|now| std::ptr::eq(&raw const **now, activation)) {
+            shard.remove(&activation.id);
+        }
+    }
+
+    /// Takes a place for a live instance; false when all are taken.
+    pub(crate) fn take_place(&self) -> bool {
+        let take = |live| (live < self.capacity).then_some(live + 1);
+        self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// An instance is gone, or was never made: its place is free.
+    pub(crate) fn slept(&self) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    pub(crate) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Some activations, the one used longest ago first: a sample, since a total order would cost
+    /// every message a write to a shared list.
+    pub(crate) fn oldest(&self) -> Vec<Arc<Activation>> {
+        let mut sample: Vec<Arc<Activation>> = Vec::with_capacity(SAMPLE);
+        for _ in 0..SHARDS {
+            let at = usize::try_from(self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS as u64).unwrap_or(0);
+            let room = SAMPLE - sample.len();
+            let shard = self.shards[at].lock();
+            // The table's own order is random for every process, which is all that is needed.
+            sample.extend(shard.values().take(room.min(SAMPLE / 4)).cloned());
+            if sample.len() >= SAMPLE {
+                break;
+            }
+        }
+        sample.sort_by_key(|activation| activation.last_used.load(Ordering::Relaxed));
+        sample
+    }
+
+    /// Calls `each` for every activation, one shard at a time.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<Activation>)) {
+        for shard in &self.shards {
+            let activations: Vec<Arc<Activation>> = shard.lock().values().cloned().collect();
+            activations.iter().for_each(&mut each);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}

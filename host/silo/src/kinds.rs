@@ -1,0 +1,103 @@
+//! The kinds that this silo serves, and the deployments that they belong to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use quark_core::id::KindName;
+use quark_engine::{Component, Kind};
+
+use crate::api::{Failure, codes};
+
+/// How many near names an error shows.
+const NEAR_MAX: usize = 3;
+
+/// A kind as served now.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) component: Arc<Component>,
+    pub(crate) at: usize,
+    pub(crate) deployment: String,
+    pub(crate) version: u64,
+}
+
+impl Served {
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.component.kinds[self.at]
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    by_name: BTreeMap<KindName, Arc<Served>>,
+    by_short: BTreeMap<String, Vec<KindName>>,
+}
+
+/// All kinds that this silo serves.
+#[derive(Default)]
+pub(crate) struct Kinds(RwLock<Table>);
+
+impl Kinds {
+    pub(crate) fn get(&self, name: &KindName) -> Option<Arc<Served>> {
+        self.0.read().by_name.get(name).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+        self.0.read().by_name.values().cloned().collect()
+    }
+
+    /// The kind of that name as people write it, short or full.
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Served>, Failure> {
+        let table = self.0.read();
+        if let Some(served) = KindName::parse(name).ok().and_then(|name| table.by_name.get(&name)) {
+            return Ok(served.clone());
+        }
+        match table.by_short.get(name).map(Vec::as_slice) {
+            Some([only]) => table.by_name.get(only).cloned().ok_or_else(|| no_such_kind(name, &table)),
+            Some(several) if !several.is_empty() => {
+                let all: Vec<&str> = several.iter().map(KindName::as_str).collect();
+                Err(Failure::new(codes::AMBIGUOUS_KIND, format!("several kinds are called `{name}`: {}", all.join(", ")))
+                    .next("write the full name"))
+            }
+            _ => Err(no_such_kind(name, &table)),
+        }
+    }
+
+    /// Serves all kinds of a component, in place of what its deployment served before.
+    pub(crate) fn serve(&self, deployment: &str, version: u64, component: &Arc<Component>) {
+        let mut table = self.0.write();
+        table.by_name.retain(|_, served| served.deployment != deployment);
+        for (at, kind) in component.kinds.iter().enumerate() {
+            let served = Served { component: component.clone(), at, deployment: deployment.into(), version };
+            table.by_name.insert(kind.name.clone(), Arc::new(served));
+        }
+        let mut by_short = BTreeMap::<String, Vec<KindName>>::new();
+        for name in table.by_name.keys() {
+            by_short.entry(name.short().into()).or_default().push(name.clone());
+        }
+        table.by_short = by_short;
+    }
+}
+
+fn no_such_kind(name: &str, table: &Table) -> Failure {
+    let failure = Failure::new(codes::NO_SUCH_KIND, format!("no kind `{name}` is deployed"));
+    let near = nearest(name, table.by_name.keys().map(KindName::short));
+    if !near.is_empty() {
+        failure.next(format!("did you mean {}?", near.join(" or ")))
+    } else if table.by_name.is_empty() {
+        failure.next("deploy one with `quark deploy FILE.wasm`")
+    } else {
+        failure.next("`quark ps` lists the kinds that are")
+    }
+}
+
+/// Known names that are like the one given, the likest first.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut near: Vec<(f64, &str)> = known
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(likeness, _)| *likeness > 0.5)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.dedup_by(|a, b| a.1 == b.1);
+    near.into_iter().take(NEAR_MAX).map(|(_, known)| format!("`{known}`")).collect()
+}

@@ -1,0 +1,133 @@
+//! A message in a mailbox, and what leaves a turn.
+
+use std::sync::Arc;
+
+use quark_core::activation::Message as Waiting;
+use quark_core::commit::CommitError;
+use quark_core::envelope::{Head, TellId};
+use quark_core::error::CallError;
+use quark_core::time::Time;
+use quark_engine::values::Payload;
+use tokio::sync::oneshot;
+
+use crate::api::{Failure, StateOperation, StateValue};
+use crate::kinds::Served;
+
+/// What a caller gets.
+pub(crate) type Outcome = Result<Payload, CallError>;
+
+/// A message as it waits for its turn.
+pub(crate) struct Message {
+    pub(crate) head: Head,
+    pub(crate) work: Work,
+    pub(crate) bytes: usize,
+}
+
+/// What its turn does.
+pub(crate) enum Work {
+    /// A method.
+    Method { method: MethodRef, payload: Payload, origin: Origin },
+    /// An operator's look at, or change of, the state.
+    Operate(Box<Operate>),
+}
+
+/// Who is told how it went.
+pub(crate) enum Origin {
+    /// A caller that waits.
+    Caller(oneshot::Sender<Outcome>),
+    /// The outbox, which keeps the tell's row until it is handled.
+    Outbox(TellId),
+}
+
+/// A method by its place in one version of a kind.
+#[derive(Clone)]
+pub(crate) struct MethodRef {
+    pub(crate) served: Arc<Served>,
+    pub(crate) at: usize,
+}
+
+impl MethodRef {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.method().signature.name
+    }
+
+    pub(crate) fn method(&self) -> &quark_engine::Method {
+        &self.served.kind().methods[self.at]
+    }
+}
+
+/// An operator's turn.
+pub(crate) struct Operate {
+    pub(crate) name: String,
+    pub(crate) operation: StateOperation,
+    /// The e-tag that the state must have.
+    pub(crate) if_match: Option<String>,
+    pub(crate) reply: oneshot::Sender<Result<StateValue, Failure>>,
+}
+
+impl Message {
+    /// The method's name, for people.
+    pub(crate) fn method(&self) -> &str {
+        match &self.work {
+            Work::Method { method, .. } => method.name(),
+            Work::Operate(_) => "(operator)",
+        }
+    }
+}
+
+impl Waiting for Message {
+    fn deadline(&self) -> Time {
+        self.head.deadline
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_control(&self) -> bool {
+        matches!(self.work, Work::Operate(_))
+    }
+}
+
+/// What waits at the output gate.
+pub(crate) enum Output {
+    /// An answer to a caller.
+    Reply(oneshot::Sender<Outcome>, Outcome),
+    /// A suspended turn goes on.
+    Resume(oneshot::Sender<Result<(), CommitError>>),
+    /// An answer to an operator.
+    Operated(oneshot::Sender<Result<StateValue, Failure>>, Result<StateValue, Failure>),
+    /// The end of a turn that nobody waits for.
+    Nothing,
+}
+
+impl Output {
+    /// All that it rests on is durable. Whoever waited may be gone; that is theirs to choose.
+    pub(crate) fn release(self) {
+        match self {
+            Self::Reply(to, outcome) => drop(to.send(outcome)),
+            Self::Resume(to) => drop(to.send(Ok(()))),
+            Self::Operated(to, outcome) => drop(to.send(outcome)),
+            Self::Nothing => {}
+        }
+    }
+
+    /// Something that it rests on will never be durable.
+    pub(crate) fn fail(self, error: CommitError) {
+        match self {
+            Self::Reply(to, _) => drop(to.send(Err(commit_failed(error)))),
+            Self::Resume(to) => drop(to.send(Err(error))),
+            Self::Operated(to, _) => drop(to.send(Err(commit_failed(error).into()))),
+            Self::Nothing => {}
+        }
+    }
+}
+
+/// What a caller is told of a turn whose commit failed.
+pub(crate) fn commit_failed(error: CommitError) -> CallError {
+    match error {
+        CommitError::Unavailable { retry_ms } => CallError::Unavailable(retry_ms),
+        CommitError::Fenced | CommitError::Conflict => CallError::Failed(error.to_string()),
+        CommitError::Unknown => CallError::UnknownOutcome(error.to_string()),
+    }
+}

@@ -1,0 +1,111 @@
+//! All metrics, by name. Handles are made once: counting costs one atomic addition.
+
+use metrics::{Counter, Gauge, Recorder, counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use quark_core::activation::Why;
+use quark_core::commit::CommitError;
+
+use crate::dead_letters::Reason;
+
+pub(crate) struct Metrics {
+    handle: PrometheusHandle,
+    pub(crate) calls: Counter,
+    pub(crate) turns: Counter,
+    pub(crate) activations: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) overloaded: Counter,
+    pub(crate) log_lines_dropped: Counter,
+    commits: [Counter; 3],
+    deactivations: [Counter; 5],
+    dead_letters: Vec<(Reason, Counter)>,
+    live: Gauge,
+    activations_now: Gauge,
+    capacity: Gauge,
+    tells: Gauge,
+}
+
+/// What gauges show when somebody looks.
+pub(crate) struct Now {
+    pub(crate) live: usize,
+    pub(crate) activations: usize,
+    pub(crate) capacity: usize,
+    pub(crate) tells: usize,
+    pub(crate) dead: Vec<(Reason, u64)>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || Self::register(handle, &recorder))
+    }
+
+    fn register(handle: PrometheusHandle, _recorder: &dyn Recorder) -> Self {
+        describe_counter!("quark_calls_total", "Calls that were put into a mailbox");
+        describe_counter!("quark_turns_total", "Turns that ended, however they ended");
+        describe_counter!("quark_activations_total", "Actors that were loaded into memory");
+        describe_counter!("quark_deactivations_total", "Activations that left memory, by reason");
+        describe_counter!("quark_failures_total", "Traps, refused activations and passed limits");
+        describe_counter!("quark_overloaded_total", "Messages that a full mailbox refused");
+        describe_counter!("quark_commits_total", "Commits by outcome");
+        describe_counter!("quark_dead_letters_total", "Messages that will never be handled, by reason");
+        describe_counter!("quark_log_lines_dropped_total", "Lines of actors over their rate");
+        describe_gauge!("quark_live_instances", "Live instances of components");
+        describe_gauge!("quark_live_activations", "Actors in memory");
+        describe_gauge!("quark_capacity_instances", "The most live instances");
+        describe_gauge!("quark_tells_held", "Tells on their way to their receivers");
+        Self {
+            handle,
+            calls: counter!("quark_calls_total"),
+            turns: counter!("quark_turns_total"),
+            activations: counter!("quark_activations_total"),
+            failures: counter!("quark_failures_total"),
+            overloaded: counter!("quark_overloaded_total"),
+            log_lines_dropped: counter!("quark_log_lines_dropped_total"),
+            commits: ["ok", "refused", "unknown"].map(|outcome| counter!("quark_commits_total", "outcome" => outcome)),
+            deactivations: ["idle", "requested", "memory-pressure", "upgraded", "shutdown"]
+                .map(|why| counter!("quark_deactivations_total", "why" => why)),
+            dead_letters: Reason::ALL
+                .map(|reason| (reason, counter!("quark_dead_letters_total", "reason" => reason.name())))
+                .into(),
+            live: gauge!("quark_live_instances"),
+            activations_now: gauge!("quark_live_activations"),
+            capacity: gauge!("quark_capacity_instances"),
+            tells: gauge!("quark_tells_held"),
+        }
+    }
+
+    pub(crate) fn commit(&self, outcome: Result<(), CommitError>) {
+        let at = match outcome {
+            Ok(()) => 0,
+            Err(CommitError::Fenced | CommitError::Conflict | CommitError::Unavailable { .. }) => 1,
+            Err(CommitError::Unknown) => 2,
+        };
+        self.commits[at].increment(1);
+    }
+
+    pub(crate) fn deactivated(&self, why: Why) {
+        let at = match why {
+            Why::Idle => 0,
+            Why::Requested => 1,
+            Why::MemoryPressure => 2,
+            Why::Upgraded => 3,
+            Why::Shutdown => 4,
+        };
+        self.deactivations[at].increment(1);
+    }
+
+    /// All of them as Prometheus text.
+    pub(crate) fn render(&self, now: Now) -> String {
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+        let float = |number: usize| number as f64;
+        self.live.set(float(now.live));
+        self.activations_now.set(float(now.activations));
+        self.capacity.set(float(now.capacity));
+        self.tells.set(float(now.tells));
+        for ((_, counter), (_, count)) in self.dead_letters.iter().zip(now.dead) {
+            counter.absolute(count);
+        }
+        self.handle.render()
+    }
+}

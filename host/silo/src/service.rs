@@ -1,0 +1,373 @@
+//! The silo as the gateway sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::BoxFuture;
+use quark_core::activation::{Phase, Why};
+use quark_core::envelope::{Chain, Head, Path, Tell};
+use quark_core::error::CallError;
+use quark_core::id::{ActorId, Key};
+use quark_core::time::Time;
+use quark_engine::values::{ArgumentError, Payload, call_errors, json, msgpack, wave};
+use tokio::sync::oneshot;
+
+use crate::activation::Activation;
+use crate::api::{
+    ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health, KindReport,
+    LiveReport, Reply, Request, StateOperation, StateValue, ValueReport, codes,
+};
+use crate::clock::Clock;
+use crate::dead_letters::Reason;
+use crate::dispatch::Outgoing;
+use crate::gateway::Service;
+use crate::kinds::{Served, nearest};
+use crate::message::{Message, MethodRef, Operate, Work, commit_failed};
+use crate::metrics::Now;
+use crate::silo::{Inner, Silo};
+use crate::store::{StoreError, StoreHealth};
+
+/// The longest that a caller from outside may wait.
+const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
+/// How long an operator's turn may wait for its place.
+const OPERATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+fn unavailable(error: StoreError) -> Failure {
+    match error {
+        StoreError::Unavailable { retry_ms, .. } => {
+            let mut failure = Failure::new("unavailable", error.to_string());
+            failure.retry_after_ms = Some(retry_ms);
+            failure
+        }
+        StoreError::Damaged(_) => Failure::new(codes::INTERNAL, error.to_string()),
+    }
+}
+
+fn bad_arguments(method: &MethodRef, error: &ArgumentError) -> Failure {
+    let text = &method.method().text;
+    let name = method.name();
+    Failure::new(codes::BAD_ARGUMENTS, format!("the arguments of `{name}` do not fit: {error}"))
+        .next(format!("it is `{name}: {text}`"))
+}
+
+impl Silo {
+    fn actor(&self, kind: &str, key: &str) -> Result<(Arc<Served>, ActorId), Failure> {
+        let served = self.0.kinds.find(kind)?;
+        let key = Key::parse(key).map_err(|error| Failure::new(codes::BAD_KEY, error.to_string()))?;
+        let id = ActorId { kind: served.kind().name.clone(), key };
+        Ok((served, id))
+    }
+
+    fn check_running(&self) -> Result<(), Failure> {
+        if self.0.is_stopping() {
+            return Err(Failure::new(codes::STOPPING, "the silo is stopping; nothing was done")
+                .next("try again when it runs"));
+        }
+        Ok(())
+    }
+
+    async fn request(&self, request: Request) -> Result<Reply, Failure> {
+        self.check_running()?;
+        let (served, to) = self.actor(&request.kind, &request.key)?;
+        let method = find_method(&served, &request.method)?;
+        let signature = &method.method().signature;
+        if request.tell && !signature.is_tell() {
+            let name = method.name();
+            return Err(Failure::new(codes::BAD_REQUEST, format!("`{name}` has a result, so it is no tell"))
+                .next(format!("call it: quark call {}/{} {name}", served.kind().name.short(), request.key)));
+        }
+        let parsed = match request.format {
+            Format::Json => json::from_json(&signature.params, &request.arguments),
+            Format::Wave => wave::from_wave(&signature.params, &request.arguments),
+        };
+        let payload = parsed.map_err(|error| bad_arguments(&method, &error))?;
+        let mut chain = Chain {
+            request_id: request.request_id.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>())),
+            ..Chain::default()
+        };
+        for (name, value) in &request.headers {
+            if !chain.set_header(name, value) {
+                return Err(Failure::new(codes::BAD_REQUEST, "the headers for the call chain are over their limit"));
+            }
+        }
+        if signature.is_tell() {
+            return self.accept(to, &method, &payload, chain).await;
+        }
+        let call = Outgoing {
+            from: None,
+            to,
+            method: method.name().clone(),
+            path: Path::START,
+            chain: Arc::new(chain),
+            deadline: Time::NEVER,
+            timeout: request.timeout_ms.map(|ms| std::time::Duration::from_millis(ms.min(TIMEOUT_MS_MAX))),
+        };
+        let outcome = self.0.ask(call, method.clone(), payload).await?;
+        let signature = &method.method().signature;
+        let (Some(ty), Some(val)) = (&signature.result, outcome.vals.first()) else {
+            return Err(Failure::new(codes::INTERNAL, "the answer has no value"));
+        };
+        let text = match request.format {
+            Format::Json => json::to_json(ty, val, &outcome.blobs),
+            Format::Wave => wave::to_wave(ty, val, &outcome.blobs),
+        };
+        Ok(if call_errors::is_err(val) { Reply::Err(text) } else { Reply::Ok(text) })
+    }
+
+    /// A tell from outside is durable before it is accepted.
+    async fn accept(&self, to: ActorId, method: &MethodRef, payload: &Payload, chain: Chain) -> Result<Reply, Failure> {
+        let arguments = msgpack::encode_message(&method.method().signature, payload)
+            .map_err(|error| bad_arguments(method, &error))?;
+        let limit = method.served.kind().policy.limits.arguments;
+        if arguments.len() as u64 > limit {
+            return Err(CallError::TooLarge(limit).into());
+        }
+        let tell = Tell { to, method: method.name().to_string(), arguments, chain };
+        let (done, landed) = oneshot::channel();
+        let silo = self.0.clone();
+        let row = tell.clone();
+        self.0.store.accept(
+            tell,
+            Box::new(move |outcome| {
+                if let Ok(id) = &outcome {
+                    silo.outbox.sent(vec![(id.clone(), row)]);
+                }
+                drop(done.send(outcome));
+            }),
+        );
+        match landed.await {
+            Ok(Ok(id)) => Ok(Reply::Accepted(id.to_string())),
+            Ok(Err(error)) => Err(commit_failed(error).into()),
+            Err(_) => Err(Failure::new(codes::STOPPING, "the silo is stopping; the tell was not accepted")),
+        }
+    }
+
+    async fn operate(
+        &self,
+        (kind, key, name): (&str, &str, &str),
+        operation: StateOperation,
+        if_match: Option<String>,
+    ) -> Result<StateValue, Failure> {
+        self.check_running()?;
+        let (_, to) = self.actor(kind, key)?;
+        if operation == StateOperation::Get && self.0.catalog.get(&to).is_none() {
+            let snapshot = self.0.store.read(&to).await.map_err(unavailable)?;
+            let found = snapshot.and_then(|snapshot| {
+                snapshot.values.get(name).map(|value| (value.to_vec(), snapshot.etag.to_string()))
+            });
+            return match found {
+                Some((bytes, etag)) => Ok(StateValue { bytes: Some(bytes), etag: Some(etag) }),
+                None => Err(Failure::new(codes::NOT_FOUND, format!("{to} has no state value `{name}`"))),
+            };
+        }
+        let (reply, answer) = oneshot::channel();
+        let now = self.0.clock.now();
+        let deadline = now.after(OPERATE_TIMEOUT);
+        let head = Head { to, from: None, deadline, path: Path::START, chain: Arc::default() };
+        let operate = Operate { name: name.into(), operation, if_match, reply };
+        let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0 };
+        self.0.deliver(message, now).map_err(|(_, error)| Failure::from(error))?;
+        match tokio::time::timeout_at(self.0.clock.instant(deadline), answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into()).into()),
+            Err(_) => Err(CallError::DeadlineExceeded.into()),
+        }
+    }
+
+    async fn report(&self, kind: &str, key: &str) -> Result<ActorReport, Failure> {
+        let (served, id) = self.actor(kind, key)?;
+        let snapshot = self.0.store.read(&id).await.map_err(unavailable)?;
+        let activation = self.0.catalog.get(&id).map(|activation| live_report(&activation, &served, self.0.clock));
+        let state: Vec<ValueReport> = snapshot.as_ref().map_or_else(Vec::new, |snapshot| {
+            let value = |(name, value): (&Arc<str>, &quark_core::state::Value)| ValueReport {
+                name: name.to_string(),
+                bytes: value.len() as u64,
+            };
+            snapshot.values.iter().map(value).collect()
+        });
+        Ok(ActorReport {
+            kind: id.kind.to_string(),
+            key: id.key.to_string(),
+            version: served.version,
+            lane: served.component.lane.name().into(),
+            activation,
+            etag: snapshot.map(|snapshot| snapshot.etag.to_string()),
+            state_bytes: state.iter().map(|value| value.bytes).sum(),
+            state,
+            state_limit: served.kind().policy.limits.state,
+            last_failure: self.0.last_failure(&id),
+        })
+    }
+
+    async fn put_to_sleep(&self, kind: &str, key: &str) -> Result<bool, Failure> {
+        let (_, id) = self.actor(kind, key)?;
+        let Some(activation) = self.0.catalog.get(&id) else { return Ok(false) };
+        if activation.machine.lock().deactivate(Why::Requested) {
+            activation.drive();
+        }
+        let end = tokio::time::Instant::now() + OPERATE_TIMEOUT;
+        // Its hook may take a while; a message that waits may have woken it again.
+        while self.0.catalog.get(&id).is_some_and(|now| Arc::ptr_eq(&now, &activation))
+            && activation.machine.lock().is_leaving()
+        {
+            if tokio::time::Instant::now() > end {
+                return Err(Failure::new("deadline-exceeded", format!("{id} is still busy; it leaves after its turn")));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        Ok(true)
+    }
+
+    fn list(&self, kind: Option<&str>, limit: usize) -> Result<Vec<ActivationReport>, Failure> {
+        let kind = kind.map(|kind| self.0.kinds.find(kind)).transpose()?;
+        let now = self.0.clock.now();
+        let mut reports = Vec::new();
+        self.0.catalog.for_each(|activation| {
+            let wanted = kind.as_ref().is_none_or(|served| served.kind().name == activation.id.kind);
+            if reports.len() < limit && wanted {
+                let machine = activation.machine.lock();
+                reports.push(ActivationReport {
+                    kind: activation.id.kind.to_string(),
+                    key: activation.id.key.to_string(),
+                    phase: phase_name(machine.phase()).into(),
+                    waiting: machine.waiting().0 as u64,
+                    idle_ms: idle_ms(activation, now),
+                    turns: activation.turns.load(Ordering::Relaxed),
+                });
+            }
+        });
+        reports.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
+        Ok(reports)
+    }
+}
+
+fn find_method(served: &Arc<Served>, name: &str) -> Result<MethodRef, Failure> {
+    Inner::method(served, name).map_err(|_| {
+        let kind = served.kind();
+        let names = || kind.methods.iter().map(|method| &*method.signature.name);
+        let near = nearest(name, names());
+        let failure = Failure::new(codes::NO_SUCH_METHOD, format!("`{}` has no method `{name}`", kind.name.short()));
+        if near.is_empty() {
+            let all: Vec<&str> = names().take(20).collect();
+            failure.next(format!("it has {}", all.join(", ")))
+        } else {
+            failure.next(format!("did you mean {}?", near.join(" or ")))
+        }
+    })
+}
+
+fn idle_ms(activation: &Activation, now: Time) -> u64 {
+    now.0.saturating_sub(activation.last_used.load(Ordering::Relaxed)) / 1_000_000
+}
+
+fn live_report(activation: &Activation, served: &Served, clock: Clock) -> LiveReport {
+    let machine = activation.machine.lock();
+    let (waiting, waiting_bytes) = machine.waiting();
+    let mailbox = &served.kind().policy.mailbox;
+    LiveReport {
+        phase: phase_name(machine.phase()).into(),
+        generation: machine.loaded_as().map_or(0, |(generation, _)| generation),
+        waiting: waiting as u64,
+        waiting_bytes: waiting_bytes as u64,
+        mailbox_capacity: mailbox.capacity as u64,
+        mailbox_bytes: mailbox.bytes,
+        commits: machine.commits() as u64,
+        turns: activation.turns.load(Ordering::Relaxed),
+        idle_ms: idle_ms(activation, clock.now()),
+        running: machine.running().is_some(),
+    }
+}
+
+const fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Asleep => "asleep",
+        Phase::Loading => "loading",
+        Phase::Awake => "awake",
+        Phase::Leaving => "leaving",
+        Phase::Draining | Phase::Gone => "draining",
+    }
+}
+
+impl Service for Silo {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>> {
+        Box::pin(self.request(request))
+    }
+
+    fn deploy(&self, request: DeployRequest) -> BoxFuture<'_, Result<DeployReport, Failure>> {
+        Box::pin(async move {
+            self.check_running()?;
+            self.0.deploy(request).await
+        })
+    }
+
+    fn kinds(&self) -> Vec<KindReport> {
+        let mut live = std::collections::HashMap::new();
+        self.0.catalog.for_each(|activation| *live.entry(activation.id.kind.clone()).or_insert(0) += 1);
+        let report = |served: &Arc<Served>| {
+            self.0.kind_report(served, live.get(&served.kind().name).copied().unwrap_or(0))
+        };
+        self.0.kinds.all().iter().map(report).collect()
+    }
+
+    fn activations(&self, kind: Option<&str>, limit: usize) -> Result<Vec<ActivationReport>, Failure> {
+        self.list(kind, limit)
+    }
+
+    fn inspect(&self, kind: &str, key: &str) -> BoxFuture<'_, Result<ActorReport, Failure>> {
+        let (kind, key) = (kind.to_owned(), key.to_owned());
+        Box::pin(async move { self.report(&kind, &key).await })
+    }
+
+    fn state(
+        &self,
+        kind: &str,
+        key: &str,
+        name: &str,
+        operation: StateOperation,
+        if_match: Option<String>,
+    ) -> BoxFuture<'_, Result<StateValue, Failure>> {
+        let (kind, key, name) = (kind.to_owned(), key.to_owned(), name.to_owned());
+        Box::pin(async move { self.operate((&kind, &key, &name), operation, if_match).await })
+    }
+
+    fn deactivate(&self, kind: &str, key: &str) -> BoxFuture<'_, Result<bool, Failure>> {
+        let (kind, key) = (kind.to_owned(), key.to_owned());
+        Box::pin(async move { self.put_to_sleep(&kind, &key).await })
+    }
+
+    fn dead_letters(&self, limit: usize) -> Vec<DeadLetter> {
+        self.0.dead_letters.newest(limit)
+    }
+
+    fn health(&self) -> Health {
+        let silo = &self.0;
+        let mut problems = silo.deploys.broken.lock().clone();
+        let mut ready = true;
+        if silo.is_stopping() {
+            ready = false;
+            problems.push("the silo is stopping".into());
+        }
+        if let StoreHealth::ReadOnly(reason) = silo.store.health() {
+            ready = false;
+            problems.push(format!("the store takes no writes: {reason}"));
+        }
+        Health {
+            ready,
+            problems,
+            version: env!("CARGO_PKG_VERSION").into(),
+            live: silo.catalog.live() as u64,
+            capacity: silo.catalog.capacity() as u64,
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let silo = &self.0;
+        silo.metrics.render(Now {
+            live: silo.catalog.live(),
+            activations: silo.catalog.len(),
+            capacity: silo.catalog.capacity(),
+            tells: silo.outbox.held(),
+            dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! One silo: every part built in the order of its needs, and stopped in reverse.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use quark_core::activation::Why;
+use quark_core::error::CallError;
+use quark_core::id::ActorId;
+use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
+
+use crate::activation::Activation;
+use crate::api::FailureReport;
+use crate::catalog::Catalog;
+use crate::clock::{Clock, unix_ms};
+use crate::config::{self, SiloConfig};
+use crate::dead_letters::{DeadLetters, Reason};
+use crate::deploy::Deploys;
+use crate::kinds::Kinds;
+use crate::message::{Message, Origin, Work};
+use crate::metrics::Metrics;
+use crate::outbox::{self, Outbox};
+use crate::store::{Store, StoreError};
+
+/// How often idle activations are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long a stopping silo lets messages end, and hooks after them.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+/// How often a stopping silo looks whether all have left.
+const STOP_LOOK: Duration = Duration::from_millis(20);
+/// The most actors whose last failure is remembered.
+const FAILURES_MAX: usize = 10_000;
+/// Lines that actors may log in a second, all together, before lines are dropped.
+const LOG_LINES_PER_SECOND: u64 = 2_000;
+/// An activation used this recently does not make room for another.
+const JUST_WOKEN: Duration = Duration::from_millis(100);
+/// How often a message that needs room looks for an activation to put to sleep.
+const ROOM_TRIES: u32 = 8;
+
+/// Why a silo did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store's deployments cannot be read.
+    #[error("the deployments cannot be read from the store: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// A running silo. Cheap to clone.
+#[derive(Clone)]
+pub struct Silo(pub(crate) Arc<Inner>);
+
+/// All parts of a silo.
+pub(crate) struct Inner {
+    pub(crate) config: SiloConfig,
+    pub(crate) clock: Clock,
+    pub(crate) engine: Engine,
+    pub(crate) cache: Cache,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) kinds: Kinds,
+    pub(crate) deploys: Deploys,
+    pub(crate) catalog: Catalog,
+    pub(crate) outbox: Outbox,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) metrics: Metrics,
+    failures: Mutex<HashMap<ActorId, FailureReport>>,
+    log_second: AtomicU64,
+    log_lines: AtomicU64,
+    stopping: AtomicBool,
+    stopped: AtomicBool,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Silo {
+    /// Starts a silo on a store. Must be called within a tokio runtime, which then runs the turns.
+    ///
+    /// # Errors
+    /// When the machine cannot hold the instances, or the store cannot be read.
+    pub async fn start(config: SiloConfig, store: Arc<dyn Store>, cache: Cache) -> Result<Self, StartError> {
+        let capacity = config.capacity.unwrap_or_else(config::capacity);
+        let engine = Engine::new(EngineConfig { instances: capacity, ..EngineConfig::default() })?;
+        let inner = Arc::new(Inner {
+            clock: Clock::start(),
+            engine,
+            cache,
+            store,
+            kinds: Kinds::default(),
+            deploys: Deploys::default(),
+            catalog: Catalog::new(capacity as usize),
+            outbox: Outbox::new(),
+            dead_letters: DeadLetters::default(),
+            metrics: Metrics::new(),
+            failures: Mutex::default(),
+            log_second: AtomicU64::new(0),
+            log_lines: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            runtime: tokio::runtime::Handle::current(),
+            config,
+        });
+        inner.restore_deployments().await?;
+        inner.spawn(outbox::relay(inner.clone()));
+        inner.spawn(sweep(inner.clone()));
+        Ok(Self(inner))
+    }
+
+    /// Ends what runs, runs the hooks, makes everything durable and lets go of the store. Messages
+    /// that come meanwhile are refused.
+    pub async fn stop(&self) {
+        let silo = &self.0;
+        silo.stopping.store(true, Ordering::Relaxed);
+        let end = Instant::now() + STOP_GRACE;
+        while silo.catalog.len() > 0 && Instant::now() < end {
+            silo.catalog.for_each(|activation| {
+                if activation.machine.lock().deactivate(Why::Shutdown) {
+                    silo.spawn(activation.clone().run(None));
+                }
+            });
+            tokio::time::sleep(STOP_LOOK).await;
+        }
+        let left = silo.catalog.len();
+        if left > 0 {
+            tracing::warn!(left, "some actors did not end in time; what they had not committed is lost");
+        }
+        silo.stopped.store(true, Ordering::Relaxed);
+        silo.outbox.look();
+        silo.store.close().await;
+    }
+}
+
+impl Inner {
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.spawn(future));
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// A message that will not be handled here: its caller is told, its row is tried again.
+    pub(crate) fn answer(&self, origin: Origin, error: CallError) {
+        match origin {
+            Origin::Caller(to) => drop(to.send(Err(error))),
+            Origin::Outbox(id) => self.outbox.failed(&id, &error.to_string()),
+        }
+    }
+
+    pub(crate) fn answer_all(&self, messages: Vec<Message>, error: &CallError) {
+        for message in messages {
+            match message.work {
+                Work::Method { origin, .. } => self.answer(origin, error.clone()),
+                Work::Operate(operate) => drop(operate.reply.send(Err(error.clone().into()))),
+            }
+        }
+    }
+
+    /// A message whose caller has stopped waiting before its turn.
+    pub(crate) fn expired(&self, message: Message) {
+        self.dead_letters.add(Reason::Expired, "", &message.head.to, message.method(), message.head.from.as_ref());
+        self.answer_all(vec![message], &CallError::DeadlineExceeded);
+    }
+
+    /// Remembers an actor's failure and says so.
+    pub(crate) fn failed(&self, id: &ActorId, method: &str, trap: &Trap) {
+        self.metrics.failures.increment(1);
+        let reason = trap.to_string();
+        tracing::warn!(actor = %id, method, reason, "an actor failed");
+        let mut failures = self.failures.lock();
+        if failures.len() >= FAILURES_MAX && !failures.contains_key(id) {
+            let oldest = failures.iter().min_by_key(|(_, failure)| failure.at_ms).map(|(id, _)| id.clone());
+            oldest.map(|oldest| failures.remove(&oldest));
+        }
+        let count = failures.get(id).map_or(0, |failure| failure.count) + 1;
+        failures.insert(id.clone(), FailureReport { reason, at_ms: unix_ms(), count });
+    }
+
+    pub(crate) fn last_failure(&self, id: &ActorId) -> Option<FailureReport> {
+        self.failures.lock().get(id).cloned()
+    }
+
+    /// Whether one more line of an actor's log is within the rate.
+    pub(crate) fn log_allowed(&self) -> bool {
+        let second = self.clock.now().0 / 1_000_000_000;
+        if self.log_second.swap(second, Ordering::Relaxed) != second {
+            self.log_lines.store(0, Ordering::Relaxed);
+        }
+        let allowed = self.log_lines.fetch_add(1, Ordering::Relaxed) < LOG_LINES_PER_SECOND;
+        if !allowed {
+            self.metrics.log_lines_dropped.increment(1);
+        }
+        allowed
+    }
+
+    /// Takes a place for one more live instance; when none is free, an idle activation that was
+    /// used longest ago leaves memory first.
+    pub(crate) async fn make_room(self: &Arc<Self>) -> Result<(), Trap> {
+        for _ in 0..ROOM_TRIES {
+            if self.catalog.take_place() {
+                return Ok(());
+            }
+            let now = self.clock.now().0;
+            let just_woken = u64::try_from(JUST_WOKEN.as_nanos()).unwrap_or(u64::MAX);
+            let idle = |activation: &Arc<Activation>| {
+                now.saturating_sub(activation.last_used.load(Ordering::Relaxed)) >= just_woken
+                    && activation.machine.lock().deactivate(Why::MemoryPressure)
+            };
+            match self.catalog.oldest().into_iter().find(idle) {
+                Some(victim) => {
+                    let gone: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(victim.run(None));
+                    gone.await;
+                }
+                None => tokio::time::sleep(STOP_LOOK).await,
+            }
+        }
+        Err(Trap::NoRoom(format!("all {} places are taken by busy actors", self.catalog.capacity())))
+    }
+}
+
+/// Puts activations to sleep that nobody has used for their kind's time.
+async fn sweep(silo: Arc<Inner>) {
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !silo.is_stopped() {
+        every.tick().await;
+        let now = silo.clock.now().0;
+        silo.catalog.for_each(|activation| {
+            let Some(served) = silo.kinds.get(&activation.id.kind) else { return };
+            let timeout = u64::try_from(served.kind().policy.idle_timeout.as_nanos()).unwrap_or(u64::MAX);
+            let idle = now.saturating_sub(activation.last_used.load(Ordering::Relaxed));
+            let awake_until = activation.awake_until.load(Ordering::Relaxed);
+            if idle >= timeout && awake_until <= now && activation.machine.lock().deactivate(Why::Idle) {
+                silo.spawn(activation.clone().run(None));
+            }
+        });
+    }
+}
