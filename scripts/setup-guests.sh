@@ -28,7 +28,7 @@ else
     guest_command=$1; shift
     PATH="$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin:$PATH" \
     RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
-      /usr/bin/cargo "$guest_command" --target "$GUEST_TARGET" --ignore-rust-version \
+      /usr/bin/cargo "$guest_command" --target "$GUEST_TARGET" \
         -Zbuild-std=std,panic_abort "$@"
   }
 fi

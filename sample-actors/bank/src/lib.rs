@@ -12,20 +12,14 @@ struct Account {
 #[actor]
 impl Account {
     fn deposit(&self, amount: u64) -> Result<u64, AccountError> {
-        let balance = self
-            .balance
-            .get()
-            .checked_add(amount)
-            .ok_or(AccountError::Overflow)?;
+        let balance = self.balance.get().checked_add(amount).ok_or(AccountError::Overflow)?;
         self.balance.set(balance);
         Ok(balance)
     }
 
     fn withdraw(&self, amount: u64) -> Result<u64, AccountError> {
         let balance = self.balance.get();
-        let rest = balance
-            .checked_sub(amount)
-            .ok_or(AccountError::Insufficient(balance))?;
+        let rest = balance.checked_sub(amount).ok_or(AccountError::Insufficient(balance))?;
         self.balance.set(rest);
         Ok(rest)
     }
@@ -56,8 +50,6 @@ impl Account {
             return self.balance();
         };
         let theirs = accounts::Account::new(next).audit(rest)?;
-        self.balance()?
-            .checked_add(theirs)
-            .ok_or(AccountError::Overflow)
+        self.balance()?.checked_add(theirs).ok_or(AccountError::Overflow)
     }
 }

@@ -33,10 +33,7 @@ mod tests {
     fn counts_until_it_is_full() {
         let mut counter = Counter::default();
         assert!(matches!(counter.increment(5), Ok(5)));
-        assert!(matches!(
-            counter.increment(u64::MAX),
-            Err(CounterError::Overflow)
-        ));
+        assert!(matches!(counter.increment(u64::MAX), Err(CounterError::Overflow)));
         assert!(matches!(counter.value(), Ok(5)));
     }
 }

@@ -36,12 +36,7 @@ impl Relay {
         }
     }
 
-    fn header_on(
-        &self,
-        key: String,
-        name: String,
-        value: String,
-    ) -> Result<Option<String>, RelayError> {
+    fn header_on(&self, key: String, name: String, value: String) -> Result<Option<String>, RelayError> {
         context::set_header(&name, &value);
         Ok(relays::Relay::new(&key).header(&name)?)
     }

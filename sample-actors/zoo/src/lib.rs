@@ -108,10 +108,7 @@ impl Zoo {
         Ok(it)
     }
 
-    fn echo_option_option(
-        &self,
-        it: Option<Option<u64>>,
-    ) -> Result<Option<Option<u64>>, CallError> {
+    fn echo_option_option(&self, it: Option<Option<u64>>) -> Result<Option<Option<u64>>, CallError> {
         Ok(it)
     }
 
@@ -139,12 +136,7 @@ impl Zoo {
         Ok(())
     }
 
-    fn several(
-        &self,
-        a: u8,
-        b: String,
-        c: Vec<Point>,
-    ) -> Result<(u8, String, Vec<Point>), CallError> {
+    fn several(&self, a: u8, b: String, c: Vec<Point>) -> Result<(u8, String, Vec<Point>), CallError> {
         Ok((a, b, c))
     }
 

@@ -131,6 +131,7 @@ fn export(actor: &Ident, method: &ImplItemFn, receiver: &Receiver) -> Result<Tok
         fn #name(&self, #(#names: #types),*) #output {
             #[allow(unused_imports)]
             use ::quark_sdk::rt::{ByError as _, ByTrap as _};
+            #[allow(clippy::needless_borrow)]
             let refusal = (&::quark_sdk::rt::Answer::<#result>::NEW).refusal();
             self.#run(|actor| #actor::#name(actor, #(#names),*), refusal)
         }

@@ -143,6 +143,7 @@ fn report_panics() {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_borrow, reason = "the borrow picks the trait, as in the macro")]
 mod tests {
     use super::*;
 

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::turn::{self, Mode, Saves};
+#[cfg(not(test))]
+use crate::wit::state as host;
 use crate::{Actor, CallError, StateError, cell};
 
 thread_local! {
@@ -77,7 +79,8 @@ impl<A: Actor> Slot<A> {
             Value::Held(_) => return Err(Refusal::Busy),
             Value::Absent => {}
         }
-        let value = match host::get::<A>() {
+        let stored = if size_of::<A>() == 0 { None } else { host::get(A::STATE) };
+        let value = match stored {
             None => A::default(),
             Some(bytes) => rmp_serde::from_slice(&bytes).map_err(|error| {
                 Refusal::Unreadable(format!("the state `{}` of {} cannot be read: {error}", A::STATE, self.name()))
@@ -156,7 +159,7 @@ impl<A: Actor> Slot<A> {
         if bytes == *self.saved.borrow() {
             return Ok(());
         }
-        host::set::<A>(&bytes)?;
+        host::set(A::STATE, &bytes)?;
         *self.saved.borrow_mut() = bytes;
         Ok(())
     }
@@ -193,27 +196,13 @@ fn encode<A: Actor>(value: &A) -> Vec<u8> {
     }
 }
 
-#[cfg(not(test))]
-mod host {
-    use crate::wit::state;
-    use crate::{Actor, StateError};
-
-    pub(super) fn get<A: Actor>() -> Option<Vec<u8>> {
-        if size_of::<A>() == 0 { None } else { state::get(A::STATE) }
-    }
-
-    pub(super) fn set<A: Actor>(bytes: &[u8]) -> Result<(), StateError> {
-        state::set(A::STATE, bytes)
-    }
-}
-
 #[cfg(test)]
 mod host {
     //! A host of one actor, which counts writes and can refuse them.
 
     use std::cell::{Cell, RefCell};
 
-    use crate::{Actor, StateError};
+    use crate::StateError;
 
     thread_local! {
         pub(super) static STORED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
@@ -221,11 +210,11 @@ mod host {
         pub(super) static LIMIT: Cell<usize> = const { Cell::new(usize::MAX) };
     }
 
-    pub(super) fn get<A: Actor>() -> Option<Vec<u8>> {
+    pub(super) fn get(_name: &str) -> Option<Vec<u8>> {
         STORED.with_borrow(Clone::clone)
     }
 
-    pub(super) fn set<A: Actor>(bytes: &[u8]) -> Result<(), StateError> {
+    pub(super) fn set(_name: &str, bytes: &[u8]) -> Result<(), StateError> {
         if bytes.len() > LIMIT.get() {
             return Err(StateError::TooLarge(LIMIT.get() as u64));
         }
