@@ -1,0 +1,406 @@
+//! The checkers: what must hold whatever happens. They see events and nothing else, and share no
+//! code with the machines, the driver or the store that they judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quark_core::activation::{CONTROL_MAX, MailboxBounds, PENDING_BYTES_MAX, PENDING_COMMITS_MAX};
+use quark_core::envelope::TellId;
+use quark_core::time::Time;
+
+use crate::rules::{Rule, Violation};
+use crate::trace::{Applied, Ending, Event, Seen, Sent, Source};
+use crate::workload::BALANCE;
+
+type Verdict = Result<(), Violation>;
+
+#[derive(Debug, Default)]
+struct Actor {
+    // As the store has it.
+    owner: Option<u64>,
+    newest: u64,
+    etag: u64,
+    stamp: u64,
+    stamps: BTreeSet<u64>,
+    balance: u64,
+    handled: BTreeMap<Option<usize>, u64>,
+    /// Handed to the store and not applied, with its message.
+    submitted: BTreeMap<(u64, u64), Option<u64>>,
+    // Lost in a crash.
+    token: bool,
+    run: Option<Run>,
+    begun: BTreeMap<Source, u64>,
+    /// Generation and bytes of each commit under way.
+    pending: BTreeMap<u64, (u64, usize)>,
+}
+
+#[derive(Debug)]
+struct Run {
+    message: Option<u64>,
+    waits: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Request {
+    by: Source,
+    to: usize,
+    deadline: Time,
+    parent: Option<u64>,
+    open: bool,
+    /// Something that it led to is durable.
+    done: bool,
+    /// It was answered with "nothing was done".
+    denied: bool,
+}
+
+#[derive(Debug, Default)]
+struct Fate {
+    amount: u64,
+    handled: bool,
+    discarded: bool,
+    dead_letter: bool,
+}
+
+impl Fate {
+    const fn ended(&self) -> bool {
+        self.handled || (self.discarded && self.dead_letter)
+    }
+}
+
+/// All that the checkers remember.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    bounds: MailboxBounds,
+    actors: Vec<Actor>,
+    requests: BTreeMap<u64, Request>,
+    open: BTreeSet<(Time, u64)>,
+    inside: BTreeMap<u64, (usize, Source, bool)>,
+    tells: BTreeMap<TellId, Fate>,
+    jumped: Time,
+}
+
+impl Checks {
+    pub(crate) fn new(actors: usize, bounds: MailboxBounds) -> Self {
+        let actor = || Actor { balance: BALANCE, stamps: BTreeSet::from([0]), ..Actor::default() };
+        Self {
+            bounds,
+            actors: (0..actors).map(|_| actor()).collect(),
+            requests: BTreeMap::new(),
+            open: BTreeSet::new(),
+            inside: BTreeMap::new(),
+            tells: BTreeMap::new(),
+            jumped: Time(0),
+        }
+    }
+
+    pub(crate) fn observe(&mut self, now: Time, event: &Event) -> Verdict {
+        if *event == Event::Jump {
+            self.jumped = now;
+        }
+        if let Some(&(deadline, request)) = self.open.first()
+            && now > deadline.max(self.jumped)
+        {
+            return broken(Rule::Deadline, format!("request {request} has no answer at {now:?}"));
+        }
+        match event {
+            Event::Boot(_)
+            | Event::Jump
+            | Event::Paused(_)
+            | Event::Calm
+            | Event::Failing(_)
+            | Event::Scanned { .. } => Ok(()),
+            Event::Retry { .. } | Event::Gone(_) | Event::FoundGone(_) => Ok(()),
+            Event::Crash => self.crash(),
+            Event::Stopped => self.stopped(),
+            &Event::Asked { request, by, to, deadline, parent } => {
+                self.open.insert((deadline, request));
+                let asked = Request { by, to, deadline, parent, open: true, done: false, denied: false };
+                self.requests.insert(request, asked);
+                Ok(())
+            }
+            Event::Answered { request, ending, seen } => {
+                self.visible(*seen)?;
+                self.answered(*request, ending)
+            }
+            Event::Broke { request } => self.answered(*request, &Ending::Error("broken", true)),
+            &Event::Arrived { seen, .. } => self.visible(seen),
+            &Event::Admitted { message, by, to, control, waiting, bytes, size } => {
+                self.inside.insert(message, (to, by, control));
+                check(!self.cycle(message), Rule::Deadlock, || format!("message {message} waits for itself"))?;
+                let count = waiting <= self.bounds.capacity + CONTROL_MAX;
+                check(count, Rule::Bounds, || format!("{waiting} messages wait for {to}"))?;
+                let room = bytes <= self.bounds.bytes.max(size);
+                check(room, Rule::Bounds, || format!("{bytes} bytes wait for {to}"))
+            }
+            Event::Deadlock { message, by, to, path } => {
+                check(leads(path, *by, *to), Rule::Deadlock, || format!("`{path}` does not lead from {by} to {to}"))?;
+                check(self.cycle(*message), Rule::Deadlock, || format!("message {message} waits for nobody: {path}"))
+            }
+            Event::Out { message, how } => {
+                let known = self.inside.remove(message).is_some();
+                check(known, Rule::Ends, || format!("message {message} ended twice, now `{how}`"))
+            }
+            Event::DeadLetter { id, .. } => {
+                self.tells.entry(id.clone()).or_default().dead_letter = true;
+                Ok(())
+            }
+            &Event::Unclaimed(actor) => {
+                let left = self.inside.iter().find(|(_, (to, ..))| *to == actor);
+                check(left.is_none(), Rule::Ends, || format!("{actor} cannot be claimed and {left:?} waits on"))
+            }
+            Event::Token(_) | Event::TokenBack { .. } | Event::Loading(_) | Event::Loaded { .. } => {
+                self.activation(event)
+            }
+            Event::Began { .. } | Event::Waits { .. } | Event::Ended { .. } => self.activation(event),
+            Event::Submitted { .. } | Event::Landed { .. } => self.activation(event),
+            Event::Recovered { .. } | Event::Claimed { .. } | Event::Released { .. } => self.store(event),
+            Event::Applied(_) | Event::Accepted(_) | Event::Discarded(_) => self.store(event),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "it is given the events that it knows")]
+    fn activation(&mut self, event: &Event) -> Verdict {
+        match *event {
+            Event::Token(actor) => {
+                let had = std::mem::replace(&mut self.actors[actor].token, true);
+                check(!had, Rule::Token, || format!("{actor} has two drivers"))
+            }
+            Event::TokenBack { actor, .. } => {
+                let idle = self.actors[actor].run.is_none();
+                check(idle, Rule::Token, || format!("{actor} has a turn and no driver"))?;
+                self.actors[actor].token = false;
+                Ok(())
+            }
+            Event::Loading(actor) => {
+                let free = self.actors[actor].token && self.actors[actor].pending.is_empty();
+                check(free, Rule::Token, || format!("{actor} is loaded without the token or before its commits end"))
+            }
+            Event::Loaded { actor, etag, stamp, .. } => {
+                self.actors[actor].begun.clear();
+                let known = etag <= self.actors[actor].etag && self.actors[actor].stamps.contains(&stamp);
+                check(known, Rule::Durable, || format!("{actor} woke with what never was"))
+            }
+            Event::Began { actor, message, .. } => self.began(actor, message),
+            Event::Waits { actor, request } => match &mut self.actors[actor].run {
+                Some(run) => {
+                    run.waits = Some(request);
+                    Ok(())
+                }
+                None => broken(Rule::OneTurn, format!("{actor} waits for {request} without a turn")),
+            },
+            Event::Ended { actor, how } => {
+                let ran = self.actors[actor].run.take().is_some();
+                check(ran, Rule::OneTurn, || format!("{actor} ended a turn that does not run: {how}"))
+            }
+            Event::Submitted { actor, generation, etag, bytes, commits, message } => {
+                let it = &mut self.actors[actor];
+                it.submitted.insert((generation, etag), message);
+                it.pending.insert(etag, (generation, bytes));
+                check(commits <= PENDING_COMMITS_MAX, Rule::Bounds, || format!("{actor}: {commits} commits under way"))
+            }
+            Event::Landed { actor, etag, outcome } => {
+                let it = &mut self.actors[actor];
+                let Some((generation, _)) = it.pending.remove(&etag) else {
+                    return broken(Rule::Ends, format!("{actor}: commit {etag} ended twice"));
+                };
+                let there = it.submitted.remove(&(generation, etag)).is_none();
+                check(outcome != "ok" || there, Rule::Durable, || format!("{actor}: commit {etag} is not there"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "it is given the events that it knows")]
+    fn store(&mut self, event: &Event) -> Verdict {
+        match event {
+            &Event::Recovered { actor, etag, stamp } => {
+                let it = &mut self.actors[actor];
+                it.owner = None;
+                let same = (it.etag, it.stamp) == (etag, stamp);
+                check(same, Rule::Durable, || format!("{actor} was at {} and is at {etag}", it.etag))
+            }
+            &Event::Claimed { actor, generation, etag, stamp } => {
+                let it = &mut self.actors[actor];
+                check(generation > it.newest, Rule::Linear, || format!("{actor}: generation {generation} again"))?;
+                (it.owner, it.newest) = (Some(generation), generation);
+                let same = (it.etag, it.stamp) == (etag, stamp);
+                check(same, Rule::Durable, || format!("{actor} is at {} and a claim gave {etag}", it.etag))
+            }
+            &Event::Released { actor, generation } => {
+                let owner = &mut self.actors[actor].owner;
+                *owner = owner.filter(|&owner| owner != generation);
+                Ok(())
+            }
+            Event::Applied(applied) => self.applied(applied),
+            Event::Accepted(sent) => self.sent(sent),
+            Event::Discarded(id) => {
+                let fate = self.tells.entry(id.clone()).or_default();
+                check(!fate.handled, Rule::Once, || format!("tell {id} was handled and is a dead letter"))?;
+                fate.discarded = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What somebody else learned of an actor's state must be durable.
+    fn visible(&self, seen: Seen) -> Verdict {
+        let Some((actor, stamp)) = seen else { return Ok(()) };
+        let durable = self.actors[actor].stamps.contains(&stamp);
+        check(durable, Rule::VisibleBeforeDurable, || format!("{actor}'s write {stamp} was seen and is not durable"))
+    }
+
+    fn answered(&mut self, id: u64, ending: &Ending) -> Verdict {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return broken(Rule::Ends, format!("nobody asked {id}"));
+        };
+        check(request.open, Rule::Ends, || format!("request {id} was answered twice"))?;
+        request.open = false;
+        request.denied = matches!(ending, Ending::Error(_, false));
+        self.open.remove(&(request.deadline, id));
+        let lie = request.denied && request.done;
+        if let Source::Actor(caller) = request.by
+            && let Some(run) = &mut self.actors[caller].run
+        {
+            run.waits = None;
+        }
+        check(!lie, Rule::Honest, || format!("request {id} was done and answered {ending:?}"))
+    }
+
+    fn began(&mut self, actor: usize, message: Option<u64>) -> Verdict {
+        let it = &mut self.actors[actor];
+        check(it.token, Rule::Token, || format!("{actor} has a turn and no driver"))?;
+        check(it.run.is_none(), Rule::OneTurn, || format!("{actor} has two turns"))?;
+        it.run = Some(Run { message, waits: None });
+        let bytes: usize = it.pending.values().map(|(_, bytes)| bytes).sum();
+        let room = it.pending.len() < PENDING_COMMITS_MAX && bytes < PENDING_BYTES_MAX;
+        check(room, Rule::Bounds, || format!("{actor} began with {} commits, {bytes} bytes", it.pending.len()))?;
+        let Some(message) = message else { return Ok(()) };
+        let Some(&(_, by, control)) = self.inside.get(&message) else {
+            return broken(Rule::Ends, format!("message {message} runs and was not let in"));
+        };
+        let last = if control { None } else { it.begun.insert(by, message) };
+        check(last.is_none_or(|last| last < message), Rule::Order, || format!("{message} after {last:?} of {by:?}"))
+    }
+
+    fn applied(&mut self, applied: &Applied) -> Verdict {
+        let &Applied { actor, generation, etag, stamp, halves, balance, .. } = applied;
+        let it = &mut self.actors[actor];
+        let next = etag == it.etag + 1 && Some(generation) == it.owner;
+        check(next, Rule::Linear, || {
+            format!("{actor}: {etag} of {generation} after {} while {:?} owns it", it.etag, it.owner)
+        })?;
+        check(halves.0 == halves.1, Rule::Torn, || format!("{actor} has halves {halves:?}"))?;
+        let before = std::mem::replace(&mut it.balance, balance);
+        (it.etag, it.stamp) = (etag, stamp);
+        it.stamps.insert(stamp);
+        let mut message = it.submitted.remove(&(generation, etag)).flatten();
+        while let Some((id, request)) = message.and_then(|id| Some((id, self.requests.get_mut(&id)?))) {
+            check(!request.denied, Rule::Honest, || format!("request {id} was denied and then done"))?;
+            request.done = true;
+            message = request.parent;
+        }
+        let sent: u64 = applied.tells.iter().map(|tell| tell.amount).sum();
+        for tell in &applied.tells {
+            self.sent(tell)?;
+        }
+        let got = applied.handled.as_ref().map_or(Ok(0), |id| self.handled(actor, id))?;
+        check(before + got == balance + sent, Rule::Sum, || {
+            format!("{actor} had {before}, got {got}, sent {sent} and has {balance}")
+        })
+    }
+
+    fn sent(&mut self, sent: &Sent) -> Verdict {
+        let fate = Fate { amount: sent.amount, ..Fate::default() };
+        let old = self.tells.insert(sent.id.clone(), fate);
+        check(old.is_none(), Rule::Once, || format!("two tells are called {}", sent.id))
+    }
+
+    fn handled(&mut self, by: usize, id: &TellId) -> Result<u64, Violation> {
+        let Some(fate) = self.tells.get_mut(id) else {
+            return Err(Violation { rule: Rule::Once, text: format!("tell {id} was handled and never sent") });
+        };
+        check(!fate.handled, Rule::Once, || format!("tell {id} was handled twice"))?;
+        check(!fate.discarded, Rule::Once, || format!("tell {id} was handled and is a dead letter"))?;
+        fate.handled = true;
+        let from = id.from.as_ref().map(crate::workload::index);
+        let last = self.actors[by].handled.insert(from, id.sequence);
+        check(last.is_none_or(|last| last < id.sequence), Rule::Order, || format!("tell {id} came after {last:?}"))?;
+        Ok(fate.amount)
+    }
+
+    /// Whether the turn that sent this message waits for itself: from the receiver's turn along
+    /// the calls that turns wait for now, back to the sender.
+    fn cycle(&self, message: u64) -> bool {
+        let Some(Request { by: Source::Actor(by), to, open: true, .. }) = self.requests.get(&message) else {
+            return false;
+        };
+        let mut at = *to;
+        for _ in 0..=self.actors.len() {
+            let Some(run) = &self.actors[at].run else { return false };
+            if at == *by {
+                return run.waits == Some(message);
+            }
+            let Some(request) = run.waits else { return false };
+            at = self.requests[&request].to;
+            if self.actors[at].run.as_ref().is_none_or(|run| run.message != Some(request)) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Memory is lost, and with it the questions of actors to each other.
+    fn crash(&mut self) -> Verdict {
+        self.inside.clear();
+        for actor in &mut self.actors {
+            actor.owner = None;
+            actor.submitted.clear();
+            actor.token = false;
+            actor.run = None;
+            actor.pending.clear();
+        }
+        for (&id, request) in &mut self.requests {
+            if request.open && matches!(request.by, Source::Actor(_)) {
+                request.open = false;
+                self.open.remove(&(request.deadline, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// A silo that stopped by itself has answered everybody.
+    fn stopped(&mut self) -> Verdict {
+        check(self.open.is_empty(), Rule::Ends, || format!("stopped with {:?} unanswered", self.open))?;
+        check(self.inside.is_empty(), Rule::Ends, || format!("stopped with {:?} waiting", self.inside))?;
+        self.crash()
+    }
+
+    pub(crate) fn finish(&self) -> Verdict {
+        check(self.inside.is_empty(), Rule::Liveness, || format!("messages wait for ever: {:?}", self.inside))?;
+        check(self.open.is_empty(), Rule::Liveness, || format!("callers wait for ever: {:?}", self.open))?;
+        let busy = self.actors.iter().position(|it| it.token || it.run.is_some() || !it.pending.is_empty());
+        check(busy.is_none(), Rule::Liveness, || format!("actor {busy:?} never came to rest"))?;
+        let lost = self.tells.iter().find(|(_, fate)| !fate.ended());
+        check(lost.is_none(), Rule::Lost, || format!("a tell was lost: {lost:?}"))?;
+        let dead: u64 = self.tells.values().filter(|fate| fate.discarded).map(|fate| fate.amount).sum();
+        let sum = self.actors.iter().map(|it| it.balance).sum::<u64>() + dead;
+        check(sum == BALANCE * self.actors.len() as u64, Rule::Sum, || format!("all have {sum} together"))
+    }
+}
+
+/// Whether the path passes the receiver and the sender and ends at the receiver.
+fn leads(path: &str, by: usize, to: usize) -> bool {
+    let at = |hop: Option<&&str>, actor: usize| hop.is_some_and(|hop| hop.contains(&format!("/{actor}.")));
+    let hops: Vec<&str> = path.split(" -> ").collect();
+    let waiting = hops.iter().position(|hop| at(Some(hop), to));
+    let distinct = waiting.is_some_and(|waiting| waiting + 1 < hops.len());
+    distinct && at(hops.last(), to) && at(hops.iter().nth_back(1), by)
+}
+
+fn check(holds: bool, rule: Rule, text: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { broken(rule, text()) }
+}
+
+fn broken(rule: Rule, text: String) -> Verdict {
+    Err(Violation { rule, text })
+}
