@@ -1,2 +1,100 @@
-//! stub
-fn main() {}
+//! `quark`: starts a silo, and talks to one. The order of the modules is the reading order: a file
+//! uses only files above it.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+mod output;
+mod exit;
+mod units;
+mod client;
+mod address;
+mod table;
+mod progress;
+mod silo;
+mod deploy;
+mod call;
+mod look;
+mod state;
+mod wit;
+
+use exit::Exit;
+use output::Output;
+
+const ABOUT: &str = "\
+Exit codes: 0 done; 1 the actor answered with its own error; 2 wrong usage, or something that does
+not fit its type; 3 the platform could not.
+
+QUARK_URL and QUARK_TOKEN stand for --url and --token. Without a token, the one that a silo of the
+same user has published on this machine is used.";
+
+/// Virtual actors as WebAssembly components.
+#[derive(Parser)]
+#[command(name = "quark", version, after_help = ABOUT, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Silo(silo::SiloOptions),
+    Deploy(deploy::Deploy),
+    Call(call::Call),
+    Tell(call::Tell),
+    Ps(look::Ps),
+    Inspect(look::Inspect),
+    State(state::State),
+    Deactivate(look::Deactivate),
+    DeadLetters(look::DeadLetters),
+    Wit(wit::Wit),
+    Completions(Completions),
+}
+
+/// Print a completion script for a shell.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  quark completions bash > ~/.local/share/bash-completion/completions/quark")]
+struct Completions {
+    /// Which shell.
+    shell: clap_complete::Shell,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Output::stdout();
+    let done = run(cli.command, &mut out);
+    // What was printed goes out before what is said about it.
+    match done.and_then(|exit| out.finish().map(|()| exit)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let _ = out.finish();
+            exit::report(&failure);
+            Exit::of(&failure).into()
+        }
+    }
+}
+
+fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
+    match command {
+        Command::Silo(options) => silo::run(options, out),
+        Command::Deploy(deploy) => deploy.run(out),
+        Command::Call(call) => call.run(out),
+        Command::Tell(tell) => tell.run(out),
+        Command::Ps(ps) => ps.run(out),
+        Command::Inspect(inspect) => inspect.run(out),
+        Command::State(state) => state.run(out),
+        Command::Deactivate(deactivate) => deactivate.run(out),
+        Command::DeadLetters(letters) => letters.run(out),
+        Command::Wit(wit) => wit.run(out),
+        Command::Completions(Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "quark", &mut script);
+            out.bytes(&script);
+            Ok(Exit::Done)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! `quark deploy`.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use quark_silo::api::{DeployReport, Failure, KindReport, codes};
+use ureq::http::Method;
+
+use crate::address::encoded;
+use crate::client::{Client, Remote};
+use crate::exit::{Done, Exit, usage};
+use crate::output::{Output, plain};
+use crate::progress::Progress;
+use crate::units::{shown_bytes, shown_ms};
+
+/// A manifest travels in a header.
+const MANIFEST_BYTES_MAX: usize = 64 << 10;
+
+const EXAMPLES: &str = "\
+Examples:
+  quark deploy counter.wasm
+  quark deploy counter.wasm --manifest actor.toml --name counters";
+
+/// Deploy a component: check it, compile it, and have its kinds answer.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Deploy {
+    /// The component, or a core module with embedded WIT metadata.
+    file: PathBuf,
+    /// The manifest; by default actor.toml beside FILE, if it is there.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// The deployment's name; by default that of its first kind.
+    #[arg(long)]
+    name: Option<String>,
+    /// Print what was deployed as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Deploy {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
+        let component = read(&self.file)?;
+        let (manifest, found) = match &self.manifest {
+            Some(path) => (Some(path.clone()), false),
+            None => (beside(&self.file), true),
+        };
+        let mut headers = vec![("content-type", "application/wasm".to_owned())];
+        if let Some(path) = &manifest {
+            headers.push(("quark-manifest", STANDARD.encode(manifest_text(path)?)));
+            if found {
+                let _ = writeln!(io::stderr(), "using the manifest {}", plain(&path.display().to_string()));
+            }
+        }
+        let path = match &self.name {
+            Some(name) => format!("/v1/deployments?name={}", encoded(name)),
+            None => "/v1/deployments".to_owned(),
+        };
+        let client = Client::new(&self.remote, None)?;
+        let answer = {
+            let _turning = Progress::start(format!("deploying {}", plain(&self.file.display().to_string())));
+            client.send(Method::POST, &path, &headers, Some(&component))?
+        };
+        if self.json {
+            out.json(&client.parse::<serde_json::Value>(&answer.body)?);
+        } else {
+            show(&client.parse(&answer.body)?, out);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The manifest that lies beside a component.
+fn beside(component: &Path) -> Option<PathBuf> {
+    let path = component.with_file_name("actor.toml");
+    path.is_file().then_some(path)
+}
+
+fn manifest_text(path: &Path) -> Result<String, Failure> {
+    let bad = |what: String| Failure::new(codes::BAD_MANIFEST, format!("{} {what}", path.display()));
+    let text = String::from_utf8(read(path)?).map_err(|_| bad("is not UTF-8".to_owned()))?;
+    if text.len() > MANIFEST_BYTES_MAX {
+        return Err(bad(format!("has {} bytes; at most {MANIFEST_BYTES_MAX} are allowed", text.len())));
+    }
+    Ok(text)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))
+}
+
+fn show(report: &DeployReport, out: &mut Output<'_>) {
+    let what = if report.unchanged { "unchanged" } else { "deployed" };
+    let compiled = match (report.unchanged, report.cached) {
+        (true, _) => String::new(),
+        (false, true) => ", compiled before".to_owned(),
+        (false, false) => format!(", compiled in {}", shown_ms(report.compile_ms)),
+    };
+    let (name, version) = (plain(&report.name), report.version);
+    out.line(format_args!("{what} {name} version {version} ({}{compiled})", shown_bytes(report.bytes)));
+    for kind in &report.kinds {
+        show_kind(kind, out);
+    }
+    if !report.asks.is_empty() {
+        out.line(format_args!("asks for: {}", plain(&report.asks.join(", "))));
+    }
+    for warning in &report.warnings {
+        out.line(format_args!("warning: {}", plain(warning)));
+    }
+}
+
+fn show_kind(kind: &KindReport, out: &mut Output<'_>) {
+    out.line(format_args!("kind {} ({})", plain(&kind.name), plain(&kind.kind)));
+    out.line(format_args!("  lane {}: {}", plain(&kind.lane), plain(&kind.lane_reason)));
+    for method in &kind.methods {
+        let tell = if method.tell { "  (a tell)" } else { "" };
+        out.line(format_args!("  {}: {}{tell}", plain(&method.name), plain(&method.signature)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quark_silo::api::MethodReport;
+
+    #[test]
+    fn a_deploy_is_told_whole() {
+        let method =
+            |name: &str, signature: &str, tell| MethodReport { name: name.into(), signature: signature.into(), tell };
+        let report = DeployReport {
+            name: "counter".into(),
+            version: 3,
+            hash: "h".into(),
+            unchanged: false,
+            bytes: 2048,
+            compile_ms: 120,
+            cached: false,
+            kinds: vec![KindReport {
+                kind: "sample:counter/counters#counter".into(),
+                name: "counter".into(),
+                deployment: "counter".into(),
+                version: 3,
+                lane: "direct".into(),
+                lane_reason: "imports nothing that suspends".into(),
+                methods: vec![
+                    method("increment", "func(by: u64) -> result<u64, counter-error>", false),
+                    method("reset", "func()", true),
+                ],
+                live: 0,
+            }],
+            asks: vec!["quark:actor/state".into(), "wasi:cli".into()],
+            warnings: vec!["look".into()],
+        };
+        let mut bytes = Vec::new();
+        show(&report, &mut Output::new(&mut bytes, false));
+        let expect = "\
+deployed counter version 3 (2.0 KiB, compiled in 120 ms)
+kind counter (sample:counter/counters#counter)
+  lane direct: imports nothing that suspends
+  increment: func(by: u64) -> result<u64, counter-error>
+  reset: func()  (a tell)
+asks for: quark:actor/state, wasi:cli
+warning: look
+";
+        assert_eq!(String::from_utf8(bytes).unwrap(), expect);
+    }
+}

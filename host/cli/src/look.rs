@@ -1,0 +1,325 @@
+//! What is there: `ps`, `inspect`, `dead-letters`; and `deactivate`.
+
+use quark_silo::api::{ActivationReport, ActorReport, DeadLetter, KindReport};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use ureq::http::Method;
+
+use crate::address::{Address, encoded};
+use crate::client::{Client, Remote};
+use crate::exit::{Done, Exit};
+use crate::output::Output;
+use crate::table::{list, table};
+use crate::units::{shown_ago, shown_bytes, shown_ms};
+
+/// List kinds and the actors that are in memory.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  quark ps\n  quark ps --kind counter --limit 20\n  quark ps --json")]
+pub(crate) struct Ps {
+    /// Only this kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// At most this many actors.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Kinds {
+    kinds: Vec<KindReport>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Activations {
+    activations: Vec<ActivationReport>,
+}
+
+impl Ps {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
+        let client = Client::new(&self.remote, None)?;
+        let Kinds { mut kinds } = client.get("/v1/kinds")?;
+        let of_kind = self.kind.as_ref().map(|kind| format!("&kind={}", encoded(kind))).unwrap_or_default();
+        let path = format!("/v1/activations?limit={}{of_kind}", self.limit);
+        let Activations { activations } = client.get(&path)?;
+        if let Some(only) = &self.kind {
+            kinds.retain(|kind| kind.kind == *only || kind.name == *only);
+        }
+        if self.json {
+            out.json(&serde_json::json!({ "kinds": kinds, "activations": activations }));
+        } else {
+            show_kinds(&kinds, out);
+            out.line("");
+            show_activations(&kinds, &activations, out);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn show_kinds(kinds: &[KindReport], out: &mut Output<'_>) {
+    if kinds.is_empty() {
+        return out.line("nothing is deployed; next: quark deploy FILE");
+    }
+    let columns = [
+        ("KIND", false),
+        ("DEPLOYMENT", false),
+        ("VERSION", true),
+        ("LANE", false),
+        ("LIVE", true),
+        ("METHODS", false),
+    ];
+    let rows = kinds.iter().map(|kind| {
+        let methods: Vec<&str> = kind.methods.iter().map(|method| method.name.as_str()).collect();
+        vec![
+            short(kinds, &kind.kind),
+            kind.deployment.clone(),
+            kind.version.to_string(),
+            kind.lane.clone(),
+            kind.live.to_string(),
+            methods.join(" "),
+        ]
+    });
+    out.line(table(&columns, rows));
+}
+
+fn show_activations(kinds: &[KindReport], live: &[ActivationReport], out: &mut Output<'_>) {
+    if live.is_empty() {
+        return out.line("no actor is in memory");
+    }
+    let columns = [("ACTOR", false), ("PHASE", false), ("WAITING", true), ("IDLE", true), ("TURNS", true)];
+    let rows = live.iter().map(|actor| {
+        vec![
+            format!("{}/{}", short(kinds, &actor.kind), actor.key),
+            actor.phase.clone(),
+            actor.waiting.to_string(),
+            shown_ms(actor.idle_ms),
+            actor.turns.to_string(),
+        ]
+    });
+    out.line(table(&columns, rows));
+}
+
+/// The short name of a kind while no other has it; then it can be typed as it is shown.
+fn short(kinds: &[KindReport], full: &str) -> String {
+    let name = full.rsplit('#').next().unwrap_or(full);
+    let ambiguous = kinds.iter().filter(|kind| kind.name == name).count() > 1;
+    if ambiguous { full } else { name }.to_owned()
+}
+
+/// Show everything about one actor.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  quark inspect counter/alice")]
+pub(crate) struct Inspect {
+    /// The actor, for example counter/alice.
+    #[arg(value_name = "KIND/KEY", value_parser = Address::parse)]
+    actor: Address,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Inspect {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
+        let client = Client::new(&self.remote, None)?;
+        let path = self.actor.path(&[]);
+        if self.json {
+            out.json(&client.get::<Value>(&path)?);
+        } else {
+            show_actor(&client.get(&path)?, out);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
+    let mut rows = vec![
+        ("kind", actor.kind.clone()),
+        ("key", actor.key.clone()),
+        ("version", actor.version.to_string()),
+        ("lane", actor.lane.clone()),
+    ];
+    match &actor.activation {
+        None => rows.push(("phase", "not in memory".to_owned())),
+        Some(live) => {
+            let turn = if live.running { ", a turn runs" } else { "" };
+            let (waiting, capacity) = (live.waiting, live.mailbox_capacity);
+            let (bytes, most) = (shown_bytes(live.waiting_bytes), shown_bytes(live.mailbox_bytes));
+            rows.extend([
+                ("phase", format!("{}{turn}", live.phase)),
+                ("generation", live.generation.to_string()),
+                ("mailbox", format!("{waiting} of {capacity} messages, {bytes} of {most}")),
+                ("turns", live.turns.to_string()),
+                ("commits", format!("{} under way", live.commits)),
+                ("idle", shown_ms(live.idle_ms)),
+            ]);
+        }
+    }
+    rows.push(("e-tag", actor.etag.clone().unwrap_or_else(|| "none: it never wrote".to_owned())));
+    let (held, limit) = (shown_bytes(actor.state_bytes), shown_bytes(actor.state_limit));
+    rows.push(("state", format!("{held} of {limit} in {} values", actor.state.len())));
+    if let Some(failure) = &actor.last_failure {
+        let (ago, count) = (shown_ago(failure.at_ms), failure.count);
+        rows.push(("last failure", format!("{} ({ago}, {count} since the silo started)", failure.reason)));
+    }
+    out.line(list(rows));
+    if !actor.state.is_empty() {
+        out.line("");
+        show_values(actor, out);
+    }
+}
+
+/// The names and sizes of an actor's state.
+pub(crate) fn show_values(actor: &ActorReport, out: &mut Output<'_>) {
+    let rows = actor.state.iter().map(|value| vec![value.name.clone(), value.bytes.to_string()]);
+    out.line(table(&[("NAME", false), ("BYTES", true)], rows));
+}
+
+/// Have an actor leave memory now; it wakes at its next message.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  quark deactivate counter/alice")]
+pub(crate) struct Deactivate {
+    /// The actor, for example counter/alice.
+    #[arg(value_name = "KIND/KEY", value_parser = Address::parse)]
+    actor: Address,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Deactivate {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
+        #[derive(Deserialize, Serialize)]
+        struct Deactivated {
+            deactivated: bool,
+        }
+        let client = Client::new(&self.remote, None)?;
+        let path = self.actor.path(&["-", "deactivate"]);
+        let answer = client.send(Method::POST, &path, &[], Some(b""))?;
+        let done: Deactivated = client.parse(&answer.body)?;
+        if self.json {
+            out.json(&done);
+        } else {
+            out.line(if done.deactivated { "deactivated" } else { "it was not in memory" });
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// List messages that nobody will handle, and why; the newest first.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  quark dead-letters --limit 20")]
+pub(crate) struct DeadLetters {
+    /// At most this many.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl DeadLetters {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
+        #[derive(Deserialize, Serialize)]
+        struct Letters {
+            dead_letters: Vec<DeadLetter>,
+        }
+        let client = Client::new(&self.remote, None)?;
+        let letters: Letters = client.get(&format!("/v1/dead-letters?limit={}", self.limit))?;
+        if self.json {
+            out.json(&letters);
+        } else if letters.dead_letters.is_empty() {
+            out.line("no dead letters");
+        } else {
+            let columns = [("WHEN", true), ("TO", false), ("METHOD", false), ("FROM", false), ("REASON", false)];
+            let rows = letters.dead_letters.iter().map(|letter| {
+                let from = letter.from.clone().unwrap_or_else(|| "outside".to_owned());
+                vec![shown_ago(letter.at_ms), letter.to.clone(), letter.method.clone(), from, letter.reason.clone()]
+            });
+            out.line(table(&columns, rows));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quark_silo::api::{FailureReport, LiveReport, ValueReport};
+
+    fn kind(full: &str) -> KindReport {
+        KindReport {
+            kind: full.into(),
+            name: full.rsplit('#').next().unwrap_or_default().into(),
+            deployment: "d".into(),
+            version: 1,
+            lane: "direct".into(),
+            lane_reason: String::new(),
+            methods: Vec::new(),
+            live: 2,
+        }
+    }
+
+    fn shown(show: impl FnOnce(&mut Output<'_>)) -> String {
+        let mut bytes = Vec::new();
+        show(&mut Output::new(&mut bytes, false));
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn kinds_are_short_while_they_are_unambiguous() {
+        let kinds = [kind("a:b/c#counter"), kind("x:y/z#counter"), kind("a:b/c#hello")];
+        assert_eq!(short(&kinds, "a:b/c#counter"), "a:b/c#counter");
+        assert_eq!(short(&kinds, "a:b/c#hello"), "hello");
+        let text = shown(|out| show_kinds(&kinds[2..], out));
+        assert_eq!(
+            text,
+            "KIND   DEPLOYMENT  VERSION  LANE    LIVE  METHODS\nhello  d                 1  direct     2\n"
+        );
+    }
+
+    #[test]
+    fn an_actor_is_shown_awake_and_away() {
+        let mut actor = ActorReport {
+            kind: "a:b/c#counter".into(),
+            key: "alice".into(),
+            version: 3,
+            lane: "direct".into(),
+            activation: None,
+            etag: None,
+            state: Vec::new(),
+            state_bytes: 0,
+            state_limit: 1 << 20,
+            last_failure: None,
+        };
+        let away = shown(|out| show_actor(&actor, out));
+        assert!(away.contains("phase    not in memory\n"), "{away}");
+        actor.activation = Some(LiveReport {
+            phase: "awake".into(),
+            generation: 7,
+            waiting: 1,
+            waiting_bytes: 10,
+            mailbox_capacity: 1024,
+            mailbox_bytes: 1 << 20,
+            commits: 0,
+            turns: 9,
+            idle_ms: 1500,
+            running: true,
+        });
+        actor.state = vec![ValueReport { name: "value".into(), bytes: 8 }];
+        actor.last_failure = Some(FailureReport { reason: "trap".into(), at_ms: 0, count: 2 });
+        let awake = shown(|out| show_actor(&actor, out));
+        assert!(awake.contains("phase         awake, a turn runs\n"), "{awake}");
+        assert!(awake.contains("mailbox       1 of 1024 messages, 10 B of 1.0 MiB\n"), "{awake}");
+        assert!(awake.ends_with("\n\nNAME   BYTES\nvalue      8\n"), "{awake}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Standard output: a reader that went away is no error, anything else is.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write};
+
+use quark_silo::api::Failure;
+use serde::Serialize;
+
+/// What a command prints.
+pub(crate) struct Output<'a> {
+    to: Box<dyn Write + 'a>,
+    terminal: bool,
+    failed: Option<io::Error>,
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn stdout() -> Self {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        Self::new(io::BufWriter::new(stdout), terminal)
+    }
+
+    pub(crate) fn new(to: impl Write + 'a, terminal: bool) -> Self {
+        Self { to: Box::new(to), terminal, failed: None }
+    }
+
+    /// Whether a person reads it.
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    pub(crate) fn line(&mut self, text: impl Display) {
+        self.write(|to| writeln!(to, "{text}"));
+    }
+
+    /// A line that is out before anything else happens.
+    pub(crate) fn said(&mut self, text: impl Display) {
+        self.write(|to| writeln!(to, "{text}").and_then(|()| to.flush()));
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.write(|to| to.write_all(bytes));
+    }
+
+    /// One line of JSON; several on a terminal.
+    pub(crate) fn json(&mut self, value: &impl Serialize) {
+        let pretty = self.terminal;
+        self.write(|to| {
+            if pretty {
+                serde_json::to_writer_pretty(&mut *to, value)?;
+            } else {
+                serde_json::to_writer(&mut *to, value)?;
+            }
+            writeln!(to)
+        });
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        if self.failed.is_none() {
+            self.failed = write(&mut *self.to).err();
+        }
+    }
+
+    /// Flushes, and says whether all of it went out or the reader wanted no more.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        self.write(|to| to.flush());
+        match &self.failed {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::new("output-failed", format!("cannot write the output: {error}")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Text of somebody else's, without what would steer the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { plain.extend(c.escape_debug()) } else { plain.push(c) }
+    }
+    plain
+}
+
+/// Whether text for people on this stream may have colours.
+pub(crate) fn may_colour(stream: &impl io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken(io::ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_error_and_a_full_disk_is() {
+        let after = |kind| {
+            let mut out = Output::new(Broken(kind), false);
+            out.line("one");
+            out.line("two");
+            out.finish()
+        };
+        assert!(after(io::ErrorKind::BrokenPipe).is_ok());
+        assert!(after(io::ErrorKind::StorageFull).is_err_and(|failure| failure.code == "output-failed"));
+    }
+
+    #[test]
+    fn foreign_text_cannot_steer_the_terminal() {
+        assert_eq!(plain("é \u{1b}[31mred\n"), "é \\u{1b}[31mred\\n");
+    }
+}

@@ -1,0 +1,70 @@
+//! The command line as a whole.
+
+use super::*;
+
+fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from([&["quark"], line].concat())
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_has_an_example() {
+    for command in Cli::command().get_subcommands() {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let example = format!("quark {}", command.get_name());
+        assert!(help.contains(&example), "{example}");
+    }
+}
+
+#[test]
+fn the_lines_of_the_manual_are_understood() {
+    for line in [
+        &["silo", "--data", "./data"][..],
+        &["silo", "--memory", "--http", "127.0.0.1:0", "--free-space-floor", "1GiB", "--log-format", "json"],
+        &["deploy", "counter.wasm", "--manifest", "actor.toml", "--name", "n"],
+        &["call", "counter/alice", "increment", "5"],
+        &["call", "counter/alice", "add", "-5", "-1.5"],
+        &["call", "counter/alice", "add", "--", "-inf"],
+        &["call", "counter/alice", "increment", "--json", "[5]"],
+        &["call", "counter/alice", "value", "--json"],
+        &["call", "counter/alice", "value", "--timeout", "5s", "--header", "a=b", "--header", "c=d"],
+        &["tell", "counter/alice", "reset"],
+        &["ps", "--json", "--url", "http://h:1", "--token", "t"],
+        &["state", "counter/alice", "get", "value", "--out", "f"],
+        &["state", "counter/alice", "set", "value", "text", "--if-match", "e", "--json"],
+        &["state", "counter/alice", "set", "value", "--file", "f", "--url", "h:1"],
+        &["state", "counter/alice", "delete", "value"],
+        &["state", "counter/alice", "list"],
+        &["deactivate", "counter/alice"],
+        &["dead-letters", "--limit", "5"],
+        &["wit", "--async", "--out", "d"],
+        &["completions", "zsh"],
+    ] {
+        assert!(parse(line).is_ok(), "{line:?}: {}", parse(line).err().unwrap());
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_two() {
+    for line in [
+        &["nothing"][..],
+        &["call", "counter", "increment"],
+        &["call", "counter/alice"],
+        &["call", "counter/alice", "increment", "5", "--json", "[5]"],
+        &["call", "counter/alice", "increment", "--json", "5"],
+        &["call", "counter/alice", "increment", "--timeout", "soon"],
+        &["silo", "--memory", "--data", "d"],
+        &["silo", "--workers", "0"],
+        &["silo", "--http", "nowhere"],
+        &["state", "counter/alice", "set", "value"],
+        &["state", "counter/alice", "set", "value", "v", "--file", "f"],
+        &["ps", "--limit", "0"],
+    ] {
+        let code = parse(line).err().map(|error| error.exit_code());
+        assert_eq!(code, Some(2), "{line:?}");
+    }
+}
