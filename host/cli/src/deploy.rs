@@ -107,11 +107,35 @@ fn show(report: &DeployReport, out: &mut Output<'_>) {
         show_kind(kind, out);
     }
     if !report.asks.is_empty() {
-        out.line(format_args!("asks for: {}", plain(&report.asks.join(", "))));
+        out.line("asks for");
+    }
+    for asks in by_package(&report.asks) {
+        out.line(format_args!("  {}", plain(&asks)));
     }
     for warning in &report.warnings {
         out.line(format_args!("warning: {}", plain(warning)));
     }
+}
+
+/// `wasi:io/poll@0.2.6` and `wasi:io/streams@0.2.6` as `wasi:io@0.2.6: poll, streams`; what is no
+/// interface stays as it is.
+fn by_package(asks: &[String]) -> Vec<String> {
+    let mut grouped: Vec<(String, String)> = Vec::new();
+    for ask in asks {
+        let split = ask.split_once('/').and_then(|(package, rest)| {
+            let (interface, version) = rest.split_once('@')?;
+            Some((format!("{package}@{version}"), interface))
+        });
+        let Some((package, interface)) = split else {
+            grouped.push((ask.clone(), String::new()));
+            continue;
+        };
+        match grouped.iter_mut().find(|(known, _)| *known == package) {
+            Some((_, interfaces)) => interfaces.push_str(&format!(", {interface}")),
+            None => grouped.push((package, format!(": {interface}"))),
+        }
+    }
+    grouped.into_iter().map(|(package, interfaces)| package + &interfaces).collect()
 }
 
 fn show_kind(kind: &KindReport, out: &mut Output<'_>) {
@@ -153,7 +177,9 @@ mod tests {
                 ],
                 live: 0,
             }],
-            asks: vec!["quark:actor/state".into(), "wasi:cli".into()],
+            asks: ["calls a:b/c#d", "wasi:io/poll@0.2.6", "wasi:cli/exit@0.2.6", "wasi:io/streams@0.2.6"]
+                .map(str::to_owned)
+                .to_vec(),
             warnings: vec!["look".into()],
         };
         let mut bytes = Vec::new();
@@ -164,7 +190,10 @@ kind counter (sample:counter/counters#counter)
   lane direct: imports nothing that suspends
   increment: func(by: u64) -> result<u64, counter-error>
   reset: func()  (a tell)
-asks for: quark:actor/state, wasi:cli
+asks for
+  calls a:b/c#d
+  wasi:io@0.2.6: poll, streams
+  wasi:cli@0.2.6: exit
 warning: look
 ";
         assert_eq!(String::from_utf8(bytes).unwrap(), expect);

@@ -162,7 +162,11 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
     }
     rows.push(("e-tag", actor.etag.clone().unwrap_or_else(|| "none: it never wrote".to_owned())));
     let (held, limit) = (shown_bytes(actor.state_bytes), shown_bytes(actor.state_limit));
-    rows.push(("state", format!("{held} of {limit} in {} values", actor.state.len())));
+    let values = match actor.state.len() {
+        1 => "1 value".to_owned(),
+        more => format!("{more} values"),
+    };
+    rows.push(("state", format!("{held} of {limit} in {values}")));
     if let Some(failure) = &actor.last_failure {
         let (ago, count) = (shown_ago(failure.at_ms), failure.count);
         rows.push(("last failure", format!("{} ({ago}, {count} since the silo started)", failure.reason)));
