@@ -1,5 +1,5 @@
 //! What `wit/` means on the host's side: one trait for each service that is built.
-#![expect(missing_docs, unreachable_pub, clippy::wildcard_enum_match_arm, reason = "generated")]
+#![expect(unreachable_pub, reason = "generated")]
 
 wasmtime::component::bindgen!({
     path: "../../wit",

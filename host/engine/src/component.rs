@@ -8,13 +8,14 @@ use quark_core::id::KindName;
 use quark_core::manifest::Manifest;
 use sha2::{Digest, Sha256};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{ComponentExportIndex, InstancePre, Linker};
+use wasmtime::component::{ComponentExportIndex, InstancePre, Linker, Resource, ResourceType};
 
 use crate::bindings;
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::error::AdmissionError;
 use crate::guest::Guest;
+use crate::host::blobs::Blob;
 use crate::imports::{self, Imports};
 use crate::kind::{Kind, Lane, Method, Signature};
 use crate::proxy;
@@ -79,18 +80,26 @@ pub fn content_hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn check_magic(bytes: &[u8]) -> Result<(), AdmissionError> {
+    if bytes.starts_with(b"\0asm") {
+        return Ok(());
+    }
+    let start: String = bytes.iter().take(8).map(|byte| format!(" {byte:02x}")).collect();
+    Err(AdmissionError::NotWasm(if bytes.is_empty() { "nothing, it is empty".into() } else { format!("bytes{start}") }))
+}
+
+fn damaged(error: wasmparser::BinaryReaderError) -> AdmissionError {
+    let (message, at) = (error.message(), error.offset());
+    AdmissionError::Damaged(format!("{} (at byte {at})", message.lines().next().unwrap_or_default()))
+}
+
 /// Makes a component of what was uploaded: a component stays as it is, a core module with WIT
 /// metadata is wrapped.
 fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, AdmissionError> {
-    if bytes.len() < 8 || bytes[..4] != *b"\0asm" {
-        let start: String = bytes.iter().take(8).map(|byte| format!("{byte:02x} ")).collect();
-        let start = if bytes.is_empty() { "nothing, it is empty".into() } else { format!("bytes {start}") };
-        return Err(AdmissionError::NotWasm(start.trim_end().into()));
-    }
+    check_magic(bytes)?;
     if wasmparser::Parser::is_component(bytes) {
         return Ok(bytes.into());
     }
-    let damaged = |error: wasmparser::BinaryReaderError| AdmissionError::Damaged(error.to_string());
     let mut has_metadata = false;
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {
         if let wasmparser::Payload::CustomSection(section) = payload.map_err(damaged)? {
@@ -112,10 +121,10 @@ fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, AdmissionErr
 /// # Errors
 /// When the bytes are damaged.
 pub fn embedded_manifest(bytes: &[u8]) -> Result<Option<String>, AdmissionError> {
+    check_magic(bytes)?;
     let mut found = None;
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {
-        let payload = payload.map_err(|error| AdmissionError::Damaged(error.to_string()))?;
-        if let wasmparser::Payload::CustomSection(section) = payload
+        if let wasmparser::Payload::CustomSection(section) = payload.map_err(damaged)?
             && section.name() == MANIFEST_SECTION
         {
             found = Some(String::from_utf8_lossy(section.data()).into_owned());
@@ -140,7 +149,7 @@ impl Component {
         let component_bytes = componentize(bytes)?;
         wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
             .validate_all(&component_bytes)
-            .map_err(|error| AdmissionError::Damaged(error.to_string()))?;
+            .map_err(damaged)?;
         let hash = content_hash(bytes);
         let start = Instant::now();
         let (compiled, cached) = cache.compile(engine, &component_bytes)?;
@@ -214,6 +223,15 @@ fn link(
     wasi::define(&mut linker, imports.lane).map_err(mistyped)?;
     bindings::Services::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(&mut linker, |guest| guest)
         .map_err(mistyped)?;
+    for (interface, blob) in &imports.blobs {
+        let mut instance = linker.instance(interface).map_err(mistyped)?;
+        instance
+            .resource(blob, ResourceType::host::<Blob>(), |mut store, rep| {
+                store.data_mut().table.delete(Resource::<Blob>::new_own(rep))?;
+                Ok(())
+            })
+            .map_err(mistyped)?;
+    }
     for (interface, kinds) in &imports.kinds {
         let mut instance = linker.instance(interface).map_err(mistyped)?;
         for kind in kinds {
@@ -277,12 +295,9 @@ pub(crate) fn signature(kind: &str, name: &str, ty: &ComponentFunc) -> Result<Si
 /// What of a type cannot be sent to another actor.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only the types that cannot cross are named")]
 fn cannot_cross(ty: &Type) -> Option<String> {
-    let blob = wasmtime::component::ResourceType::host::<crate::host::blobs::Blob>();
     match ty {
-        // In a component's own type the blob is abstract; the linker fixes it. Whatever else would
-        // be owned fails there.
-        Type::Own(resource) if *resource == blob => None,
-        Type::Own(_) => None,
+        // In a component's own type the blob is abstract; the linker fixes it. Whatever else is
+        // owned fails there.
         Type::Borrow(_) => Some("a `borrow`: handles of actors never cross actors; send an `actor-id` or a key".into()),
         Type::Future(_) | Type::Stream(_) | Type::ErrorContext => Some(format!("a `{}`", describe(ty))),
         _ => None,
@@ -296,6 +311,7 @@ fn find_kinds(
     signatures: &Signatures,
 ) -> Result<Vec<Kind>, AdmissionError> {
     let ty = compiled.component_type();
+    let imported = imports::resources(engine, compiled);
     let mut kinds = Vec::new();
     let mut others = Vec::new();
     for (interface, export) in ty.exports(&engine.wasmtime) {
@@ -308,7 +324,11 @@ fn find_kinds(
         }
         let resources: Vec<&str> = instance
             .exports(&engine.wasmtime)
-            .filter_map(|(name, export)| matches!(export.ty, ComponentItem::Resource(_)).then_some(name))
+            // A `use` of an imported resource stands among the exports too, but is no kind.
+            .filter_map(|(name, export)| match export.ty {
+                ComponentItem::Resource(ty) if !imported.contains(&ty) => Some(name),
+                _ => None,
+            })
             .collect();
         if resources.is_empty() {
             others.push(interface.to_owned());
@@ -357,10 +377,9 @@ impl KindReader<'_> {
         let method_prefix = format!("[method]{}.", self.resource);
         let constructor_name = format!("[constructor]{}", self.resource);
         let (mut methods, mut by_name) = (Vec::new(), HashMap::new());
-        let (mut constructor, mut resource) = (None, None);
+        let mut constructor = None;
         for (function, export) in instance.exports(&self.engine.wasmtime) {
             match &export.ty {
-                ComponentItem::Resource(ty) if function == self.resource => resource = Some(*ty),
                 ComponentItem::ComponentFunc(ty) if function == constructor_name => {
                     constructor = Some((index(function)?, constructor_fails(name.as_str(), ty)?));
                 }
@@ -390,7 +409,7 @@ impl KindReader<'_> {
                 methods.len()
             )));
         }
-        let (Some((constructor, constructor_fails)), Some(resource)) = (constructor, resource) else {
+        let Some((constructor, constructor_fails)) = constructor else {
             return Err(AdmissionError::NoKind(format!(
                 "the resource `{}` of `{}` has no `constructor(key: string)`",
                 self.resource, self.interface
@@ -411,7 +430,7 @@ impl KindReader<'_> {
                 self.engine.config.memory_slot
             )));
         }
-        Ok(Kind { name, policy, methods, by_name, constructor, constructor_fails, resource })
+        Ok(Kind { name, policy, methods, by_name, constructor, constructor_fails })
     }
 
     /// Functions beside the resource's methods have no actor to run on.

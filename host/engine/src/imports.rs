@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quark_core::id::KindName;
+use wasmtime::component::ResourceType;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
 
 use crate::component::{constructor_fails, signature, without_version};
@@ -30,6 +31,8 @@ const NOT_BUILT: [&str; 5] = [
     "quark:actor/streams@0.1.0",
     "quark:actor/children@0.1.0",
 ];
+/// The service whose resource other interfaces use.
+const BLOBS: &str = "quark:actor/blobs@0.1.0";
 /// Functions of services that suspend their caller.
 const SUSPENDS: [(&str, &str); 2] = [("quark:actor/state@0.1.0", "commit"), ("quark:actor/calls@0.1.0", "call")];
 /// Packages of WASI that are provided, with nothing behind them.
@@ -43,6 +46,21 @@ pub(crate) struct Imports {
     pub(crate) warnings: Vec<String>,
     /// By interface, as the component names it.
     pub(crate) kinds: BTreeMap<String, Vec<ImportedKind>>,
+    /// Interfaces that use the blob, with the name that it has there.
+    pub(crate) blobs: Vec<(String, String)>,
+}
+
+/// The resources that a component imports, from wherever.
+pub(crate) fn resources(engine: &Engine, compiled: &wasmtime::component::Component) -> Vec<ResourceType> {
+    let mut found = Vec::new();
+    for (_, import) in compiled.component_type().imports(&engine.wasmtime) {
+        let ComponentItem::ComponentInstance(instance) = &import.ty else { continue };
+        found.extend(instance.exports(&engine.wasmtime).filter_map(|(_, export)| match export.ty {
+            ComponentItem::Resource(ty) => Some(ty),
+            _ => None,
+        }));
+    }
+    found
 }
 
 /// Reads a component's imports.
@@ -56,7 +74,9 @@ pub(crate) fn read(
         asks: Vec::new(),
         warnings: Vec::new(),
         kinds: BTreeMap::new(),
+        blobs: Vec::new(),
     };
+    let mut blob: Option<ResourceType> = None;
     let mut suspends = Vec::new();
     let mut type_id = 0;
     let ty = compiled.component_type();
@@ -66,6 +86,11 @@ pub(crate) fn read(
         };
         let functions = functions(engine, instance);
         if BUILT.contains(&name) {
+            if name == BLOBS
+                && let Some(ComponentItem::Resource(ty)) = instance.get_export(&engine.wasmtime, "blob").map(|e| e.ty)
+            {
+                blob = Some(ty);
+            }
             suspends.extend(
                 SUSPENDS.iter().filter(|(from, f)| *from == name && functions.contains(f)).map(|(_, f)| format!("{name} {f}")),
             );
@@ -81,7 +106,7 @@ pub(crate) fn read(
             // An interface of types only: nothing to provide.
             continue;
         } else {
-            let kinds = read_kinds(engine, name, instance, &mut type_id)?;
+            let kinds = read_kinds(engine, name, instance, (blob, &mut imports.blobs), &mut type_id)?;
             suspends.extend(kinds.iter().filter(|kind| kind.methods.iter().any(|m| !m.is_tell())).map(|kind| {
                 format!("calls of {}", kind.name.short())
             }));
@@ -115,11 +140,14 @@ fn read_kinds(
     engine: &Engine,
     interface: &str,
     instance: &ComponentInstance,
+    (blob, blobs): (Option<ResourceType>, &mut Vec<(String, String)>),
     type_id: &mut u32,
 ) -> Result<Vec<ImportedKind>, AdmissionError> {
     let mut kinds: Vec<ImportedKind> = Vec::new();
     for (resource, export) in instance.exports(&engine.wasmtime) {
-        if !matches!(export.ty, ComponentItem::Resource(_)) {
+        let ComponentItem::Resource(ty) = export.ty else { continue };
+        if blob == Some(ty) {
+            blobs.push((interface.into(), resource.into()));
             continue;
         }
         let name = KindName::parse(&format!("{}#{resource}", without_version(interface)))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quark_core::id::KindName;
 use quark_core::manifest::Policy;
 use wasmtime::component::types::Type;
-use wasmtime::component::{ComponentExportIndex, ResourceType};
+use wasmtime::component::ComponentExportIndex;
 
 /// The cheapest way to run a component's turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,6 @@ pub struct Kind {
     pub(crate) constructor: ComponentExportIndex,
     /// Whether the constructor may answer with an error.
     pub(crate) constructor_fails: bool,
-    pub(crate) resource: ResourceType,
 }
 
 impl Kind {

@@ -9,7 +9,7 @@ use tokio::io::AsyncWrite;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::bindings::sync::io::streams as sync_streams;
-use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{DynOutputStream, DynPollable, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiView};
 
 use crate::guest::Guest;
@@ -21,16 +21,22 @@ use crate::outside::{Level, Outside};
 const LINE_BYTES_MAX: usize = 8 * 1024;
 /// What a guest may write in one go.
 const WRITE_BYTES_MAX: usize = 1 << 20;
-/// Functions of WASI that wait; only a component that imports one of them needs a fiber for it.
-const WAITS: [&str; 8] = [
-    "poll",
-    "[method]pollable.block",
+/// Functions of WASI that wait, or that give something to wait for. `poll` and `pollable.block` are
+/// not among them: every standard library links them, and without one of these all that a guest can
+/// ask them for is its own output, which is always ready.
+const WAITS: [&str; 12] = [
+    "subscribe-instant",
+    "subscribe-duration",
+    "[method]input-stream.subscribe",
     "[method]input-stream.blocking-read",
     "[method]input-stream.blocking-skip",
     "[method]output-stream.splice",
     "[method]output-stream.blocking-splice",
-    "[method]tcp-socket.finish-connect",
-    "resolve-addresses",
+    "[method]tcp-socket.subscribe",
+    "[method]udp-socket.subscribe",
+    "[method]incoming-datagram-stream.subscribe",
+    "[method]outgoing-datagram-stream.subscribe",
+    "[method]resolve-address-stream.subscribe",
 ];
 
 /// The guest's output, cut into lines.
@@ -65,6 +71,11 @@ impl Lines {
                 }
             }
         }
+    }
+
+    /// A line that was logged, as the last one said.
+    pub(crate) fn note(&self, line: &str) {
+        keep(&mut self.text.lock().last, line.to_owned());
     }
 
     /// What the guest said last, on one line.
@@ -152,10 +163,17 @@ pub(crate) fn define(linker: &mut Linker<Guest>, lane: Lane) -> wasmtime::Result
     }
 }
 
-/// The ready-made synchronous streams block their thread on a runtime of their own, which must not
+/// The ready-made synchronous functions block their thread on a runtime of their own, which must not
 /// happen on a worker. In the direct lane the only streams are those above, which never wait.
 fn define_output(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
+    let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
+    poll.func_wrap("[method]pollable.block", |_: wasmtime::StoreContextMut<'_, Guest>, (_,): (Resource<DynPollable>,)| {
+        Ok(())
+    })?;
+    poll.func_wrap("poll", |_: wasmtime::StoreContextMut<'_, Guest>, (all,): (Vec<Resource<DynPollable>>,)| {
+        Ok(((0u32..).take(all.len()).collect::<Vec<_>>(),))
+    })?;
     let mut streams = linker.instance("wasi:io/streams@0.2.12")?;
     streams.func_wrap(
         "[method]output-stream.blocking-write-and-flush",

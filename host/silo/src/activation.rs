@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use quark_core::time::Time;
 use quark_engine::{Birth, Cause, Ended, Instance, Trap, TurnInput};
 
 use crate::api::{Failure, StateOperation, StateValue, codes};
+use crate::catalog::Place;
 use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Operate, Origin, Output, Work, commit_failed};
 use crate::outside::ActorOutside;
@@ -50,7 +51,15 @@ enum Slot {
     Empty,
     /// Claimed and loaded; no message has needed the guest yet.
     Loaded { generation: u64, state: State, served: Arc<Served>, cause: Cause },
-    Live { instance: Box<Instance>, served: Arc<Served>, generation: u64 },
+    Live(Live),
+}
+
+/// An instance that lives, and what goes with it.
+struct Live {
+    instance: Box<Instance>,
+    served: Arc<Served>,
+    generation: u64,
+    _place: Place,
 }
 
 /// One actor in memory.
@@ -64,7 +73,9 @@ pub(crate) struct Activation {
     pub(crate) last_used: AtomicU64,
     pub(crate) awake_until: AtomicU64,
     pub(crate) turns: AtomicU64,
-    restart: std::sync::atomic::AtomicBool,
+    restart: AtomicBool,
+    /// Whether the running turn has done something that a failed last commit does not undo.
+    progressed: AtomicBool,
 }
 
 type Next = Step<Message>;
@@ -81,7 +92,8 @@ impl Activation {
             last_used: AtomicU64::new(now),
             awake_until: AtomicU64::new(0),
             turns: AtomicU64::new(0),
-            restart: false.into(),
+            restart: AtomicBool::new(false),
+            progressed: AtomicBool::new(false),
         })
     }
 
@@ -136,17 +148,18 @@ impl Activation {
     fn run_now(&self, silo: &Arc<Inner>, turn: Turn, message: Message, now: Instant) -> Result<(), Message> {
         let Work::Method { method, origin: Origin::Caller(_), .. } = &message.work else { return Err(message) };
         let mut slot = self.slot.lock();
-        let fits = matches!(&*slot, Slot::Live { instance, served, .. }
-            if Arc::ptr_eq(served, &method.served) && instance.runs_now());
+        let fits = matches!(&*slot, Slot::Live(live)
+            if Arc::ptr_eq(&live.served, &method.served) && live.instance.runs_now());
         if !fits {
             return Err(message);
         }
-        let Slot::Live { mut instance, served, generation } = std::mem::take(&mut *slot) else { return Err(message) };
+        let Slot::Live(mut live) = std::mem::take(&mut *slot) else { return Err(message) };
         drop(slot);
         let Message { head, work: Work::Method { method, payload, origin }, .. } = message else { return Ok(()) };
         let input = TurnInput { head, turn, method: method.at, payload, handled: None };
-        let outcome = instance.turn_now(input, now);
-        self.finished(silo, Finished { instance, served, generation, outcome, method, origin, started: now });
+        self.progressed.store(false, Ordering::Relaxed);
+        let outcome = live.instance.turn_now(input, now);
+        self.finished(silo, Finished { live, outcome, method, origin, started: now });
         Ok(())
     }
 
@@ -218,14 +231,14 @@ impl Activation {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
         };
-        let (mut instance, served, generation) = match self.wake(silo).await {
+        let mut live = match self.wake(silo).await {
             Ok(live) => live,
             Err(trap) => return self.refused(silo, origin, trap),
         };
-        let method = match same_method(&served, method) {
+        let method = match same_method(&live.served, method) {
             Ok(method) => method,
             Err(error) => {
-                *self.slot.lock() = Slot::Live { instance, served, generation };
+                *self.slot.lock() = Slot::Live(live);
                 self.machine.lock().end(Duration::ZERO);
                 return silo.answer(origin, error);
             }
@@ -235,28 +248,28 @@ impl Activation {
         }
         let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
         let started = Instant::now();
+        self.progressed.store(false, Ordering::Relaxed);
         let handled = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let input = TurnInput { head, turn, method: method.at, payload, handled };
-        let outcome = match tokio::time::timeout_at(last, instance.turn(input, started)).await {
+        let outcome = match tokio::time::timeout_at(last, live.instance.turn(input, started)).await {
             Ok(outcome) => outcome,
             // Nobody waits for it any more, and the instance cannot be entered again.
             Err(_) => Err(Trap::Abandoned),
         };
-        self.finished(silo, Finished { instance, served, generation, outcome, method, origin, started });
+        self.finished(silo, Finished { live, outcome, method, origin, started });
     }
 
     /// Ends a turn: its last commit point, or the end of its instance.
     fn finished(&self, silo: &Arc<Inner>, finished: Finished) {
-        let Finished { instance, served, generation, outcome, method, origin, started } = finished;
+        let Finished { live, outcome, method, origin, started } = finished;
         let took = started.elapsed();
         self.turns.fetch_add(1, Ordering::Relaxed);
         silo.metrics.turns.increment(1);
         let Ended { payload, write, wishes } = match outcome {
             Ok(ended) => ended,
             Err(trap) => {
-                drop(instance);
-                silo.catalog.slept();
-                self.restart.store(true, Ordering::Relaxed);
+                drop(live);
+                    self.restart.store(true, Ordering::Relaxed);
                 self.machine.lock().trapped();
                 if !matches!(trap, Trap::Abandoned) {
                     silo.failed(&self.id, method.name(), &trap);
@@ -267,20 +280,23 @@ impl Activation {
         if let Some(wait) = wishes.keep_awake {
             self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
         }
-        let limit = served.kind().policy.limits.result;
+        let limit = live.served.kind().policy.limits.result;
+        let progressed = self.progressed.load(Ordering::Relaxed);
         let output = match origin {
-            Origin::Caller(to) if payload.bytes() as u64 > limit => Output::Reply(to, Err(CallError::TooLarge(limit))),
-            Origin::Caller(to) => Output::Reply(to, Ok(payload)),
+            Origin::Caller(to) if payload.bytes() as u64 > limit => {
+                let error = CallError::Failed(format!("its result is over the limit of {limit} bytes"));
+                Output::Reply { to, outcome: Err(error), progressed }
+            },
+            Origin::Caller(to) => Output::Reply { to, outcome: Ok(payload), progressed },
             Origin::Outbox(_) => Output::Nothing,
         };
-        *self.slot.lock() = Slot::Live { instance, served, generation };
+        *self.slot.lock() = Slot::Live(live);
         let mut machine = self.machine.lock();
         let point = machine.commit_point(write, output);
         if let Point::Failed(output, error) = point {
             machine.trapped();
             drop(machine);
             *self.slot.lock() = Slot::Empty;
-            silo.catalog.slept();
             return output.fail(error);
         }
         machine.end(took);
@@ -314,13 +330,17 @@ impl Activation {
             Box::new(move |outcome| {
                 let silo = done_silo;
                 silo.metrics.commit(outcome);
-                if outcome.is_ok() {
-                    if let Some(id) = &handled {
-                        silo.outbox.handled(id);
+                match outcome {
+                    Ok(()) => {
+                        handled.iter().for_each(|id| silo.outbox.handled(id));
+                        silo.outbox.sent(sent);
                     }
-                    silo.outbox.sent(sent);
-                } else if let (Some(id), Err(error)) = (&handled, outcome) {
-                    silo.outbox.failed(id, &error.to_string());
+                    Err(error) => {
+                        handled.iter().for_each(|id| silo.outbox.commit_failed(id, error));
+                        if error == CommitError::Unknown && !sent.is_empty() {
+                            silo.outbox.doubt();
+                        }
+                    }
                 }
                 me.landed(&silo, etag, outcome);
             }),
@@ -343,6 +363,7 @@ impl Activation {
 
     /// A commit point in the middle of the running turn.
     pub(crate) fn commit_point(&self, silo: &Arc<Inner>, write: Write) -> MidTurn {
+        self.progressed.store(true, Ordering::Relaxed);
         let (send, receive) = tokio::sync::oneshot::channel();
         let point = self.machine.lock().commit_point(write, Output::Resume(send));
         match point {
@@ -357,15 +378,15 @@ impl Activation {
     }
 
     /// The living instance; made now if there is none.
-    async fn wake(&self, silo: &Arc<Inner>) -> Result<(Box<Instance>, Arc<Served>, u64), Trap> {
+    async fn wake(&self, silo: &Arc<Inner>) -> Result<Live, Trap> {
         let slot = std::mem::take(&mut *self.slot.lock());
         let (generation, state, served, cause) = match slot {
-            Slot::Live { instance, served, generation } => return Ok((instance, served, generation)),
+            Slot::Live(live) => return Ok(live),
             Slot::Loaded { generation, state, served, cause } => (generation, state, served, cause),
             Slot::Empty => return Err(Trap::Guest("nothing is loaded".into())),
         };
         let Some(me) = self.me.upgrade() else { return Err(Trap::Guest("the activation is over".into())) };
-        silo.make_room().await?;
+        let place = silo.make_room().await?;
         let birth = Birth {
             actor: self.id.clone(),
             generation,
@@ -375,13 +396,8 @@ impl Activation {
             state,
             outside: ActorOutside::of(me, served.deployment.clone()),
         };
-        match Instance::new(birth).await {
-            Ok(instance) => Ok((instance, served, generation)),
-            Err(trap) => {
-                silo.catalog.slept();
-                Err(trap)
-            }
-        }
+        let instance = Instance::new(birth).await?;
+        Ok(Live { instance, served, generation, _place: place })
     }
 
     /// The actor would not wake: the same answer for all that waited for it.
@@ -398,8 +414,8 @@ impl Activation {
 
     async fn leave(&self, silo: &Arc<Inner>, _turn: Turn, why: Why) {
         let slot = std::mem::take(&mut *self.slot.lock());
-        if let Slot::Live { mut instance, .. } = slot {
-            match instance.deactivate(why_name(why)).await {
+        if let Slot::Live(mut live) = slot {
+            match live.instance.deactivate(why_name(why)).await {
                 Ok(write) if !write.is_empty() => {
                     let point = self.machine.lock().commit_point(write, Output::Nothing);
                     self.pass(silo, point);
@@ -407,8 +423,7 @@ impl Activation {
                 Ok(_) => {}
                 Err(trap) => silo.failed(&self.id, "deactivate", &trap),
             }
-            drop(instance);
-            silo.catalog.slept();
+            drop(live);
         }
         silo.metrics.deactivated(why);
         self.machine.lock().left();
@@ -451,10 +466,10 @@ impl Activation {
     /// Ends a living instance but keeps its values: the guest may hold a copy of what an operator
     /// changes, so it must load afresh. What its hook staged commits together with the change.
     async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
-        let Slot::Live { mut instance, served, generation } = slot else { return (slot, Write::default()) };
-        let hook = instance.deactivate(why_name(Why::Requested)).await;
+        let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
+        let hook = live.instance.deactivate(why_name(Why::Requested)).await;
+        let Live { instance, served, generation, .. } = live;
         let mut state = instance.into_state();
-        silo.catalog.slept();
         let write = hook.unwrap_or_else(|trap| {
             silo.failed(&self.id, "deactivate", &trap);
             state.undo();
@@ -466,9 +481,7 @@ impl Activation {
 
 /// A turn that has run.
 struct Finished {
-    instance: Box<Instance>,
-    served: Arc<Served>,
-    generation: u64,
+    live: Live,
     outcome: Result<Ended, Trap>,
     method: MethodRef,
     origin: Origin,
@@ -517,7 +530,7 @@ fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<MethodRef, Cal
 fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Result<Option<Vec<u8>>, Failure> {
     let state = match slot {
         Slot::Loaded { state, .. } => state,
-        Slot::Live { instance, .. } => instance.state(),
+        Slot::Live(live) => live.instance.state(),
         Slot::Empty => return Err(Failure::new(codes::INTERNAL, "nothing is loaded")),
     };
     match operation {

@@ -22,9 +22,18 @@ pub(crate) struct Catalog {
     shards: Vec<Shard>,
     hasher: RandomState,
     /// Places taken by live instances, or by ones being made.
-    live: AtomicUsize,
+    live: Arc<AtomicUsize>,
     capacity: usize,
     hand: AtomicU64,
+}
+
+/// A live instance's place; free again when this is dropped.
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Catalog {
@@ -32,7 +41,7 @@ impl Catalog {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            live: AtomicUsize::new(0),
+            live: Arc::default(),
             capacity,
             hand: AtomicU64::new(0),
         }
@@ -65,15 +74,11 @@ impl Catalog {
         }
     }
 
-    /// Takes a place for a live instance; false when all are taken.
-    pub(crate) fn take_place(&self) -> bool {
+    /// Takes a place for a live instance; none when all are taken.
+    pub(crate) fn take_place(&self) -> Option<Place> {
         let take = |live| (live < self.capacity).then_some(live + 1);
-        self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-
-    /// An instance is gone, or was never made: its place is free.
-    pub(crate) fn slept(&self) {
-        self.live.fetch_sub(1, Ordering::Relaxed);
+        self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        Some(Place(self.live.clone()))
     }
 
     pub(crate) fn live(&self) -> usize {

@@ -119,7 +119,7 @@ impl Inner {
         let kinds: Vec<KindName> = component.kinds.iter().map(|kind| kind.name.clone()).collect();
         let deployment = Deployment { name: name.clone(), version, hash, manifest, at_ms: unix_ms(), kinds };
         let (done, landed) = oneshot::channel();
-        self.store.deploy(deployment, bytes, Box::new(move |outcome| drop(done.send(outcome))));
+        self.store.deploy(deployment, bytes, Box::new(move |outcome| _ = done.send(outcome)));
         match landed.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(commit_failed(error).into()),

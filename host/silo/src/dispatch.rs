@@ -71,6 +71,9 @@ impl Inner {
 
     /// A call that an actor makes.
     pub(crate) async fn call_from(self: Arc<Self>, call: Outgoing, arguments: Arguments) -> Result<Answer, CallError> {
+        if call.deadline <= self.clock.now() {
+            return Err(CallError::DeadlineExceeded);
+        }
         self.refuse_deadlock(&call)?;
         let served = self.served(&call.to)?;
         let method = Self::method(&served, &call.method)?;

@@ -91,8 +91,9 @@ impl Waiting for Message {
 
 /// What waits at the output gate.
 pub(crate) enum Output {
-    /// An answer to a caller.
-    Reply(oneshot::Sender<Outcome>, Outcome),
+    /// An answer to a caller. `progressed` when the turn did something that stands whatever becomes
+    /// of its last commit.
+    Reply { to: oneshot::Sender<Outcome>, outcome: Outcome, progressed: bool },
     /// A suspended turn goes on.
     Resume(oneshot::Sender<Result<(), CommitError>>),
     /// An answer to an operator.
@@ -105,7 +106,7 @@ impl Output {
     /// All that it rests on is durable. Whoever waited may be gone; that is theirs to choose.
     pub(crate) fn release(self) {
         match self {
-            Self::Reply(to, outcome) => drop(to.send(outcome)),
+            Self::Reply { to, outcome, .. } => drop(to.send(outcome)),
             Self::Resume(to) => drop(to.send(Ok(()))),
             Self::Operated(to, outcome) => drop(to.send(outcome)),
             Self::Nothing => {}
@@ -115,7 +116,10 @@ impl Output {
     /// Something that it rests on will never be durable.
     pub(crate) fn fail(self, error: CommitError) {
         match self {
-            Self::Reply(to, _) => drop(to.send(Err(commit_failed(error)))),
+            Self::Reply { to, progressed: true, .. } if error != CommitError::Unknown => {
+                drop(to.send(Err(CallError::Failed(format!("its last commit failed: {error}")))));
+            }
+            Self::Reply { to, .. } => drop(to.send(Err(commit_failed(error)))),
             Self::Resume(to) => drop(to.send(Err(error))),
             Self::Operated(to, _) => drop(to.send(Err(commit_failed(error).into()))),
             Self::Nothing => {}

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use quark_core::commit::CommitError;
 use quark_core::envelope::{Tell, TellId};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
@@ -48,6 +49,8 @@ struct State {
     behind: bool,
     /// A row was let go of since the reading began.
     missed: bool,
+    /// Rows that were handled since the reading began: a page read before may still show them.
+    ended: BTreeSet<TellId>,
 }
 
 /// Tells of one pair, in order.
@@ -88,25 +91,65 @@ impl Outbox {
 
     /// This row is gone: the commit that handled it landed.
     pub(crate) fn handled(&self, id: &TellId) {
+        let mut state = self.state.lock();
+        if state.behind {
+            state.ended.insert(id.clone());
+        }
+        // A turn that was given up while its commit was under way has put its tell back in line.
+        for ((sender, _), line) in &mut state.lines {
+            if *sender == id.from
+                && let Some(at) = line.waiting.iter().position(|(waiting, _)| waiting == id)
+                && let Some(back) = line.waiting.remove(at)
+            {
+                line.sent.push_back(back);
+            }
+        }
+        drop(state);
         self.over(id, |_, _| {});
     }
 
-    /// The turn of this tell failed; its row stands.
-    pub(crate) fn failed(&self, id: &TellId, reason: &str) {
-        tracing::debug!(%id, reason, "a tell's turn failed");
+    /// The turn of this tell failed, or did not begin; its row stands. Only what the receiver
+    /// itself failed at counts: a full mailbox or a store without room is not the tell's fault.
+    pub(crate) fn failed(&self, id: &TellId, error: &CallError) {
+        tracing::debug!(%id, %error, "a tell was not handled");
+        let wait = error.retry_after_ms().map(Duration::from_millis);
         self.over(id, |line, (id, tell)| {
-            let failures = line.failures.entry(id.clone()).or_insert(0);
-            *failures += 1;
-            line.retry_at = Some(Instant::now() + backoff(*failures));
-            line.waiting.push_front((id, tell));
+            let wait = wait.unwrap_or_else(|| {
+                let failures = line.failures.entry(id.clone()).or_insert(0);
+                *failures += 1;
+                backoff(*failures)
+            });
+            line.retry_at = Some(Instant::now() + wait);
+            line.put_back(id, tell);
         });
+    }
+
+    /// The commit that handled this tell failed. When it may have landed after all, or says that
+    /// the tell was handled before, the store is asked which tells there are.
+    pub(crate) fn commit_failed(&self, id: &TellId, error: CommitError) {
+        match error {
+            CommitError::Unknown | CommitError::Conflict => {
+                self.over(id, |_, _| {});
+                self.doubt();
+            }
+            CommitError::Unavailable { .. } | CommitError::Fenced => self.refused(id, STORE_RETRY),
+        }
+    }
+
+    /// What is held here may differ from what the store has: it is read again.
+    pub(crate) fn doubt(&self) {
+        let mut state = self.state.lock();
+        state.behind = true;
+        state.missed = true;
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// The receiver could not take it now.
     fn refused(&self, id: &TellId, wait: Duration) {
-        self.over(id, |line, sent| {
+        self.over(id, |line, (id, tell)| {
             line.retry_at = Some(Instant::now() + wait);
-            line.waiting.push_front(sent);
+            line.put_back(id, tell);
         });
     }
 
@@ -147,8 +190,19 @@ impl Outbox {
     }
 }
 
+impl Line {
+    /// In its place among those that wait, by the order in which they were sent.
+    fn put_back(&mut self, id: TellId, tell: Tell) {
+        let at = self.waiting.iter().position(|(waiting, _)| *waiting > id).unwrap_or(self.waiting.len());
+        self.waiting.insert(at, (id, tell));
+    }
+}
+
 impl State {
     fn hold(&mut self, id: TellId, tell: Tell) -> bool {
+        if self.ended.contains(&id) {
+            return true;
+        }
         if self.held >= HELD_MAX {
             return false;
         }
@@ -217,6 +271,11 @@ pub(crate) async fn relay(silo: Arc<Inner>) {
         if silo.is_stopped() {
             return;
         }
+        if silo.is_stopping() {
+            // The rows are safe; the next start goes on with them.
+            tokio::time::sleep(STORE_RETRY).await;
+            continue;
+        }
         let behind = silo.outbox.state.lock().behind;
         if behind && !catch_up(&silo).await {
             tokio::time::sleep(STORE_RETRY).await;
@@ -261,7 +320,7 @@ async fn deliver_ready(silo: &Arc<Inner>) -> Option<Instant> {
 /// Takes a tell's row out of the store and tells people; if the store refuses, it is tried again.
 async fn discard(silo: &Arc<Inner>, id: TellId, tell: &Tell, reason: Reason, detail: &str) {
     let (done, landed) = tokio::sync::oneshot::channel();
-    silo.store.discard(id.clone(), Box::new(move |outcome| drop(done.send(outcome))));
+    silo.store.discard(id.clone(), Box::new(move |outcome| _ = done.send(outcome)));
     if let Ok(Ok(())) = landed.await {
         silo.dead_letters.add(reason, detail, &tell.to, &tell.method, id.from.as_ref());
         silo.outbox.handled(&id);
@@ -273,7 +332,11 @@ async fn discard(silo: &Arc<Inner>, id: TellId, tell: &Tell, reason: Reason, det
 /// Reads rows from the store until the end, or until enough wait here. False when the store did
 /// not answer.
 async fn catch_up(silo: &Arc<Inner>) -> bool {
-    silo.outbox.state.lock().missed = false;
+    {
+        let mut state = silo.outbox.state.lock();
+        state.missed = false;
+        state.ended.clear();
+    }
     let mut after: Option<TellId> = None;
     loop {
         let page = match silo.store.outbox(after.as_ref(), PAGE_MAX).await {
@@ -295,6 +358,7 @@ async fn catch_up(silo: &Arc<Inner>) -> bool {
         if end {
             // A row that was let go of meanwhile may lie before the place that was read last.
             state.behind = state.missed;
+            state.ended.clear();
             return true;
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use quark_engine::Cache;
@@ -59,7 +58,7 @@ pub fn run(config: SiloConfig, started: impl FnOnce(std::net::SocketAddr)) -> Re
 }
 
 async fn serve(config: SiloConfig, started: impl FnOnce(std::net::SocketAddr)) -> Result<(), RunError> {
-    let token = admin_token(&config)?;
+    check_address(&config)?;
     let (store, cache): (Arc<dyn Store>, Cache) = match &config.store {
         StoreConfig::Memory => (Arc::new(MemoryStore::new()), Cache::none()),
         StoreConfig::Folder(folder) => {
@@ -73,6 +72,8 @@ async fn serve(config: SiloConfig, started: impl FnOnce(std::net::SocketAddr)) -
             (Arc::new(store), Cache::at(&compiled))
         }
     };
+    // The folder is this silo's own now, and exists.
+    let token = admin_token(&config)?;
     let mut gateway = GatewayConfig::new(config.http, token.clone());
     gateway.allowed_hosts.clone_from(&config.allowed_hosts);
     let silo = Silo::start(config, store, cache).await?;
@@ -95,19 +96,22 @@ async fn serve(config: SiloConfig, started: impl FnOnce(std::net::SocketAddr)) -
     Ok(())
 }
 
-fn admin_token(config: &SiloConfig) -> Result<String, RunError> {
-    if let Some(token) = &config.token {
-        return Ok(token.clone());
-    }
-    let folder: Option<&Path> = match &config.store {
-        StoreConfig::Folder(folder) => Some(folder),
-        StoreConfig::Memory => None,
+/// A silo that others can reach needs a token that somebody chose, or that an earlier start made.
+fn check_address(config: &SiloConfig) -> Result<(), RunError> {
+    let kept = match &config.store {
+        StoreConfig::Folder(folder) => folder.join("admin-token").exists(),
+        StoreConfig::Memory => false,
     };
-    if !config.http.ip().is_loopback() {
-        return Err(RunError::NoToken(config.http));
+    if config.http.ip().is_loopback() || config.token.is_some() || kept {
+        return Ok(());
     }
-    match folder {
-        Some(folder) => Ok(token::read_or_create(folder)?),
-        None => Ok(format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())),
+    Err(RunError::NoToken(config.http))
+}
+
+fn admin_token(config: &SiloConfig) -> Result<String, RunError> {
+    match (&config.token, &config.store) {
+        (Some(token), _) => Ok(token.clone()),
+        (None, StoreConfig::Folder(folder)) => Ok(token::read_or_create(folder)?),
+        (None, StoreConfig::Memory) => Ok(token::fresh()),
     }
 }

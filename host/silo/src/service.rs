@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use quark_core::activation::{Phase, Why};
+use quark_core::commit::CommitError;
 use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
@@ -129,8 +130,10 @@ impl Silo {
         self.0.store.accept(
             tell,
             Box::new(move |outcome| {
-                if let Ok(id) = &outcome {
-                    silo.outbox.sent(vec![(id.clone(), row)]);
+                match &outcome {
+                    Ok(id) => silo.outbox.sent(vec![(id.clone(), row)]),
+                    Err(CommitError::Unknown) => silo.outbox.doubt(),
+                    Err(_) => {}
                 }
                 drop(done.send(outcome));
             }),

@@ -14,7 +14,7 @@ use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
 
 use crate::activation::Activation;
 use crate::api::FailureReport;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Place};
 use crate::clock::{Clock, unix_ms};
 use crate::config::{self, SiloConfig};
 use crate::dead_letters::{DeadLetters, Reason};
@@ -150,7 +150,7 @@ impl Inner {
     pub(crate) fn answer(&self, origin: Origin, error: CallError) {
         match origin {
             Origin::Caller(to) => drop(to.send(Err(error))),
-            Origin::Outbox(id) => self.outbox.failed(&id, &error.to_string()),
+            Origin::Outbox(id) => self.outbox.failed(&id, &error),
         }
     }
 
@@ -202,10 +202,10 @@ impl Inner {
 
     /// Takes a place for one more live instance; when none is free, an idle activation that was
     /// used longest ago leaves memory first.
-    pub(crate) async fn make_room(self: &Arc<Self>) -> Result<(), Trap> {
+    pub(crate) async fn make_room(self: &Arc<Self>) -> Result<Place, Trap> {
         for _ in 0..ROOM_TRIES {
-            if self.catalog.take_place() {
-                return Ok(());
+            if let Some(place) = self.catalog.take_place() {
+                return Ok(place);
             }
             let now = self.clock.now().0;
             let just_woken = u64::try_from(JUST_WOKEN.as_nanos()).unwrap_or(u64::MAX);

@@ -8,6 +8,7 @@ use crate::guest::Guest;
 
 /// The bytes behind a guest's handle; cloned without a copy.
 #[derive(Clone, Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings name it in public places")]
 pub struct Blob(pub(crate) Bytes);
 
 /// The most bytes that one `read` copies into the guest.

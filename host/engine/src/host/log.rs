@@ -37,6 +37,10 @@ impl log::Host for Guest {
             message.push_str(&format!(" {name}={value:?}"));
             cut(&mut message, MESSAGE_BYTES_MAX);
         }
+        // Where there is no stderr, a panic's message comes this way just before the trap.
+        if level == Level::Error {
+            self.lines.note(&message);
+        }
         self.host.log(level, &message);
         Ok(())
     }

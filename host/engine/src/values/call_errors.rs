@@ -59,10 +59,12 @@ impl Room {
 
     fn hold(&self, error: &CallError) -> Val {
         let has = |name: &str| self.call_error.cases().any(|case| case.name == name);
-        let val = match error {
-            CallError::Downstream(text) if !has(error.code()) => write(&CallError::Other(text.clone())),
-            _ if has(error.code()) => write(error),
-            _ => write(&CallError::Other(error.to_string())),
+        let val = if has(error.code()) {
+            write(error)
+        } else if let CallError::Downstream(text) = error {
+            write(&CallError::Other(text.clone()))
+        } else {
+            write(&CallError::Other(error.to_string()))
         };
         let val = if self.in_case { Val::Variant(CALL.to_owned(), Some(Box::new(val))) } else { val };
         Val::Result(Err(Some(Box::new(val))))
@@ -70,11 +72,11 @@ impl Room {
 
     fn held(&self, val: &Val) -> Option<CallError> {
         let Val::Result(Err(Some(error))) = val else { return None };
-        match &**error {
-            Val::Variant(name, Some(call_error)) if self.in_case => (name == CALL).then(|| read(call_error))?,
-            error if !self.in_case => read(error),
-            _ => None,
+        if !self.in_case {
+            return read(error);
         }
+        let Val::Variant(name, Some(call_error)) = &**error else { return None };
+        if name == CALL { read(call_error) } else { None }
     }
 }
 

@@ -40,14 +40,17 @@ pub fn from_json(params: &[(String, Type)], text: &str) -> Result<Payload, Argum
     text.skip_white();
     let mut vals = Vec::new();
     if !text.rest().is_empty() || !params.is_empty() {
-        text.array(|| format!("an array of the arguments {}", describe_params(params)), |text| {
-            let Some((_, ty)) = params.get(vals.len()) else {
-                let message = format!("found {} after the last argument", text.found());
-                return Err(text.fail(text.at(), &message, &describe_params(params)));
-            };
-            vals.push(text.json(ty)?);
-            Ok(())
-        })?;
+        text.array(
+            || format!("an array of the arguments {}", describe_params(params)),
+            |text| {
+                let Some((_, ty)) = params.get(vals.len()) else {
+                    let message = format!("found {} after the last argument", text.found());
+                    return Err(text.fail(text.at(), &message, &describe_params(params)));
+                };
+                vals.push(text.json(ty)?);
+                Ok(())
+            },
+        )?;
     }
     if let Some((name, _)) = params.get(vals.len()) {
         let message = format!("argument `{name}` is missing");
@@ -69,7 +72,6 @@ pub fn to_json(ty: &Type, val: &Val, blobs: &[Bytes]) -> String {
     out
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "a pair of a type and a value of another has no form")]
 fn write(ty: &Type, val: &Val, blobs: &[Bytes], out: &mut String) {
     match (ty, val) {
         (Type::Own(_), Val::U32(place)) => {
@@ -112,10 +114,14 @@ fn write(ty: &Type, val: &Val, blobs: &[Bytes], out: &mut String) {
             }
         }
         (Type::Enum(_), Val::Enum(name)) => string(name, out),
-        (Type::Option(option), Val::Option(Some(val))) => match option.ty() {
-            ty @ Type::Option(_) => single("some", Some(&ty), Some(val), blobs, out),
-            ty => write(&ty, val, blobs, out),
-        },
+        (Type::Option(option), Val::Option(Some(val))) => {
+            let inner = option.ty();
+            if matches!(inner, Type::Option(_)) {
+                single("some", Some(&inner), Some(val), blobs, out);
+            } else {
+                write(&inner, val, blobs, out);
+            }
+        }
         (Type::Result(result), Val::Result(Ok(val))) => {
             single("ok", result.ok().as_ref(), val.as_deref(), blobs, out);
         }

@@ -137,7 +137,6 @@ pub fn same_shape(a: &Type, b: &Type) -> bool {
     same(a, b, 0)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the remaining types have no parts that count")]
 fn same(a: &Type, b: &Type, depth: usize) -> bool {
     let depth = depth + 1;
     if depth > DEPTH_MAX {

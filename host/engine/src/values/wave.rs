@@ -50,7 +50,6 @@ pub fn to_wave(ty: &Type, val: &Val, blobs: &[Bytes]) -> String {
     out
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "a pair of a type and a value of another has no form")]
 fn write(ty: &Type, val: &Val, blobs: &[Bytes], out: &mut String) {
     match (ty, val) {
         (Type::Own(_), Val::U32(place)) => {

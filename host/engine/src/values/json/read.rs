@@ -40,14 +40,7 @@ impl<'t> Text<'t> {
                 let token = self.number_token(ty)?;
                 self.float(at, token, ty)
             }
-            Type::Char => {
-                let text = self.string(ty)?;
-                let mut chars = text.chars();
-                match (chars.next(), chars.next()) {
-                    (Some(char), None) => Ok(Val::Char(char)),
-                    _ => Err(self.fail(at, &format!("{} is not one character", show(&text)), &describe(ty))),
-                }
-            }
+            Type::Char => self.char(ty),
             Type::String => self.string(ty).map(Val::String),
             Type::List(list) => self.sequence_of(&list.ty(), ty).map(Val::List),
             Type::FixedLengthList(list) => {
@@ -113,6 +106,16 @@ impl<'t> Text<'t> {
         })
     }
 
+    fn char(&mut self, ty: &Type) -> Read<Val> {
+        let at = self.at();
+        let text = self.string(ty)?;
+        let mut chars = text.chars();
+        let (Some(char), None) = (chars.next(), chars.next()) else {
+            return Err(self.fail(at, &format!("{} is not one character", show(&text)), &describe(ty)));
+        };
+        Ok(Val::Char(char))
+    }
+
     /// What stands between brackets, separated by commas.
     fn between(
         &mut self,
@@ -148,38 +151,48 @@ impl<'t> Text<'t> {
 
     /// An object; `each` gets a key with its place, and reads the value.
     fn object(&mut self, ty: &Type, mut each: impl FnMut(&mut Self, usize, String) -> Read<()>) -> Read<()> {
-        self.between(("{", "}"), || describe(ty), |text| {
-            let at = text.at();
-            let key = text.string(ty)?;
-            text.skip_white();
-            if !text.eat(":") {
-                let message = format!("found {} after the key {}", text.found(), show(&key));
-                return Err(text.fail(text.at(), &message, "a colon and a value"));
-            }
-            each(text, at, key)
-        })
+        self.between(
+            ("{", "}"),
+            || describe(ty),
+            |text| {
+                let at = text.at();
+                let key = text.string(ty)?;
+                text.skip_white();
+                if !text.eat(":") {
+                    let message = format!("found {} after the key {}", text.found(), show(&key));
+                    return Err(text.fail(text.at(), &message, "a colon and a value"));
+                }
+                each(text, at, key)
+            },
+        )
     }
 
     fn sequence_of(&mut self, element: &Type, ty: &Type) -> Read<Vec<Val>> {
         let mut vals = Vec::new();
-        self.array(|| describe(ty), |text| {
-            vals.push(text.json(element)?);
-            Ok(())
-        })?;
+        self.array(
+            || describe(ty),
+            |text| {
+                vals.push(text.json(element)?);
+                Ok(())
+            },
+        )?;
         Ok(vals)
     }
 
     fn array_of(&mut self, types: &[Type], ty: &Type) -> Read<Vec<Val>> {
         let at = self.at();
         let mut vals = Vec::new();
-        self.array(|| describe(ty), |text| {
-            let Some(element) = types.get(vals.len()) else {
-                let message = format!("the array has {} elements, and here is one more", types.len());
-                return Err(text.fail(text.at(), &message, &describe(ty)));
-            };
-            vals.push(text.json(element)?);
-            Ok(())
-        })?;
+        self.array(
+            || describe(ty),
+            |text| {
+                let Some(element) = types.get(vals.len()) else {
+                    let message = format!("the array has {} elements, and here is one more", types.len());
+                    return Err(text.fail(text.at(), &message, &describe(ty)));
+                };
+                vals.push(text.json(element)?);
+                Ok(())
+            },
+        )?;
         if vals.len() < types.len() {
             let message = format!("the array has {} elements, here are {}", types.len(), vals.len());
             return Err(self.fail(at, &message, &describe(ty)));
@@ -197,11 +210,14 @@ impl<'t> Text<'t> {
                 Ok(())
             })?;
         } else {
-            self.array(|| describe(ty), |text| {
-                let pair = text.array_of(&[key_ty.clone(), value_ty.clone()], ty)?;
-                entries.extend(<[Val; 2]>::try_from(pair).map(|[key, value]| (key, value)));
-                Ok(())
-            })?;
+            self.array(
+                || describe(ty),
+                |text| {
+                    let pair = text.array_of(&[key_ty.clone(), value_ty.clone()], ty)?;
+                    entries.extend(<[Val; 2]>::try_from(pair).map(|[key, value]| (key, value)));
+                    Ok(())
+                },
+            )?;
         }
         Ok(Val::Map(entries))
     }
@@ -292,15 +308,18 @@ impl<'t> Text<'t> {
 
     fn set_of(&mut self, names: &[&str], ty: &Type) -> Read<Val> {
         let mut set = vec![false; names.len()];
-        self.array(|| describe(ty), |text| {
-            let at = text.at();
-            let name = text.string(ty)?;
-            let place = text.known(at, "flag", &name, || names.iter().copied(), ty)?;
-            if std::mem::replace(&mut set[place], true) {
-                return Err(text.fail(at, &format!("flag `{name}` is there twice"), &describe(ty)));
-            }
-            Ok(())
-        })?;
+        self.array(
+            || describe(ty),
+            |text| {
+                let at = text.at();
+                let name = text.string(ty)?;
+                let place = text.known(at, "flag", &name, || names.iter().copied(), ty)?;
+                if std::mem::replace(&mut set[place], true) {
+                    return Err(text.fail(at, &format!("flag `{name}` is there twice"), &describe(ty)));
+                }
+                Ok(())
+            },
+        )?;
         let set = names.iter().zip(set).filter(|(_, set)| *set);
         Ok(Val::Flags(set.map(|(name, _)| (*name).to_owned()).collect()))
     }

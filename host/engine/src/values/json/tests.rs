@@ -79,7 +79,7 @@ fn mistakes_have_their_place() {
     refused("by: u32", "[\"1\"]", "found a string; expected u32", 1);
     refused("by: u32", "[1.0]", "`1.0` is not a whole number", 1);
     refused("by: u32", "[01]", "`01` is not a whole number", 1);
-    refused("by: u32", "[null]", "found `null`", 1);
+    refused("by: u32", "[null]", "`null` is not a whole number", 1);
     refused("by: f64", "[1e400]", "`1e400` is out of range", 1);
     refused("by: f64", "[nan]", "`nan` is not a number", 1);
     refused("by: bool", "[truee]", "found `truee`; expected bool", 1);

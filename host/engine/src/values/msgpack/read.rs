@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rmp::decode;
 use wasmtime::component::Val;
-use wasmtime::component::types::{Record, Type};
+use wasmtime::component::types::{Flags, Record, Type};
 
 use crate::values::budget::{Budget, MEMORY_MAX, TooMuch};
 use crate::values::types::describe;
@@ -92,23 +92,8 @@ impl<'b> Input<'b> {
                 (1, payload) => Ok(Val::Result(Err(self.payload(result.err(), payload, ty)?))),
                 _ => Err(self.misfit(ty)),
             },
-            Type::Flags(flags) => {
-                let bits: u64 = self.get(ty, decode::read_int)?;
-                if bits.checked_shr(u32::try_from(flags.names().len()).unwrap_or(u32::MAX)).unwrap_or(0) != 0 {
-                    return Err(self.misfit(ty));
-                }
-                let set = flags.names().enumerate().filter(|(place, _)| *place < 64 && bits >> place & 1 == 1);
-                let set: Vec<String> = set.map(|(_, name)| name.to_owned()).collect();
-                set.iter().try_for_each(|name| self.charge(|budget| budget.charge_name(name), ty))?;
-                Ok(Val::Flags(set))
-            }
-            Type::Own(_) => {
-                let bytes = self.bin(ty)?;
-                self.charge(|budget| budget.charge(bytes.len()), ty)?;
-                let place = u32::try_from(self.blobs.len()).map_err(|_| self.misfit(ty))?;
-                self.blobs.push(Bytes::copy_from_slice(bytes));
-                Ok(Val::U32(place))
-            }
+            Type::Flags(flags) => self.flags(flags, ty),
+            Type::Own(_) => self.blob(ty),
             Type::Borrow(_) | Type::Future(_) | Type::Stream(_) | Type::ErrorContext => Err(self.misfit(ty)),
         }
     }
@@ -156,6 +141,25 @@ impl<'b> Input<'b> {
             self.array_of(1, ty)?;
         }
         Ok(Val::Option(Some(Box::new(self.val(inner)?))))
+    }
+
+    fn flags(&mut self, flags: &Flags, ty: &Type) -> Read<Val> {
+        let bits: u64 = self.get(ty, decode::read_int)?;
+        if bits.checked_shr(u32::try_from(flags.names().len()).unwrap_or(u32::MAX)).unwrap_or(0) != 0 {
+            return Err(self.misfit(ty));
+        }
+        let set = flags.names().enumerate().filter(|(place, _)| *place < 64 && bits >> place & 1 == 1);
+        let set: Vec<String> = set.map(|(_, name)| name.to_owned()).collect();
+        set.iter().try_for_each(|name| self.charge(|budget| budget.charge_name(name), ty))?;
+        Ok(Val::Flags(set))
+    }
+
+    fn blob(&mut self, ty: &Type) -> Read<Val> {
+        let bytes = self.bin(ty)?;
+        self.charge(|budget| budget.charge(bytes.len()), ty)?;
+        let place = u32::try_from(self.blobs.len()).map_err(|_| self.misfit(ty))?;
+        self.blobs.push(Bytes::copy_from_slice(bytes));
+        Ok(Val::U32(place))
     }
 
     /// A case's index, and whether a payload follows.

@@ -5,10 +5,9 @@ use rmp::encode;
 use wasmtime::component::Val;
 use wasmtime::component::types::{Flags, Type};
 
-use crate::values::types::describe;
 use crate::values::ArgumentError;
+use crate::values::types::describe;
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "a pair of a type and a value of another has no form")]
 pub(super) fn write(ty: &Type, val: &Val, blobs: &[Bytes], out: &mut Vec<u8>) -> Result<(), ArgumentError> {
     match (ty, val) {
         (Type::Bool, Val::Bool(yes)) => put(encode::write_bool(out, *yes)),

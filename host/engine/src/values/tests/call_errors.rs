@@ -106,10 +106,8 @@ fn a_case_that_the_type_lacks_becomes_other() {
 fn what_the_callee_passes_on_is_downstream() {
     let (direct, inside) = (ty(TYPES, "result<u8, call-error>"), ty(TYPES, "result<u8, mine>"));
     for error in every_error() {
-        let expected = match &error {
-            CallError::Downstream(text) => CallError::Downstream(text.clone()),
-            other => CallError::Downstream(other.to_string()),
-        };
+        let expected =
+            if let CallError::Downstream(_) = error { error.clone() } else { CallError::Downstream(error.to_string()) };
         for ty in [&direct, &inside] {
             let passed_on = downstream(ty, fill(ty, &error).unwrap());
             assert_eq!(Some(&passed_on), fill(ty, &expected).as_ref());

@@ -99,7 +99,7 @@ fn damage(form: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn json_gives_back_what_it_took(choice in 0usize..100, bytes in vec(any::<u8>(), 0..300)) {

@@ -37,9 +37,9 @@ pub(in crate::values) fn signatures(wit: &str) -> Vec<Signature> {
     else {
         panic!("the component exports its interface");
     };
-    let functions = api.exports(&engine).filter_map(|(name, export)| match export.ty {
-        ComponentItem::ComponentFunc(function) => Some((name.to_owned(), function)),
-        _ => None,
+    let functions = api.exports(&engine).filter_map(|(name, export)| {
+        let ComponentItem::ComponentFunc(function) = export.ty else { return None };
+        Some((name.to_owned(), function))
     });
     let signatures = functions.map(|(name, function)| {
         let params: Vec<(String, Type)> = function.params().map(|(name, ty)| (name.to_owned(), ty)).collect();
@@ -53,7 +53,7 @@ pub(in crate::values) fn signatures(wit: &str) -> Vec<Signature> {
 
 /// Parameters, written as in WIT; `definitions` of the types that they name stand before them.
 pub(in crate::values) fn params(definitions: &str, params: &str) -> Vec<(String, Type)> {
-    signatures(&format!("{definitions} f: func({params});")).remove(0).params
+    signatures(&format!("{definitions} takes: func({params});")).remove(0).params
 }
 
 /// One type.

@@ -44,7 +44,7 @@ impl<'t> Text<'t> {
             Type::FixedLengthList(list) => {
                 let vals = self.sequence(('[', ']'), &list.ty(), ty)?;
                 if vals.len() != list.len() as usize {
-                    let message = format!("the list has {} elements, not {}", vals.len(), list.len());
+                    let message = format!("the list has {} elements, here are {}", list.len(), vals.len());
                     return Err(self.fail(at, &message, &describe(ty)));
                 }
                 Ok(Val::FixedLengthList(vals))
