@@ -39,9 +39,10 @@ impl Cache {
         engine: &Engine,
         bytes: &[u8],
     ) -> Result<(wasmtime::component::Component, bool), AdmissionError> {
-        let file = self.folder.as_ref().map(|folder| {
-            folder.join(format!("{}-{}.cwasm", content_hash(bytes), engine.compatibility()))
-        });
+        let file = self
+            .folder
+            .as_ref()
+            .map(|folder| folder.join(format!("{}-{}.cwasm", content_hash(bytes), engine.compatibility())));
         if let Some(component) = file.as_deref().and_then(|file| load(engine, file)) {
             return Ok((component, true));
         }

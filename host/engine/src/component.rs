@@ -215,10 +215,8 @@ fn link(
     compiled: &wasmtime::component::Component,
     imports: &Imports,
 ) -> Result<InstancePre<Guest>, AdmissionError> {
-    let mistyped = |error: wasmtime::Error| AdmissionError::Mistyped {
-        name: "its imports".into(),
-        reason: format!("{error:#}"),
-    };
+    let mistyped =
+        |error: wasmtime::Error| AdmissionError::Mistyped { name: "its imports".into(), reason: format!("{error:#}") };
     let mut linker = Linker::<Guest>::new(&engine.wasmtime);
     wasi::define(&mut linker, imports.lane).map_err(mistyped)?;
     bindings::Services::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(&mut linker, |guest| guest)
@@ -265,14 +263,16 @@ pub(crate) fn without_version(interface: &str) -> &str {
 
 /// The parameters and the result of a method, without `self`.
 pub(crate) fn signature(kind: &str, name: &str, ty: &ComponentFunc) -> Result<Signature, AdmissionError> {
-    let refuse =
-        |reason: String| AdmissionError::Method { kind: kind.into(), method: name.into(), reason };
+    let refuse = |reason: String| AdmissionError::Method { kind: kind.into(), method: name.into(), reason };
     if ty.async_() {
-        return Err(refuse("`async func` is not supported by this version of Quark: build it from plain `func`".into()));
+        return Err(refuse(
+            "`async func` is not supported by this version of Quark: build it from plain `func`".into(),
+        ));
     }
     let params: Vec<(String, Type)> = ty.params().skip(1).map(|(name, ty)| (name.to_owned(), ty)).collect();
     let result = ty.results().next();
-    for (what, ty) in params.iter().map(|(name, ty)| (name.as_str(), ty)).chain(result.as_ref().map(|ty| ("result", ty)))
+    for (what, ty) in
+        params.iter().map(|(name, ty)| (name.as_str(), ty)).chain(result.as_ref().map(|ty| ("result", ty)))
     {
         let mut wrong = None;
         let shallow = transfer::visit(ty, 0, &mut |ty| {
@@ -339,7 +339,8 @@ fn find_kinds(
         }
     }
     if kinds.is_empty() {
-        let why = if others.is_empty() { "it exports nothing".into() } else { format!("it exports {}", others.join(", ")) };
+        let why =
+            if others.is_empty() { "it exports nothing".into() } else { format!("it exports {}", others.join(", ")) };
         return Err(AdmissionError::NoKind(format!(
             "{why}; a kind is an exported interface with a resource that has `constructor(key: string)`"
         )));

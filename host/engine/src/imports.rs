@@ -64,10 +64,7 @@ pub(crate) fn resources(engine: &Engine, compiled: &wasmtime::component::Compone
 }
 
 /// Reads a component's imports.
-pub(crate) fn read(
-    engine: &Engine,
-    compiled: &wasmtime::component::Component,
-) -> Result<Imports, AdmissionError> {
+pub(crate) fn read(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<Imports, AdmissionError> {
     let mut imports = Imports {
         lane: Lane::Direct,
         lane_reason: "it imports nothing that waits".into(),
@@ -92,7 +89,10 @@ pub(crate) fn read(
                 blob = Some(ty);
             }
             suspends.extend(
-                SUSPENDS.iter().filter(|(from, f)| *from == name && functions.contains(f)).map(|(_, f)| format!("{name} {f}")),
+                SUSPENDS
+                    .iter()
+                    .filter(|(from, f)| *from == name && functions.contains(f))
+                    .map(|(_, f)| format!("{name} {f}")),
             );
         } else if NOT_BUILT.contains(&name) {
             // Types alone are no service.
@@ -107,9 +107,12 @@ pub(crate) fn read(
             continue;
         } else {
             let kinds = read_kinds(engine, name, instance, (blob, &mut imports.blobs), &mut type_id)?;
-            suspends.extend(kinds.iter().filter(|kind| kind.methods.iter().any(|m| !m.is_tell())).map(|kind| {
-                format!("calls of {}", kind.name.short())
-            }));
+            suspends.extend(
+                kinds
+                    .iter()
+                    .filter(|kind| kind.methods.iter().any(|m| !m.is_tell()))
+                    .map(|kind| format!("calls of {}", kind.name.short())),
+            );
             imports.asks.extend(kinds.iter().map(|kind| format!("calls {}", kind.name)));
             imports.kinds.insert(name.into(), kinds);
             continue;

@@ -288,12 +288,7 @@ impl Instance {
         Ok((func, arguments, results))
     }
 
-    fn finish(
-        &mut self,
-        at: usize,
-        outcome: wasmtime::Result<()>,
-        mut results: Vec<Val>,
-    ) -> Result<Ended, Trap> {
+    fn finish(&mut self, at: usize, outcome: wasmtime::Result<()>, mut results: Vec<Val>) -> Result<Ended, Trap> {
         let component = self.component().clone();
         component.pace.ended(self.store.data().clock.ticks);
         outcome.map_err(|error| trap(&self.store, &error))?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quark_core::id::KindName;
 use quark_core::manifest::Policy;
-use wasmtime::component::types::Type;
 use wasmtime::component::ComponentExportIndex;
+use wasmtime::component::types::Type;
 
 /// The cheapest way to run a component's turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -168,9 +168,10 @@ pub(crate) fn define(linker: &mut Linker<Guest>, lane: Lane) -> wasmtime::Result
 fn define_output(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
-    poll.func_wrap("[method]pollable.block", |_: wasmtime::StoreContextMut<'_, Guest>, (_,): (Resource<DynPollable>,)| {
-        Ok(())
-    })?;
+    poll.func_wrap(
+        "[method]pollable.block",
+        |_: wasmtime::StoreContextMut<'_, Guest>, (_,): (Resource<DynPollable>,)| Ok(()),
+    )?;
     poll.func_wrap("poll", |_: wasmtime::StoreContextMut<'_, Guest>, (all,): (Vec<Resource<DynPollable>>,)| {
         Ok(((0u32..).take(all.len()).collect::<Vec<_>>(),))
     })?;

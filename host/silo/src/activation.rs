@@ -50,7 +50,12 @@ enum Slot {
     #[default]
     Empty,
     /// Claimed and loaded; no message has needed the guest yet.
-    Loaded { generation: u64, state: State, served: Arc<Served>, cause: Cause },
+    Loaded {
+        generation: u64,
+        state: State,
+        served: Arc<Served>,
+        cause: Cause,
+    },
     Live(Live),
 }
 
@@ -206,7 +211,8 @@ impl Activation {
             Some(served) => match silo.store.claim(&self.id).await {
                 Ok(claim) => {
                     let limit = usize::try_from(served.kind().policy.limits.state).unwrap_or(usize::MAX);
-                    let cause = if self.restart.swap(false, Ordering::Relaxed) { Cause::Restart } else { Cause::Message };
+                    let cause =
+                        if self.restart.swap(false, Ordering::Relaxed) { Cause::Restart } else { Cause::Message };
                     *self.slot.lock() = Slot::Loaded {
                         generation: claim.generation,
                         state: State::new(claim.values, limit),
@@ -269,7 +275,7 @@ impl Activation {
             Ok(ended) => ended,
             Err(trap) => {
                 drop(live);
-                    self.restart.store(true, Ordering::Relaxed);
+                self.restart.store(true, Ordering::Relaxed);
                 self.machine.lock().trapped();
                 if !matches!(trap, Trap::Abandoned) {
                     silo.failed(&self.id, method.name(), &trap);
@@ -286,7 +292,7 @@ impl Activation {
             Origin::Caller(to) if payload.bytes() as u64 > limit => {
                 let error = CallError::Failed(format!("its result is over the limit of {limit} bytes"));
                 Output::Reply { to, outcome: Err(error), progressed }
-            },
+            }
             Origin::Caller(to) => Output::Reply { to, outcome: Ok(payload), progressed },
             Origin::Outbox(_) => Output::Nothing,
         };

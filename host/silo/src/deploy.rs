@@ -76,14 +76,21 @@ impl Inner {
         Ok(())
     }
 
-    async fn admit(self: &Arc<Self>, bytes: &Arc<[u8]>, manifest: &str, version: u64) -> Result<Arc<Component>, Failure> {
+    async fn admit(
+        self: &Arc<Self>,
+        bytes: &Arc<[u8]>,
+        manifest: &str,
+        version: u64,
+    ) -> Result<Arc<Component>, Failure> {
         let manifest = manifest_of(bytes, manifest)?;
         let (engine, cache, bytes) = (self.engine.clone(), self.cache.clone(), bytes.clone());
         let task = move || {
             let component = Component::admit(&engine, &cache, &bytes, &manifest, version).map_err(bad_component)?;
             let exports = |name: &str| component.kinds.iter().any(|kind| kind.name.short() == name);
             match manifest.kinds().into_iter().find(|name| !exports(name)) {
-                Some(name) => Err(bad_manifest(format!("it has a table for `{name}`, which the component does not export"))),
+                Some(name) => {
+                    Err(bad_manifest(format!("it has a table for `{name}`, which the component does not export")))
+                }
                 None => Ok(component),
             }
         };
@@ -103,7 +110,10 @@ impl Inner {
             None => component.kinds.first().map(|kind| kind.name.short().to_owned()).unwrap_or_default(),
         };
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-            return Err(Failure::new(codes::BAD_REQUEST, format!("a deployment's name is 1 to {NAME_BYTES_MAX} bytes of text")));
+            return Err(Failure::new(
+                codes::BAD_REQUEST,
+                format!("a deployment's name is 1 to {NAME_BYTES_MAX} bytes of text"),
+            ));
         }
         let before = stored.iter().find(|deployment| deployment.name == name);
         let version = before.map_or(0, |deployment| deployment.version) + 1;
@@ -148,7 +158,9 @@ impl Inner {
             let keys = self.store.keys(kind, None, 1).await;
             if !keys.map_err(|error| Failure::new("unavailable", error.to_string()))?.is_empty() {
                 let message = format!("this version no longer exports `{kind}`, whose actors have state");
-                return Err(Failure::new(codes::CONFLICT, message).next("export it still, or deploy under another name"));
+                return Err(
+                    Failure::new(codes::CONFLICT, message).next("export it still, or deploy under another name")
+                );
             }
         }
         Ok(())

@@ -58,7 +58,8 @@ impl Inner {
             None => {
                 let kind = served.kind();
                 let near = nearest(name, kind.methods.iter().map(|method| &*method.signature.name));
-                let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+                let hint =
+                    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
                 Err(CallError::Incompatible(format!("`{}` has no method `{name}`{hint}", kind.name.short())))
             }
         }
@@ -110,9 +111,10 @@ impl Inner {
     /// A path that comes back to a turn which waits on it would wait for itself.
     fn refuse_deadlock(&self, call: &Outgoing) -> Result<(), CallError> {
         let waits = call.path.find(&call.to).is_some_and(|frame| {
-            self.catalog.get(&call.to).and_then(|activation| activation.machine.lock().running()).is_some_and(|turn| {
-                turn.generation == frame.generation && turn.number == frame.turn
-            })
+            self.catalog
+                .get(&call.to)
+                .and_then(|activation| activation.machine.lock().running())
+                .is_some_and(|turn| turn.generation == frame.generation && turn.number == frame.turn)
         });
         if waits || call.path.depth() > PATH_DEPTH_MAX {
             return Err(CallError::Deadlock(call.path.describe(&call.to, &call.method)));

@@ -56,8 +56,11 @@ impl Kinds {
             Some([only]) => table.by_name.get(only).cloned().ok_or_else(|| no_such_kind(name, &table)),
             Some(several) if !several.is_empty() => {
                 let all: Vec<&str> = several.iter().map(KindName::as_str).collect();
-                Err(Failure::new(codes::AMBIGUOUS_KIND, format!("several kinds are called `{name}`: {}", all.join(", ")))
-                    .next("write the full name"))
+                Err(Failure::new(
+                    codes::AMBIGUOUS_KIND,
+                    format!("several kinds are called `{name}`: {}", all.join(", ")),
+                )
+                .next("write the full name"))
             }
             _ => Err(no_such_kind(name, &table)),
         }

@@ -62,8 +62,7 @@ async fn serve(config: SiloConfig, started: impl FnOnce(std::net::SocketAddr)) -
     let (store, cache): (Arc<dyn Store>, Cache) = match &config.store {
         StoreConfig::Memory => (Arc::new(MemoryStore::new()), Cache::none()),
         StoreConfig::Folder(folder) => {
-            let options =
-                RedbOptions { free_space_floor: config.free_space_floor, cache_bytes: config.store_cache };
+            let options = RedbOptions { free_space_floor: config.free_space_floor, cache_bytes: config.store_cache };
             let store = RedbStore::open(folder, options)?;
             let compiled = folder.join("compiled");
             // Whoever can write there can run code as the silo.

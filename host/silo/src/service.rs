@@ -61,8 +61,9 @@ impl Silo {
 
     fn check_running(&self) -> Result<(), Failure> {
         if self.0.is_stopping() {
-            return Err(Failure::new(codes::STOPPING, "the silo is stopping; nothing was done")
-                .next("try again when it runs"));
+            return Err(
+                Failure::new(codes::STOPPING, "the silo is stopping; nothing was done").next("try again when it runs")
+            );
         }
         Ok(())
     }
@@ -306,9 +307,8 @@ impl Service for Silo {
     fn kinds(&self) -> Vec<KindReport> {
         let mut live = std::collections::HashMap::new();
         self.0.catalog.for_each(|activation| *live.entry(activation.id.kind.clone()).or_insert(0) += 1);
-        let report = |served: &Arc<Served>| {
-            self.0.kind_report(served, live.get(&served.kind().name).copied().unwrap_or(0))
-        };
+        let report =
+            |served: &Arc<Served>| self.0.kind_report(served, live.get(&served.kind().name).copied().unwrap_or(0));
         self.0.kinds.all().iter().map(report).collect()
     }
 

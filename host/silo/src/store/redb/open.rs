@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, ReadableTable as _, StorageError};
 
@@ -89,6 +91,10 @@ pub(super) struct Folder {
     _lock: File,
 }
 
+/// How long a start waits for the folder's last silo to be gone, and how often it looks.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+const LOCK_LOOK: Duration = Duration::from_millis(20);
+
 /// Opens a database file that exists. Tests put faults under it.
 pub(super) type OpenFile = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
 
@@ -99,12 +105,17 @@ impl Folder {
         let at = path.join(LOCK_FILE);
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(&at);
         let mut lock = opened.map_err(|error| failed(&at, error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Locked { path: path.into(), pid: read_pid(&mut lock) });
+        let give_up = Instant::now() + LOCK_WAIT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // A killed silo keeps its lock until the kernel has taken its memory apart.
+                Err(TryLockError::WouldBlock) if Instant::now() < give_up => thread::sleep(LOCK_LOOK),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::Locked { path: path.into(), pid: read_pid(&mut lock) });
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(&at, error)),
             }
-            Err(TryLockError::Error(error)) => return Err(failed(&at, error)),
         }
         write_pid(&mut lock).map_err(|error| failed(&at, error))?;
         Ok(Self { path: path.into(), _lock: lock })
