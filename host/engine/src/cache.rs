@@ -75,8 +75,9 @@ fn load(engine: &Engine, file: &Path) -> Option<wasmtime::component::Component> 
 fn save(component: &wasmtime::component::Component, file: &Path) -> Result<(), String> {
     let code = component.serialize().map_err(|error| format!("{error:#}"))?;
     let write = || -> std::io::Result<()> {
-        let folder = file.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let half = file.with_extension(format!("{}.half", std::process::id()));
         let mut out = fs::File::create(&half)?;
         out.write_all(&code)?;

@@ -325,10 +325,8 @@ fn find_kinds(
         let resources: Vec<&str> = instance
             .exports(&engine.wasmtime)
             // A `use` of an imported resource stands among the exports too, but is no kind.
-            .filter_map(|(name, export)| match export.ty {
-                ComponentItem::Resource(ty) if !imported.contains(&ty) => Some(name),
-                _ => None,
-            })
+            .filter(|(_, export)| matches!(&export.ty, ComponentItem::Resource(ty) if !imported.contains(ty)))
+            .map(|(name, _)| name)
             .collect();
         if resources.is_empty() {
             others.push(interface.to_owned());
@@ -401,7 +399,12 @@ impl KindReader<'_> {
                         signature,
                     }));
                 }
-                _ => {}
+                ComponentItem::Resource(_)
+                | ComponentItem::CoreFunc(_)
+                | ComponentItem::Module(_)
+                | ComponentItem::Component(_)
+                | ComponentItem::ComponentInstance(_)
+                | ComponentItem::Type(_) => {}
             }
         }
         if methods.len() > METHODS_MAX {

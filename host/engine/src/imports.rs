@@ -55,10 +55,11 @@ pub(crate) fn resources(engine: &Engine, compiled: &wasmtime::component::Compone
     let mut found = Vec::new();
     for (_, import) in compiled.component_type().imports(&engine.wasmtime) {
         let ComponentItem::ComponentInstance(instance) = &import.ty else { continue };
-        found.extend(instance.exports(&engine.wasmtime).filter_map(|(_, export)| match export.ty {
-            ComponentItem::Resource(ty) => Some(ty),
-            _ => None,
-        }));
+        found.extend(
+            instance
+                .exports(&engine.wasmtime)
+                .filter_map(|(_, export)| if let ComponentItem::Resource(ty) = export.ty { Some(ty) } else { None }),
+        );
     }
     found
 }

@@ -191,18 +191,13 @@ impl Instance {
         let mut results = [Val::Bool(false)];
         self.invoke(func, &arguments, &mut results, fiber).await?;
         let [result] = results;
-        match result {
-            Val::Result(Err(Some(reason))) => match *reason {
-                Val::String(reason) => Ok(Err(reason)),
-                other => Ok(Err(format!("{other:?}"))),
-            },
-            _ => Ok(Ok(())),
-        }
+        let Val::Result(Err(Some(reason))) = result else { return Ok(Ok(())) };
+        Ok(Err(if let Val::String(reason) = *reason { reason } else { format!("{reason:?}") }))
     }
 
     async fn construct(&mut self, fiber: bool) -> Result<(), Trap> {
         let kind = self.kind();
-        let (export, fails) = (kind.constructor.clone(), kind.constructor_fails);
+        let (export, fails) = (kind.constructor, kind.constructor_fails);
         let func = self.func(&export)?;
         let key = Val::String(self.store.data().actor.key.to_string());
         let mut results = [Val::Bool(false)];
@@ -417,10 +412,7 @@ fn new_store(birth: Birth) -> Store<Guest> {
         wishes: Wishes::default(),
         broken: None,
         clock: TurnClock::new(turn),
-        limiter: Limiter::new(
-            usize::try_from(memory).unwrap_or(usize::MAX),
-            usize::try_from(elements).unwrap_or(usize::MAX),
-        ),
+        limiter: Limiter::new(usize::try_from(memory).unwrap_or(usize::MAX), elements),
         proxies: Proxies::default(),
         table,
         wasi: wasi::context(&lines),
@@ -433,7 +425,6 @@ fn new_store(birth: Birth) -> Store<Guest> {
 }
 
 /// Why the instance is dead, in one line for people.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the other traps say what they are")]
 fn trap(store: &Store<Guest>, error: &wasmtime::Error) -> Trap {
     let guest = store.data();
     if let Some(broken) = guest.broken {

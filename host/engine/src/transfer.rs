@@ -64,7 +64,6 @@ pub(crate) fn detach(
 }
 
 /// Puts the blobs into the Store, where the type has them.
-#[expect(clippy::wildcard_enum_match_arm, reason = "only types that hold others matter")]
 pub(crate) fn attach(
     store: &mut StoreContextMut<'_, Guest>,
     ty: &Type,

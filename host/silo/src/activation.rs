@@ -73,7 +73,7 @@ pub(crate) struct Activation {
     pub(crate) silo: Weak<Inner>,
     pub(crate) machine: Mutex<Turns<Message, Output>>,
     slot: Mutex<Slot>,
-    me: Weak<Activation>,
+    me: Weak<Self>,
     /// Of the silo's clock, nanoseconds.
     pub(crate) last_used: AtomicU64,
     pub(crate) awake_until: AtomicU64,
@@ -103,6 +103,7 @@ impl Activation {
     }
 
     /// Lets a message in; the caller must drive when it is given the token.
+    #[expect(clippy::result_large_err, reason = "a refused message goes on to another activation")]
     pub(crate) fn admit(&self, message: Message, now: Time) -> Result<Admitted, Refused<Message>> {
         self.last_used.store(now.0, Ordering::Relaxed);
         self.machine.lock().admit(message)
@@ -140,8 +141,8 @@ impl Activation {
                     return None;
                 }
                 Step::Run(turn, message) => match self.run_now(silo, turn, message, now) {
-                    Ok(()) => {}
-                    Err(message) => return Some(Some(Step::Run(turn, message))),
+                    None => {}
+                    Some(message) => return Some(Some(Step::Run(turn, message))),
                 },
                 step @ (Step::Load | Step::Leave(..)) => return Some(Some(step)),
             }
@@ -150,22 +151,23 @@ impl Activation {
     }
 
     /// Runs a call on this stack if its instance lives and may; otherwise gives the message back.
-    fn run_now(&self, silo: &Arc<Inner>, turn: Turn, message: Message, now: Instant) -> Result<(), Message> {
-        let Work::Method { method, origin: Origin::Caller(_), .. } = &message.work else { return Err(message) };
+    fn run_now(&self, silo: &Arc<Inner>, turn: Turn, message: Message, now: Instant) -> Option<Message> {
+        let Work::Method { method, origin: Origin::Caller(_), .. } = &message.work else { return Some(message) };
         let mut slot = self.slot.lock();
         let fits = matches!(&*slot, Slot::Live(live)
             if Arc::ptr_eq(&live.served, &method.served) && live.instance.runs_now());
         if !fits {
-            return Err(message);
+            return Some(message);
         }
-        let Slot::Live(mut live) = std::mem::take(&mut *slot) else { return Err(message) };
+        let Slot::Live(mut live) = std::mem::take(&mut *slot) else { return Some(message) };
         drop(slot);
-        let Message { head, work: Work::Method { method, payload, origin }, .. } = message else { return Ok(()) };
+        let Message { head, work, .. } = message;
+        let Work::Method { method, payload, origin } = work else { return None };
         let input = TurnInput { head, turn, method: method.at, payload, handled: None };
         self.progressed.store(false, Ordering::Relaxed);
         let outcome = live.instance.turn_now(input, now);
         self.finished(silo, Finished { live, outcome, method, origin, started: now });
-        Ok(())
+        None
     }
 
     /// Carries out steps until the token is given back.

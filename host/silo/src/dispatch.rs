@@ -139,7 +139,7 @@ impl Inner {
         let head = Head { to: call.to, from: call.from, deadline, path: call.path, chain: call.chain };
         let work = Work::Method { method, payload, origin: Origin::Caller(reply) };
         self.metrics.calls.increment(1);
-        self.deliver(Message { head, work, bytes: size + MESSAGE_OVERHEAD }, now).map_err(|(_, error)| error)?;
+        self.deliver(Message { head, work, bytes: size + MESSAGE_OVERHEAD }, now)?;
         // Most calls have run on this very stack by now.
         if let Ok(outcome) = answer.try_recv() {
             return outcome;
@@ -152,7 +152,7 @@ impl Inner {
     }
 
     /// Puts a message into its target's mailbox, which wakes the target when it must.
-    pub(crate) fn deliver(self: &Arc<Self>, message: Message, now: Time) -> Result<(), (Message, CallError)> {
+    pub(crate) fn deliver(self: &Arc<Self>, message: Message, now: Time) -> Result<(), CallError> {
         let activation = self.place(message, now)?;
         if let Some(activation) = activation {
             activation.drive();
@@ -161,18 +161,14 @@ impl Inner {
     }
 
     /// The same, but whoever must run is run by a task.
-    pub(crate) fn deliver_later(self: &Arc<Self>, message: Message) -> Result<(), (Message, CallError)> {
+    pub(crate) fn deliver_later(self: &Arc<Self>, message: Message) -> Result<(), CallError> {
         if let Some(activation) = self.place(message, self.clock.now())? {
             self.spawn(activation.run(None));
         }
         Ok(())
     }
 
-    fn place(
-        self: &Arc<Self>,
-        mut message: Message,
-        now: Time,
-    ) -> Result<Option<Arc<Activation>>, (Message, CallError)> {
+    fn place(self: &Arc<Self>, mut message: Message, now: Time) -> Result<Option<Arc<Activation>>, CallError> {
         for _ in 0..LOOKUPS_MAX {
             let activation = self.activation(&message.head.to);
             match activation.admit(message, now) {
@@ -182,14 +178,14 @@ impl Inner {
                     message = refused.message;
                     if let Refusal::Overloaded(ms) = refused.why {
                         self.metrics.overloaded.increment(1);
-                        return Err((message, CallError::Overloaded(ms)));
+                        return Err(CallError::Overloaded(ms));
                     }
                     // It is over and about to leave the catalog.
                     self.catalog.remove(&activation);
                 }
             }
         }
-        Err((message, CallError::Overloaded(1)))
+        Err(CallError::Overloaded(1))
     }
 
     fn activation(self: &Arc<Self>, id: &ActorId) -> Arc<Activation> {
@@ -197,7 +193,7 @@ impl Inner {
             let bounds = self.kinds.get(&id.kind).map_or(MailboxBounds { capacity: 16, bytes: 1 << 16 }, |served| {
                 let mailbox = &served.kind().policy.mailbox;
                 MailboxBounds {
-                    capacity: mailbox.capacity as usize,
+                    capacity: mailbox.capacity,
                     bytes: usize::try_from(mailbox.bytes).unwrap_or(usize::MAX),
                 }
             });
@@ -233,6 +229,6 @@ impl Inner {
             chain: Arc::new(tell.chain.clone()),
         };
         let work = Work::Method { method, payload, origin: Origin::Outbox(id.clone()) };
-        self.deliver_later(Message { head, work, bytes }).map_err(|(_, error)| error)
+        self.deliver_later(Message { head, work, bytes })
     }
 }

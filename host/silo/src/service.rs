@@ -170,7 +170,7 @@ impl Silo {
         let head = Head { to, from: None, deadline, path: Path::START, chain: Arc::default() };
         let operate = Operate { name: name.into(), operation, if_match, reply };
         let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0 };
-        self.0.deliver(message, now).map_err(|(_, error)| Failure::from(error))?;
+        self.0.deliver(message, now)?;
         match tokio::time::timeout_at(self.0.clock.instant(deadline), answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into()).into()),
