@@ -1,0 +1,37 @@
+# Short verbs; the work is in scripts/ and cargo.
+
+.PHONY: help setup build actors demo test check sim e2e bench bench-smoke
+
+help: ## these lines
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## get what this machine lacks to build and test
+	@scripts/setup.sh
+
+build: setup ## target/release/quark
+	cargo build --release --locked -p quark-cli
+
+actors: setup ## the sample actors, in target/actors
+	@scripts/build-actors.sh
+
+demo: ## start a silo, call actors, kill it, find their state again
+	@scripts/demo.sh
+
+test: ## everything that CI checks
+	@scripts/test.sh
+
+check: ## format and clippy
+	@scripts/test.sh fmt clippy
+
+sim: ## simulate the turn machine: SEEDS=N for that many seeds, SEED=n for one
+	$(if $(SEEDS),QUARK_SIM_SEEDS=$(SEEDS)) $(if $(SEED),QUARK_SIM_SEED=$(SEED)) cargo test --locked -p quark-sim -- --nocapture
+
+e2e: setup ## the real binary, real components, real kills
+	@scripts/test.sh samples build e2e
+
+bench: setup ## ratios against raw wasmtime, tokio, kameo and ractor; JSON in target/bench
+	@scripts/build-actors.sh
+	cargo run --release --locked -p quark-bench
+
+bench-smoke: setup ## the same, small
+	@scripts/test.sh samples build bench_smoke

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Everything CI checks, stage by stage: one line each, with its time. A stage that fails prints its
+# output; those after it still run, unless they need it. Logs are in target/test-logs.
+#
+#   scripts/test.sh            all stages
+#   scripts/test.sh STAGE...   setup and those
+set -uo pipefail
+
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+guests=$target/guests
+logs=$target/test-logs
+mkdir -p "$logs"
+
+# All crates of the workspace are always built together: one set of features, one build.
+all=(--locked --workspace --all-targets)
+guest_workspaces=(guest-sdk/rust sample-actors)
+
+if cargo nextest --version >/dev/null 2>&1; then runner=nextest; else runner=cargo; fi
+
+setup() { scripts/setup.sh; }
+
+fmt() {
+  cargo fmt --all --check || return
+  for workspace in "${guest_workspaces[@]}"; do (cd "$workspace" && cargo fmt --all --check) || return; done
+}
+
+licences() { scripts/licences.sh; }
+
+samples() { scripts/build-actors.sh; }
+
+clippy() {
+  cargo clippy --quiet "${all[@]}" -- -D warnings || return
+  for workspace in "${guest_workspaces[@]}"; do
+    (cd "$workspace" && CARGO_TARGET_DIR=$guests cargo clippy --quiet "${all[@]}" -- -D warnings) || return
+  done
+}
+
+build() { cargo build --quiet "${all[@]}"; }
+
+# Runs the tests of the named packages, or with `except` of all others.
+tests() {
+  if [ "$runner" = nextest ]; then
+    local filter=none\(\) package
+    local except=
+    [ "$1" = except ] && { except='not '; shift; }
+    for package; do filter="$filter | package($package)"; done
+    cargo nextest run --locked --workspace --no-fail-fast --status-level fail --final-status-level fail \
+      -E "$except($filter)"
+  elif [ "$1" = except ]; then
+    # Without nextest a package cannot be left out and the features kept: their libraries only.
+    cargo test --quiet --locked --workspace --lib --bins --no-fail-fast
+  else
+    cargo test --quiet --locked "${@/#/-p}" --no-fail-fast
+  fi
+}
+
+unit() { tests except quark-sim quark-e2e; }
+
+guest() {
+  for workspace in "${guest_workspaces[@]}"; do
+    (cd "$workspace" && CARGO_TARGET_DIR=$guests cargo test --quiet --locked --workspace) || return
+  done
+}
+
+sim() { tests quark-sim; }
+
+e2e() { tests quark-e2e; }
+
+doc() { RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --workspace; }
+
+bench_smoke() { "$target/debug/quark-bench" --smoke; }
+
+stages=(setup fmt licences samples clippy build unit guest sim e2e doc bench_smoke)
+if [ $# -gt 0 ]; then
+  for wanted; do
+    [[ " ${stages[*]} " = *" $wanted "* ]] || { echo "test: no stage '$wanted'; there are: ${stages[*]}" >&2; exit 2; }
+  done
+  stages=(setup "$@")
+fi
+
+passed=0
+failed=()
+for stage in "${stages[@]}"; do
+  log=$logs/$stage.log
+  SECONDS=0
+  # A stage must not wait for somebody at the terminal.
+  if "$stage" >"$log" 2>&1 </dev/null; then result=ok; else result=FAILED; fi
+  # What its tests came to, where it has any.
+  count=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | sed -n -e 's/^ *Summary \[[^]]*\] *//p' -e 's/^test result: [^.]*\. \([0-9]* passed; [0-9]* failed\).*/\1/p' | tail -n 1)
+  printf '%-12s %-6s %4ds  %s\n' "$stage" "$result" "$SECONDS" "$count"
+  if [ "$result" = ok ]; then
+    passed=$((passed + 1))
+    continue
+  fi
+  failed+=("$stage")
+  echo "---- output of $stage, whole in $log"
+  tail -n 400 "$log"
+  echo "---- end of $stage"
+  [[ "$stage" = setup || "$stage" = build ]] && break
+done
+
+[ ${#failed[@]} = 0 ] || echo "failed: ${failed[*]}"
+echo "$passed passed, ${#failed[@]} failed"
+[ ${#failed[@]} = 0 ]
