@@ -130,7 +130,7 @@ impl Instance {
         let component = birth.component.clone();
         let (generation, cause) = (birth.generation, birth.cause);
         let mut store = new_store(birth);
-        store.data_mut().clock.start(fiber, Instant::now(), None);
+        store.data_mut().clock.start(fiber, Instant::now(), Some(hand_over));
         store.set_epoch_deadline(1);
         let live = if fiber {
             component.pre.instantiate_async(&mut store).await

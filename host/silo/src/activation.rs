@@ -37,6 +37,8 @@ const TASK_TURNS_MAX: u32 = 64;
 /// inside the guest has its own limit; it is ended by dropping its instance.
 const ABANDONED_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a `deactivate` hook has.
+const HOOK_GRACE: Duration = Duration::from_secs(5);
 /// What callers are told to wait when every place for a live instance is taken by a busy one.
 const NO_ROOM_RETRY_MS: u64 = 100;
 
@@ -239,7 +241,11 @@ impl Activation {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
         };
-        let mut live = match self.wake(silo).await {
+        if head.deadline == Time::NEVER {
+            head.deadline = silo.clock.now().after(silo.config.default_timeout);
+        }
+        let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
+        let mut live = match tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned)) {
             Ok(live) => live,
             Err(trap) => return self.refused(silo, origin, trap),
         };
@@ -251,19 +257,13 @@ impl Activation {
                 return silo.answer(origin, error);
             }
         };
-        if head.deadline == Time::NEVER {
-            head.deadline = silo.clock.now().after(silo.config.default_timeout);
-        }
-        let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
         let handled = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let input = TurnInput { head, turn, method: method.at, payload, handled };
-        let outcome = match tokio::time::timeout_at(last, live.instance.turn(input, started)).await {
-            Ok(outcome) => outcome,
-            // Nobody waits for it any more, and the instance cannot be entered again.
-            Err(_) => Err(Trap::Abandoned),
-        };
+        // After that nobody waits for it any more, and the instance cannot be entered again.
+        let turn = tokio::time::timeout_at(last, live.instance.turn(input, started));
+        let outcome = turn.await.unwrap_or(Err(Trap::Abandoned));
         self.finished(silo, Finished { live, outcome, method, origin, started });
     }
 
@@ -423,7 +423,8 @@ impl Activation {
     async fn leave(&self, silo: &Arc<Inner>, _turn: Turn, why: Why) {
         let slot = std::mem::take(&mut *self.slot.lock());
         if let Slot::Live(mut live) = slot {
-            match live.instance.deactivate(why_name(why)).await {
+            let hook = tokio::time::timeout(HOOK_GRACE, live.instance.deactivate(why_name(why)));
+            match hook.await.unwrap_or(Err(Trap::Abandoned)) {
                 Ok(write) if !write.is_empty() => {
                     let point = self.machine.lock().commit_point(write, Output::Nothing);
                     self.pass(silo, point);
@@ -475,7 +476,8 @@ impl Activation {
     /// changes, so it must load afresh. What its hook staged commits together with the change.
     async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
         let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
-        let hook = live.instance.deactivate(why_name(Why::Requested)).await;
+        let hook = tokio::time::timeout(HOOK_GRACE, live.instance.deactivate(why_name(Why::Requested)));
+        let hook = hook.await.unwrap_or(Err(Trap::Abandoned));
         let Live { instance, served, generation, .. } = live;
         let mut state = instance.into_state();
         let write = hook.unwrap_or_else(|trap| {

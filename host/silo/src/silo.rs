@@ -173,7 +173,9 @@ impl Inner {
     pub(crate) fn failed(&self, id: &ActorId, method: &str, trap: &Trap) {
         self.metrics.failures.increment(1);
         let reason = trap.to_string();
-        tracing::warn!(actor = %id, method, reason, "an actor failed");
+        if self.log_allowed() {
+            tracing::warn!(actor = %id, method, reason, "an actor failed");
+        }
         let mut failures = self.failures.lock();
         if failures.len() >= FAILURES_MAX && !failures.contains_key(id) {
             let oldest = failures.iter().min_by_key(|(_, failure)| failure.at_ms).map(|(id, _)| id.clone());
