@@ -41,8 +41,7 @@ build() { cargo build --quiet "${all[@]}"; }
 # Runs the tests of the named packages, or with `except` of all others.
 tests() {
   if [ "$runner" = nextest ]; then
-    local filter=none\(\) package
-    local except=
+    local filter='none()' except= package
     [ "$1" = except ] && { except='not '; shift; }
     for package; do filter="$filter | package($package)"; done
     cargo nextest run --locked --workspace --no-fail-fast --status-level fail --final-status-level fail \
