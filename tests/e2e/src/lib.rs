@@ -1,1 +1,16 @@
-//! stub
+//! The harness: starts the real `quark` on a folder of its own, talks to it as a user would, and
+//! kills it as an operator or a power cut would. Nothing here waits without a deadline.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it cannot do")]
+
+mod wait;
+mod command;
+mod samples;
+mod client;
+mod silo;
+
+pub use client::{Answer, Client, encoded};
+pub use command::{Ran, quark, run};
+pub use samples::{component, component_path};
+pub use silo::Silo;
+pub use wait::{DEADLINE, eventually};

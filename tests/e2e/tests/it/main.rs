@@ -1,0 +1,6 @@
+//! What a user sees, against the real binary with real components.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it cannot do")]
+
+mod durability;
+mod calls;
