@@ -6,7 +6,7 @@
 # It builds for development: a release build optimises everything, and takes far longer from nothing.
 set -uo pipefail
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 quark_binary=${CARGO_TARGET_DIR:-target}/debug/quark
 actors=target/actors
 folder=

@@ -6,7 +6,7 @@
 #   scripts/test.sh STAGE...   setup and those
 set -uo pipefail
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 target=${CARGO_TARGET_DIR:-$PWD/target}
 guests=$target/guests
 logs=$target/test-logs
@@ -41,7 +41,7 @@ build() { cargo build --quiet "${all[@]}"; }
 # Runs the tests of the named packages, or with `except` of all others.
 tests() {
   if [ "$runner" = nextest ]; then
-    local filter='none()' except= package
+    local filter='none()' except='' package
     [ "$1" = except ] && { except='not '; shift; }
     for package; do filter="$filter | package($package)"; done
     cargo nextest run --locked --workspace --no-fail-fast --status-level fail --final-status-level fail \
