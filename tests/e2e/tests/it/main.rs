@@ -4,3 +4,9 @@
 
 mod durability;
 mod calls;
+mod hostile;
+mod lifecycle;
+mod state;
+mod input;
+mod folder;
+mod cli;

@@ -1,0 +1,133 @@
+//! The command line as a user meets it.
+
+use std::fs;
+
+use quark_e2e::{Silo, component_path};
+use serde_json::json;
+
+fn deployed(samples: &[&str]) -> Silo {
+    let silo = Silo::start(&[]);
+    for sample in samples {
+        let path = component_path(sample);
+        let ran = silo.cli(&["deploy", path.to_str().unwrap()]).exits(0);
+        assert!(ran.stdout.contains("version 1"), "{ran:?}");
+    }
+    silo
+}
+
+#[test]
+fn deploy_says_what_it_found() {
+    let silo = Silo::start(&[]);
+    let path = component_path("counter");
+    let path = path.to_str().unwrap();
+    let ran = silo.cli(&["deploy", path]).exits(0);
+    for part in ["counter", "version 1", "increment", "func(by: u64) -> result<u64, counter-error>", "lane", "compiled"]
+    {
+        assert!(ran.stdout.contains(part), "{part}: {ran:?}");
+    }
+    let report = silo.cli(&["deploy", path, "--json"]).exits(0).json();
+    assert_eq!((&report["unchanged"], &report["version"]), (&json!(true), &json!(1)));
+    let manifest = silo.folder().join("mine.toml");
+    fs::write(&manifest, "[actor]\nidle-timeout = \"1h\"\n").unwrap();
+    let with = ["deploy", path, "--manifest", manifest.to_str().unwrap(), "--json"];
+    assert_eq!(silo.cli(&with).exits(0).json()["version"], 2);
+    fs::write(&manifest, "[actor]\nidle = 1\n").unwrap();
+    let ran = silo.cli(&with).exits(2);
+    assert!(ran.stderr.contains("idle"), "{ran:?}");
+    // A kind belongs to one deployment.
+    let ran = silo.cli(&["deploy", path, "--name", "other"]).exits(3);
+    assert!(ran.stderr.contains("--name counter"), "{ran:?}");
+    let _ = silo.cli(&["deploy", "nowhere.wasm"]).exits(2);
+}
+
+#[test]
+fn call_prints_the_result_and_exits_by_its_outcome() {
+    let silo = deployed(&["counter", "bank", "rogue"]);
+    assert_eq!(silo.cli(&["call", "counter/alice", "increment", "5"]).exits(0).stdout, "ok(5)\n");
+    assert_eq!(silo.cli(&["call", "counter/alice", "increment", "--json", "[5]"]).exits(0).json(), json!({ "ok": 10 }));
+    let full = "sample:counter/counters#counter/alice";
+    assert_eq!(silo.cli(&["call", full, "value"]).exits(0).stdout, "ok(10)\n");
+    let ran = silo.cli(&["call", "account/a", "withdraw", "1"]).exits(1);
+    assert_eq!(ran.stdout, "err(insufficient(0))\n");
+    for (usage, about) in [
+        (vec!["call", "counter/alice", "increment", "\"x\""], "by: u64"),
+        (vec!["call", "counter/alice", "increment"], "by: u64"),
+        (vec!["call", "counter/alice", "increment", "1", "2"], "by: u64"),
+        (vec!["call", "counter/alice", "incremen", "1"], "`increment`"),
+        (vec!["call", "conter/alice", "increment", "1"], "`counter`"),
+        (vec!["call", "counter/", "value"], "key"),
+        (vec!["call", "counter", "value"], "KIND/KEY"),
+        (vec!["call", "counter/alice", "increment", "--json", "5"], "[5]"),
+        (vec!["tell", "counter/alice", "value"], "tell"),
+        (vec!["call"], "Usage"),
+        (vec!["cal"], "call"),
+    ] {
+        let ran = silo.cli(&usage).exits(2);
+        assert!(ran.stderr.contains(about) && ran.stdout.is_empty(), "{usage:?}: {ran:?}");
+    }
+    let ran = silo.cli(&["call", "rogue/r", "trap", "\"boo\""]).exits(3);
+    assert!(ran.stderr.contains("boo"), "{ran:?}");
+    let ran = silo.cli(&["call", "rogue/r", "sleep", "2000", "--timeout", "100ms"]).exits(3);
+    assert!(ran.stderr.contains("deadline"), "{ran:?}");
+    let ran = silo.cli(&["tell", "counter/alice", "reset"]).exits(0);
+    assert!(ran.stdout.starts_with("accepted "), "{ran:?}");
+    let _ = silo.cli(&["tell", "counter/alice", "reset", "--json"]).exits(0).json();
+    let _ = silo.cli(&["call", "counter/alice", "value", "--url", "http://127.0.0.1:1"]).exits(3);
+    let ran = silo.cli(&["ps", "--token", "0123456789abcdef0123456789abcdef"]).exits(3);
+    assert!(ran.stderr.contains("QUARK_TOKEN"), "{ran:?}");
+}
+
+#[test]
+fn the_looking_glasses_show_what_is_there() {
+    let silo = deployed(&["counter"]);
+    let _ = silo.cli(&["call", "counter/alice", "increment", "5"]).exits(0);
+    let ran = silo.cli(&["ps"]).exits(0);
+    assert!(ran.stdout.contains("counter/alice") && ran.stdout.contains("awake"), "{ran:?}");
+    let ps = silo.cli(&["ps", "--json"]).exits(0).json();
+    assert_eq!(ps["kinds"][0]["name"], "counter");
+    assert_eq!(ps["activations"][0]["key"], "alice");
+    let ran = silo.cli(&["inspect", "counter/alice"]).exits(0);
+    for part in ["e-tag", "generation", "mailbox", "lane", "state"] {
+        assert!(ran.stdout.contains(part), "{part}: {ran:?}");
+    }
+    assert_eq!(silo.cli(&["inspect", "counter/alice", "--json"]).exits(0).json()["activation"]["phase"], "awake");
+    let _ = silo.cli(&["inspect", "conter/alice"]).exits(2);
+    let _ = silo.cli(&["deactivate", "counter/alice"]).exits(0);
+    assert!(silo.cli(&["inspect", "counter/alice", "--json"]).exits(0).json()["activation"].is_null());
+    assert_eq!(silo.cli(&["dead-letters", "--json"]).exits(0).json(), json!({ "dead_letters": [] }));
+}
+
+#[test]
+fn state_goes_out_and_in_byte_for_byte() {
+    let silo = deployed(&["counter"]);
+    let _ = silo.cli(&["call", "counter/alice", "increment", "300"]).exits(0);
+    let listed = silo.cli(&["state", "counter/alice", "list", "--json"]).exits(0).json();
+    assert_eq!(listed["state"][0]["name"], "state");
+    let file = silo.folder().join("value");
+    let file = file.to_str().unwrap();
+    let _ = silo.cli(&["state", "counter/alice", "get", "state", "--out", file]).exits(0);
+    assert_eq!(fs::read(file).unwrap().len() as u64, listed["state"][0]["bytes"].as_u64().unwrap());
+    let _ = silo.cli(&["state", "counter/bob", "set", "state", "--file", file]).exits(0);
+    assert_eq!(silo.cli(&["call", "counter/bob", "value"]).exits(0).stdout, "ok(300)\n");
+    let ran = silo.cli(&["state", "counter/bob", "set", "state", "--file", file, "--if-match", "999"]).exits(3);
+    assert!(ran.stderr.contains("e-tag"), "{ran:?}");
+    let _ = silo.cli(&["state", "counter/bob", "delete", "state"]).exits(0);
+    assert_eq!(silo.cli(&["call", "counter/bob", "value"]).exits(0).stdout, "ok(0)\n");
+    let ran = silo.cli(&["state", "counter/bob", "get", "nothing"]).exits(2);
+    assert!(ran.stderr.contains("nothing"), "{ran:?}");
+}
+
+#[test]
+fn wit_prints_the_contract_in_both_flavours() {
+    let silo = Silo::new();
+    let plain = silo.cli(&["wit"]).exits(0).stdout;
+    assert!(plain.contains("package quark:actor@") && plain.contains("variant call-error"), "{plain}");
+    assert!(!plain.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("async func")));
+    let flavoured = silo.cli(&["wit", "--async"]).exits(0).stdout;
+    assert!(flavoured.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("async func")));
+    let files = silo.cli(&["wit", "--json"]).exits(0).json();
+    assert!(files["world.wit"].is_string(), "{files}");
+    let folder = silo.folder().join("deps/quark-actor");
+    let _ = silo.cli(&["wit", "--out", folder.to_str().unwrap()]).exits(0);
+    assert_eq!(fs::read_to_string(folder.join("types.wit")).unwrap(), files["types.wit"].as_str().unwrap());
+}

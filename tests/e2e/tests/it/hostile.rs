@@ -1,0 +1,161 @@
+//! Actors that misbehave hurt nobody else.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use quark_e2e::{Client, Silo, eventually};
+use serde_json::{Value, json};
+
+/// A short leash, so that the tests are.
+const LEASH: &str = "[actor.limits]\nturn = \"300ms\"\n";
+
+fn hostile() -> Silo {
+    let silo = Silo::start(&[]);
+    silo.client().deploy("rogue", LEASH);
+    silo.client().deploy("counter", "");
+    silo
+}
+
+/// Others answer, and so does the rogue itself.
+#[track_caller]
+fn check_all_well(client: &Client, rogue: &str) {
+    let _ = client.get("/readyz").expect(200);
+    let before = client.call("counter/neighbour", "value", &json!([])).number();
+    assert_eq!(client.call("counter/neighbour", "increment", &json!([1])).number(), before + 1);
+    let _ = client.call("rogue/other", "ping", &json!([])).number();
+    let _ = client.call(rogue, "ping", &json!([])).number();
+}
+
+#[track_caller]
+fn check_fails(method: &str, arguments: &Value, status: u16, code: &str, about: &str) {
+    let silo = hostile();
+    let client = silo.client();
+    let failure = client.call("rogue/r", method, arguments).failure(status, code);
+    let message = failure["message"].as_str().unwrap();
+    assert!(message.contains(about), "{message}");
+    check_all_well(&client, "rogue/r");
+    if status == 502 {
+        let last = client.inspect("rogue/r")["last_failure"].take();
+        assert_eq!(last["count"], 1, "{last}");
+        assert!(last["reason"].as_str().unwrap().contains(about), "{last}");
+    }
+}
+
+#[test]
+fn a_spinning_turn_is_ended() {
+    check_fails("spin", &json!([]), 502, "failed", "300");
+}
+
+#[test]
+fn a_trap_is_told_with_its_message() {
+    check_fails("trap", &json!(["boo ä"]), 502, "failed", "boo ä");
+}
+
+#[test]
+fn an_abort_is_told() {
+    check_fails("abort", &json!([]), 502, "failed", "");
+}
+
+#[test]
+fn endless_recursion_is_ended() {
+    check_fails("recurse", &json!([]), 502, "failed", "stack");
+}
+
+#[test]
+fn memory_beyond_the_limit_is_not_given() {
+    check_fails("hoard", &json!([1000]), 502, "failed", "");
+}
+
+#[test]
+fn handles_beyond_the_limit_are_not_given() {
+    check_fails("many-handles", &json!([20_000]), 502, "failed", "");
+}
+
+#[test]
+fn a_result_beyond_the_limit_is_not_sent() {
+    check_fails("huge-result", &json!([17 << 20]), 413, "too-large", "16777216");
+}
+
+#[test]
+fn state_beyond_the_limit_is_not_stored() {
+    let silo = hostile();
+    let client = silo.client();
+    let _ = client.call("rogue/r", "store", &json!(["small"])).expect(200);
+    let answer = client.call("rogue/r", "huge-state", &json!([2 << 20]));
+    assert_ne!(answer.status, 200, "{}", answer.text());
+    assert_eq!(client.call("rogue/r", "stored", &json!([])).ok(), "small");
+    let _ = client.call("rogue/r", "huge-state", &json!([500_000])).expect(200);
+    check_all_well(&client, "rogue/r");
+}
+
+#[test]
+fn what_is_within_the_limits_is_given() {
+    let silo = hostile();
+    let client = silo.client();
+    assert_eq!(client.call("rogue/r", "hoard", &json!([10])).number(), 10);
+    assert_eq!(client.call("rogue/r", "many-handles", &json!([100])).number(), 100);
+    assert_eq!(client.call("rogue/r", "huge-result", &json!([1 << 20])).ok().as_str().unwrap().len(), 1 << 20);
+    assert_eq!(client.call("rogue/r", "ping", &json!([])).number(), 1);
+}
+
+#[test]
+fn floods_of_calls_and_tells_all_arrive() {
+    let silo = hostile();
+    let client = silo.client();
+    assert_eq!(client.call("rogue/r", "flood-calls", &json!([50, "v"])).number(), 50);
+    let _ = client.call("rogue/r", "flood-tells", &json!([300, "v"])).expect(200);
+    let hits = || client.call("victim/v", "hits", &json!([])).number();
+    eventually("all tells were handled", || {
+        let hits = hits();
+        assert!(hits <= 350, "a tell was handled twice: {hits}");
+        (hits == 350).then_some(())
+    });
+    check_all_well(&client, "rogue/r");
+}
+
+#[test]
+fn floods_of_lines_are_cut_and_the_silo_lives() {
+    let silo = hostile();
+    let client = silo.client();
+    for method in ["flood-logs", "flood-stdout"] {
+        for _ in 0..5 {
+            // The time of a turn may be up before all lines are out.
+            let answer = client.call("rogue/r", method, &json!([20_000]));
+            assert!(answer.status == 200 || answer.status == 502, "{}", answer.text());
+        }
+        check_all_well(&client, "rogue/r");
+    }
+    assert!(client.metric("quark_log_lines_dropped_total") > 0.0);
+    assert!(silo.log().contains("a flood"), "nothing of it was logged");
+}
+
+#[test]
+fn a_neighbour_answers_while_more_actors_spin_than_there_are_workers() {
+    let silo = Silo::start(&["--workers", "2"]);
+    let client = silo.client();
+    client.deploy("rogue", "[actor.limits]\nturn = \"3s\"\n");
+    client.deploy("counter", "");
+    assert_eq!(client.call("counter/neighbour", "increment", &json!([1])).number(), 1);
+    let spinning = AtomicUsize::new(4);
+    let answered = thread::scope(|scope| {
+        for n in 0..4 {
+            let (client, spinning) = (client.clone(), &spinning);
+            scope.spawn(move || {
+                let _ = client.call(&format!("rogue/{n}"), "spin", &json!([])).failure(502, "failed");
+                spinning.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        for n in 0..4 {
+            let running = || client.inspect(&format!("rogue/{n}"))["activation"]["turns"] == 0;
+            let over = || client.inspect(&format!("rogue/{n}"))["last_failure"].is_object();
+            eventually("all spin", || (running() || over()).then_some(()));
+        }
+        let mut answered = 0;
+        while spinning.load(Ordering::Relaxed) == 4 {
+            assert_eq!(client.call("counter/neighbour", "increment", &json!([1])).number(), answered + 2);
+            answered += 1;
+        }
+        answered
+    });
+    assert!(answered > 3, "only {answered} calls were answered while four actors spun");
+}
