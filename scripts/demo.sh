@@ -84,7 +84,8 @@ start_silo() {
 echo "Building quark and the sample actors (the first time takes minutes)"
 SECONDS=0
 scripts/setup.sh || exit
-cargo build --quiet --locked -p quark-cli || exit
+# All crates with one set of features, so that `make test` need not build them again.
+cargo build --quiet --locked --workspace --bins || exit
 scripts/build-actors.sh || exit
 echo "   built in $SECONDS s"
 

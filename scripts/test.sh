@@ -86,7 +86,10 @@ for stage in "${stages[@]}"; do
   # A stage must not wait for somebody at the terminal.
   if "$stage" >"$log" 2>&1 </dev/null; then result=ok; else result=FAILED; fi
   # What its tests came to, where it has any.
-  count=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | sed -n -e 's/^ *Summary \[[^]]*\] *//p' -e 's/^test result: [^.]*\. \([0-9]* passed; [0-9]* failed\).*/\1/p' | tail -n 1)
+  count=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | awk '
+    sub(/^ *Summary \[[^]]*\] */, "") { print; exit }
+    /^test result: / { passed += $4; failed += $6; any = 1 }
+    END { if (any) print passed " passed, " failed " failed" }')
   printf '%-12s %-6s %4ds  %s\n' "$stage" "$result" "$SECONDS" "$count"
   if [ "$result" = ok ]; then
     passed=$((passed + 1))
