@@ -1,2 +1,88 @@
-//! stub
-fn main() {}
+//! Ratios against raw wasmtime, tokio, kameo and ractor, all measured in one run.
+//!
+//! Only ratios inside one run carry over from machine to machine: every row stands beside its floor
+//! or its peer, measured in the same interleaved rounds. `--smoke` runs the same code small and
+//! asserts only that every row is there. A word on the command line runs the groups that have it in
+//! their name. The order of the modules is the reading order.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command; its output is the table")]
+
+mod report;
+mod rounds;
+mod guest;
+mod host;
+mod raw;
+mod peers;
+mod hot;
+mod inflight;
+mod nested;
+mod activation;
+mod memory;
+mod random;
+mod durable;
+mod spinners;
+mod start;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::guest::Guests;
+use crate::report::Report;
+use crate::rounds::Sizes;
+
+type Group = fn(&Guests, &Sizes, &mut Report) -> Result<()>;
+
+/// In this order, because a process that has just started has the cleanest memory to measure.
+const GROUPS: [(&str, Group); 9] = [
+    ("memory", memory::run),
+    ("hot", hot::run),
+    ("inflight", inflight::run),
+    ("nested", nested::run),
+    ("activation", activation::run),
+    ("random", random::run),
+    ("durable", durable::run),
+    ("spinners", spinners::run),
+    ("start", start::run),
+];
+
+fn main() -> ExitCode {
+    let mut smoke = false;
+    let mut wanted = Vec::new();
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--smoke" => smoke = true,
+            _ if argument.starts_with('-') => {
+                eprintln!("quark-bench: unknown `{argument}`; it is: quark-bench [--smoke] [GROUP...]");
+                return ExitCode::from(2);
+            }
+            _ => wanted.push(argument),
+        }
+    }
+    match run(smoke, &wanted) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quark-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(smoke: bool, wanted: &[String]) -> Result<()> {
+    let sizes = if smoke { Sizes::SMOKE } else { Sizes::FULL };
+    let guests = Guests::load()?;
+    let mut report = Report::new(smoke);
+    for (name, group) in GROUPS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
+            eprintln!("quark-bench: {name}");
+            group(&guests, &sizes, &mut report)?;
+        }
+    }
+    println!("{}", report.table());
+    if wanted.is_empty() {
+        if !smoke {
+            println!("{}", report.save()?.display());
+        }
+        report.check()?;
+    }
+    Ok(())
+}

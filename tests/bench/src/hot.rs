@@ -1,0 +1,85 @@
+//! One ask in flight: the whole way to an actor that is awake, and back.
+
+use anyhow::Result;
+use wasmtime::component::Val;
+
+use crate::guest::Guests;
+use crate::host::{self, Host};
+use crate::peers;
+use crate::raw::Raw;
+use crate::report::{Goal, Report};
+use crate::rounds::{Sizes, interleaved, timed};
+
+pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    one_thread(guests, sizes, report)?;
+    two_workers(guests, sizes, report)
+}
+
+fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    let n = sizes.asks;
+    let quark = Host::memory(1, 100, &[&guests.hot, &guests.counter, &guests.rogue, &guests.relay])?;
+    let (hot, counter, relay) = (quark.hot("a")?, quark.counter("a")?, quark.relay("a")?);
+    let others = host::runtime(1)?;
+    let kameo = others.block_on(async { peers::kameo() });
+    let ractor = others.block_on(peers::ractor())?;
+    let tokio = others.block_on(async { peers::tokio() });
+    let raw_hot = Raw::new(&guests.hot, "bench:hot/hots", "hot")?;
+    let raw_counter = Raw::new(&guests.counter, "sample:counter/counters@1.0.0", "counter")?;
+    let mut live_hot = raw_hot.wake("a")?;
+    let mut live_counter = raw_counter.wake("a")?;
+
+    let medians = interleaved(
+        sizes,
+        vec![
+            ("hot", Box::new(|| timed(&quark.runtime, n, hot.clone().asks(n, vec![Val::U64(1)])))),
+            ("counter", Box::new(|| timed(&quark.runtime, n, counter.clone().asks(n, vec![])))),
+            ("relay", Box::new(|| timed(&quark.runtime, n, relay.clone().asks(n, vec![Val::String("x".into())])))),
+            ("kameo", Box::new(|| timed(&others, n, peers::kameo_asks(kameo.clone(), n)))),
+            ("ractor", Box::new(|| timed(&others, n, peers::ractor_asks(ractor.clone(), n)))),
+            ("tokio", Box::new(|| timed(&others, n, peers::tokio_asks(tokio.clone(), n)))),
+            ("raw", Box::new(|| live_hot.typed_calls("inc", n))),
+            ("raw counter", Box::new(|| live_counter.calls("value", &[], n))),
+        ],
+    )?;
+    let kameo = medians.of("kameo")?;
+    let (hot, raw) = (medians.of("hot")?, medians.of("raw")?);
+    let mut row = |name: String, probe: &str, goal: Option<f64>| -> Result<()> {
+        let row = report.row(name, medians.of(probe)?, "ns").against("kameo", kameo);
+        if let Some(goal) = goal {
+            row.goal(Goal::RatioAtMost(goal));
+        }
+        Ok(())
+    };
+    row(format!("hot ask, {} lane (hot)", quark.lane("hot")), "hot", Some(0.6))?;
+    row(format!("hot ask, {} lane (counter)", quark.lane("counter")), "counter", Some(0.6))?;
+    row(format!("hot ask, {} lane (relay)", quark.lane("relay")), "relay", Some(0.8))?;
+    row("hot ask, ractor".into(), "ractor", None)?;
+    row("hot ask, tokio mpsc + oneshot".into(), "tokio", None)?;
+    row("hot ask, raw wasmtime call".into(), "raw", None)?;
+    report.row("hot ask against the raw call (hot)", hot, "ns").against("raw typed call", raw);
+    report
+        .row("hot ask against the raw call (counter)", medians.of("counter")?, "ns")
+        .against("raw Val call, stub host", medians.of("raw counter")?);
+    Ok(())
+}
+
+fn two_workers(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    let n = sizes.asks;
+    let quark = Host::memory(2, 100, &[&guests.hot, &guests.counter, &guests.rogue, &guests.relay])?;
+    let (hot, relay) = (quark.hot("a")?, quark.relay("a")?);
+    let others = host::runtime(2)?;
+    let kameo = others.block_on(async { peers::kameo() });
+    let medians = interleaved(
+        sizes,
+        vec![
+            ("hot", Box::new(|| timed(&quark.runtime, n, hot.clone().asks(n, vec![Val::U64(1)])))),
+            ("relay", Box::new(|| timed(&quark.runtime, n, relay.clone().asks(n, vec![Val::String("x".into())])))),
+            ("kameo", Box::new(|| timed(&others, n, peers::kameo_asks(kameo.clone(), n)))),
+        ],
+    )?;
+    for (kind, goal) in [("hot", 0.6), ("relay", 0.8)] {
+        let name = format!("hot ask on 2 workers, {} lane ({kind})", quark.lane(kind));
+        report.row(name, medians.of(kind)?, "ns").against("kameo", medians.of("kameo")?).goal(Goal::RatioAtMost(goal));
+    }
+    Ok(())
+}

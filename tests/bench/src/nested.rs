@@ -1,0 +1,35 @@
+//! An actor that asks another one before it answers.
+
+use anyhow::Result;
+use wasmtime::component::Val;
+
+use crate::guest::Guests;
+use crate::host::{self, Host};
+use crate::peers;
+use crate::report::{Goal, Report};
+use crate::rounds::{Sizes, interleaved, timed};
+
+pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    let n = sizes.asks / 2;
+    let quark = Host::memory(1, 100, &[&guests.counter, &guests.rogue, &guests.relay])?;
+    let increment = quark.actor("relay", "a", "increment-on")?;
+    let chain = quark.actor("relay", "a", "chain")?;
+    let others = host::runtime(1)?;
+    let kameo = others.block_on(async { peers::kameo_relay() });
+    let by_one = || vec![Val::String("b".into()), Val::U64(1)];
+    let to_one = || vec![Val::List(vec![Val::String("b".into())])];
+    let medians = interleaved(
+        sizes,
+        vec![
+            ("increment", Box::new(|| timed(&quark.runtime, n, increment.clone().asks(n, by_one())))),
+            ("chain", Box::new(|| timed(&quark.runtime, n, chain.clone().asks(n, to_one())))),
+            ("kameo", Box::new(|| timed(&others, n, peers::kameo_relay_asks(kameo.clone(), n)))),
+        ],
+    )?;
+    let rows = [("nested ask with a commit (relay -> counter)", "increment"), ("nested ask (relay -> relay)", "chain")];
+    for (name, probe) in rows {
+        let row = report.row(name, medians.of(probe)?, "ns");
+        row.against("kameo -> kameo", medians.of("kameo")?).goal(Goal::RatioAtMost(0.85));
+    }
+    Ok(())
+}
