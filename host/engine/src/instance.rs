@@ -24,8 +24,8 @@ use crate::transfer::{attach, detach};
 use crate::values::{Payload, call_errors};
 use crate::wasi::{self, Lines};
 
-/// Handles of blobs and streams that one instance holds at most.
-const TABLE_ENTRIES_MAX: usize = 100_000;
+/// Handles that the host itself keeps in an instance's table: streams and their errors.
+const OWN_HANDLES: usize = 16;
 /// Turns that must have been short before a component may run on its caller's stack.
 const SHORT_TURNS_MIN: u32 = 64;
 /// How long a turn that holds its worker waits until another thread has taken the worker's queue.
@@ -391,7 +391,7 @@ fn new_store(birth: Birth) -> Store<Guest> {
         chain: Arc::new(Chain::default()),
     };
     let mut table = ResourceTable::new();
-    table.set_max_capacity(TABLE_ENTRIES_MAX);
+    table.set_max_capacity(limits.handles + OWN_HANDLES);
     let engine = birth.component.engine.wasmtime.clone();
     let guest = Guest {
         actor: birth.actor,

@@ -14,9 +14,6 @@ use crate::outside::{Answer, CallFailure, OutgoingWork};
 use crate::transfer::{attach, detach};
 use crate::values::{Payload, call_errors, msgpack};
 
-/// The most proxies that one instance holds at once.
-const PROXIES_MAX: usize = 100_000;
-
 /// The actors that an instance's proxies stand for; a handle's `rep` is the place.
 #[derive(Default)]
 pub(crate) struct Proxies {
@@ -28,13 +25,13 @@ pub(crate) struct Proxies {
 type Target = Result<ActorId, CallError>;
 
 impl Proxies {
-    fn add(&mut self, target: Target) -> wasmtime::Result<u32> {
+    fn add(&mut self, target: Target, max: usize) -> wasmtime::Result<u32> {
         if let Some(rep) = self.free.pop() {
             self.places[rep as usize] = Some(target);
             return Ok(rep);
         }
-        if self.places.len() >= PROXIES_MAX {
-            return Err(wasmtime::Error::msg(format!("more than {PROXIES_MAX} handles of other actors")));
+        if self.places.len() >= max {
+            return Err(wasmtime::Error::msg(format!("more than {max} handles of other actors (limits.handles)")));
         }
         self.places.push(Some(target));
         Ok(u32::try_from(self.places.len() - 1)?)
@@ -98,7 +95,8 @@ fn define_constructor(linker: &mut LinkerInstance<'_, Guest>, kind: &ImportedKin
         let target = Key::parse(key)
             .map(|key| ActorId { kind: name.clone(), key })
             .map_err(|error| CallError::Incompatible(error.to_string()));
-        let rep = store.data_mut().proxies.add(target)?;
+        let max = store.data().kind().policy.limits.handles;
+        let rep = store.data_mut().proxies.add(target, max)?;
         let proxy = ResourceDynamic::new_own(rep, type_id).try_into_resource_any(store.as_context_mut())?;
         let proxy = Val::Resource(proxy);
         results[0] = if fails { Val::Result(Ok(Some(Box::new(proxy)))) } else { proxy };

@@ -135,7 +135,9 @@ impl Activation {
     fn drive_now(&self, silo: &Arc<Inner>) -> Option<Option<Next>> {
         for _ in 0..INLINE_TURNS_MAX {
             let now = Instant::now();
-            match self.machine.lock().next(silo.clock.at(now)) {
+            // A guard in the `match` itself would be held while the guest runs.
+            let step = self.machine.lock().next(silo.clock.at(now));
+            match step {
                 Step::Idle => return None,
                 Step::Expired(message) => silo.expired(message),
                 Step::Gone(generation) => {

@@ -1,3 +1,5 @@
+//! Tests of `manifest`.
+
 use super::*;
 
 /// The sample of the design: all features of this version, and the defaults of the others.

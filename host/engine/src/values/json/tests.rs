@@ -1,3 +1,5 @@
+//! Tests of `json`.
+
 use wasmtime::component::Val;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `msgpack`.
+
 use super::*;
 use crate::values::json::{from_json, to_json};
 use crate::values::tests::samples::params;

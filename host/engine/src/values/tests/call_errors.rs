@@ -1,3 +1,5 @@
+//! Tests of `call_errors`.
+
 use quark_core::error::CallError;
 use wasmtime::component::Val;
 use wasmtime::component::types::Type;

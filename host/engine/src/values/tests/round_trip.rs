@@ -1,3 +1,5 @@
+//! Tests of `round_trip`.
+
 use std::sync::LazyLock;
 
 use proptest::collection::vec;

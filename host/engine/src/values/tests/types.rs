@@ -1,3 +1,5 @@
+//! Tests of `types`.
+
 use super::support::{params, signatures, ty};
 use crate::values::{describe, same_shape, type_hash};
 

@@ -1,3 +1,5 @@
+//! Tests of `wave`.
+
 use super::*;
 use crate::values::tests::samples::params;
 
