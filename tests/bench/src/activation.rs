@@ -134,6 +134,5 @@ fn with_state(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
         .row("activation on redb, 1 KiB of state (rogue)", medians.of("stored")? / 1000.0, "us")
         .against("without state", medians.of("fresh")? / 1000.0)
         .goal(Goal::RatioAtMost(2.0));
-    quark.runtime.block_on(quark.silo.stop());
     Ok(())
 }

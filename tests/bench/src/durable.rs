@@ -42,7 +42,6 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
         .row("durable commits, 100 concurrent", many, "/s")
         .against("one at a time", one)
         .goal(Goal::RatioAtLeast(40.0));
-    quark.runtime.block_on(quark.silo.stop());
     Ok(())
 }
 

@@ -50,9 +50,15 @@ pub(crate) fn cache() -> Result<Cache> {
 
 /// A silo and the runtime that it runs on.
 pub(crate) struct Host {
-    // Dropped first: its tasks hold the silo too.
     pub(crate) runtime: Runtime,
     pub(crate) silo: Silo,
+}
+
+/// A silo that is only dropped keeps its live actors, and they keep it.
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.silo.stop());
+    }
 }
 
 pub(crate) fn failure(failure: Failure) -> anyhow::Error {

@@ -7,7 +7,7 @@ use wasmtime::component::types::{ComponentItem, Type};
 use wasmtime::component::{
     Component, ComponentExportIndex, Func, Instance, InstancePre, Linker, ResourceAny, ResourceType, Val,
 };
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
 const LIFECYCLE: &str = "quark:actor/lifecycle@0.1.0";
 const MEMORY_SLOT: usize = 64 << 20;
@@ -33,7 +33,8 @@ impl Raw {
         pool.total_component_instances(INSTANCES)
             .max_memory_size(MEMORY_SLOT)
             .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-            .table_keep_resident(KEEP_RESIDENT_BYTES);
+            .table_keep_resident(KEEP_RESIDENT_BYTES)
+            .pagemap_scan(Enabled::Auto);
         let mut config = Config::new();
         config
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))

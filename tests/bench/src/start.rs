@@ -19,7 +19,6 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
     let quark = Host::redb(2, folder.path(), &components)?;
     quark.runtime.block_on(async {
         quark.actor("counter", "a", "increment")?.ask(&[Val::U64(1)]).await?;
-        quark.silo.stop().await;
         anyhow::Ok(())
     })?;
     drop(quark);
@@ -38,7 +37,6 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
             opens.push(opened.as_secs_f64() * 1000.0);
             replies.push(replied.as_secs_f64() * 1000.0);
         }
-        quark.runtime.block_on(quark.silo.stop());
     }
     report.row("silo start to first reply, cached components", median(replies), "ms").goal(Goal::ValueAtMost(150.0));
     report.row("silo start, of which the store's open", median(opens), "ms");
