@@ -130,7 +130,7 @@ impl Inner {
             return Err(CallError::TooLarge(policy.limits.arguments));
         }
         let now = self.clock.now();
-        let timeout = call.timeout.or(method.method().timeout).unwrap_or(self.config.default_timeout);
+        let timeout = call.timeout.or_else(|| method.method().timeout).unwrap_or(self.config.default_timeout);
         let deadline = call.deadline.min(now.after(timeout));
         if deadline <= now {
             return Err(CallError::DeadlineExceeded);

@@ -39,6 +39,8 @@ const LOG_LINES_PER_SECOND: u64 = 2_000;
 const JUST_WOKEN: Duration = Duration::from_millis(100);
 /// How often a message that needs room looks for an activation to put to sleep.
 const ROOM_TRIES: u32 = 8;
+/// How long it waits for that one's hook.
+const ROOM_WAIT: Duration = Duration::from_millis(500);
 
 /// Why a silo did not start.
 #[derive(Debug, thiserror::Error)]
@@ -216,9 +218,10 @@ impl Inner {
                     && activation.machine.lock().deactivate(Why::MemoryPressure)
             };
             match self.catalog.oldest().into_iter().find(idle) {
+                // On a task of its own: messages that come for the victim meanwhile are its own affair.
                 Some(victim) => {
-                    let gone: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(victim.run(None));
-                    gone.await;
+                    let leaves = self.runtime.spawn(victim.run(None));
+                    drop(tokio::time::timeout(ROOM_WAIT, leaves).await);
                 }
                 None => tokio::time::sleep(STOP_LOOK).await,
             }

@@ -27,7 +27,7 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     pub(crate) const FULL: Self =
-        Self { rounds: 7, asks: 40_000, wakes: 400, idle: 2_000, live: 8_000, commits: 60, latencies: 400 };
+        Self { rounds: 5, asks: 40_000, wakes: 400, idle: 2_000, live: 8_000, commits: 60, latencies: 120 };
     pub(crate) const SMOKE: Self =
         Self { rounds: 1, asks: 100, wakes: 5, idle: 20, live: 20, commits: 2, latencies: 5 };
 }
