@@ -73,17 +73,19 @@ fn raw_wakes(raw: &Raw, method: &str, arguments: &[Val], n: usize) -> Result<f64
 
 fn without_state(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let n = sizes.wakes;
-    let quark = Host::memory(1, n + 100, &[&guests.hot, &guests.counter])?;
-    quark.hot("warm")?;
-    quark.counter("warm")?;
+    // A silo for each kind: a place in the pool that another component left must be mapped anew.
+    let hots = Host::memory(1, n + 100, &[&guests.hot])?;
+    let counters = Host::memory(1, n + 100, &[&guests.counter])?;
+    hots.hot("warm")?;
+    counters.counter("warm")?;
     let raw_hot = Raw::new(&guests.hot, "bench:hot/hots", "hot")?;
     let raw_counter = Raw::new(&guests.counter, "sample:counter/counters@1.0.0", "counter")?;
     let one = vec![Val::U64(1)];
     // Every probe has keys of its own.
-    let mut hot = Fresh::new(&quark, "hot", "inc", one.clone());
-    let mut hot_out = Fresh { next: 1 << 32, ..Fresh::new(&quark, "hot", "inc", one.clone()) };
-    let mut counter = Fresh::new(&quark, "counter", "value", vec![]);
-    let mut counter_out = Fresh { next: 1 << 32, ..Fresh::new(&quark, "counter", "value", vec![]) };
+    let mut hot = Fresh::new(&hots, "hot", "inc", one.clone());
+    let mut hot_out = Fresh { next: 1 << 32, ..Fresh::new(&hots, "hot", "inc", one.clone()) };
+    let mut counter = Fresh::new(&counters, "counter", "value", vec![]);
+    let mut counter_out = Fresh { next: 1 << 32, ..Fresh::new(&counters, "counter", "value", vec![]) };
     let probes: Vec<Probe<'_>> = vec![
         ("hot", Box::new(|| hot.sample(n, Until::Answer))),
         ("hot out", Box::new(|| hot_out.sample(n, Until::OutOfMemory))),

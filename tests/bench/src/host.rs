@@ -38,9 +38,18 @@ pub(crate) fn scratch() -> Result<TempDir> {
     tempfile::Builder::new().prefix("run-").tempdir_in(report::folder()?).context("no folder to work in")
 }
 
+/// Compiled components.
+static FOLDER: OnceLock<TempDir> = OnceLock::new();
+
+/// Removes what statics keep to the end.
+pub(crate) fn clean() {
+    if let Some(folder) = FOLDER.get() {
+        std::fs::remove_dir_all(folder.path()).ok();
+    }
+}
+
 /// Compiled components, shared by all silos of this process.
 pub(crate) fn cache() -> Result<Cache> {
-    static FOLDER: OnceLock<TempDir> = OnceLock::new();
     if FOLDER.get().is_none() {
         // Whoever comes second loses its empty folder.
         drop(FOLDER.set(scratch()?));
@@ -54,7 +63,7 @@ pub(crate) struct Host {
     pub(crate) silo: Silo,
 }
 
-/// A silo that is only dropped keeps its live actors, and they keep it.
+/// After a silo that was only dropped, the next one found its address space still taken.
 impl Drop for Host {
     fn drop(&mut self) {
         self.runtime.block_on(self.silo.stop());

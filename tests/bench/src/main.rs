@@ -58,7 +58,9 @@ fn main() -> ExitCode {
             _ => wanted.push(argument),
         }
     }
-    match run(smoke, &wanted) {
+    let outcome = run(smoke, &wanted);
+    host::clean();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quark-bench: {error:#}");
