@@ -34,7 +34,10 @@ fn wave_and_json_give_both_outcomes() {
 fn every_type_goes_there_and_back() {
     let silo = Silo::with(&["zoo"]);
     let client = silo.client();
-    let animal = r#"{name: "Ü\"x", home: {x: -1, y: 2}, color: green, marks: {striped, winged}, shape: polygon([{x: 0, y: 0}]), legs: some(4), names: [("a", 'b')], weight: ok(1.5)}"#;
+    let animal = concat!(
+        r#"{name: "Ü\"x", home: {x: -1, y: 2}, color: green, marks: {striped, winged}, "#,
+        r#"shape: polygon([{x: 0, y: 0}]), legs: some(4), names: [("a", 'b')], weight: ok(1.5)}"#
+    );
     for (method, value) in [
         ("echo-bool", "true"),
         ("echo-u8", "255"),

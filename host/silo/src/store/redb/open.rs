@@ -34,7 +34,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The folder, or the data in it, cannot be written.
-    #[error("{} cannot be written; give this user the right to write there or name another data folder", path.display())]
+    #[error("{} cannot be written; let this user write there or name another data folder", path.display())]
     ReadOnly {
         /// The folder or file.
         path: PathBuf,
