@@ -292,6 +292,7 @@ impl Activation {
         }
         let limit = live.served.kind().policy.limits.result;
         let progressed = self.progressed.load(Ordering::Relaxed);
+        let tell = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let output = match origin {
             Origin::Caller(to) if payload.bytes() as u64 > limit => {
                 let error = CallError::Failed(format!("its result is over the limit of {limit} bytes"));
@@ -307,6 +308,8 @@ impl Activation {
             machine.trapped();
             drop(machine);
             *self.slot.lock() = Slot::Empty;
+            // Its commit was never handed over, so nobody else tells the outbox that the row stands.
+            tell.iter().for_each(|id| silo.outbox.commit_failed(id, error));
             return output.fail(error);
         }
         machine.end(took);

@@ -199,6 +199,11 @@ impl Line {
 }
 
 impl State {
+    /// Reading begins with the oldest row, so it waits until it can bring in many.
+    const fn must_read(&self) -> bool {
+        self.behind && self.held <= HELD_MAX / 2
+    }
+
     fn hold(&mut self, id: TellId, tell: Tell) -> bool {
         if self.ended.contains(&id) {
             return true;
@@ -276,7 +281,7 @@ pub(crate) async fn relay(silo: Arc<Inner>) {
             tokio::time::sleep(STORE_RETRY).await;
             continue;
         }
-        let behind = silo.outbox.state.lock().behind;
+        let behind = silo.outbox.state.lock().must_read();
         if behind && !catch_up(&silo).await {
             tokio::time::sleep(STORE_RETRY).await;
             continue;
@@ -305,6 +310,11 @@ async fn deliver_ready(silo: &Arc<Inner>) -> Option<Instant> {
         };
         if failures >= ATTEMPTS_MAX {
             discard(silo, id, &tell, Reason::Failed, "its turns failed too often").await;
+            continue;
+        }
+        if silo.kinds.get(&tell.to.kind).is_none() {
+            // Perhaps its deployment cannot be served since this start: the row waits for the next one.
+            silo.outbox.refused(&id, BACKOFF.1);
             continue;
         }
         match silo.deliver_tell(&id, &tell) {
@@ -361,5 +371,76 @@ async fn catch_up(silo: &Arc<Inner>) -> bool {
             state.ended.clear();
             return true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quark_core::envelope::Chain;
+    use quark_core::id::{Key, KindName};
+
+    fn tell() -> Tell {
+        let to = ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse("k").unwrap() };
+        Tell { to, method: "m".into(), arguments: Vec::new(), chain: Chain::default() }
+    }
+
+    fn id(sequence: u64) -> TellId {
+        TellId { from: None, sequence }
+    }
+
+    /// An outbox whose three tells are all with their receiver.
+    fn delivered() -> Outbox {
+        let outbox = Outbox::default();
+        outbox.sent((1..=3).map(|sequence| (id(sequence), tell())).collect());
+        for sequence in 1..=3 {
+            assert_eq!(outbox.state.lock().next(Instant::now()), Ok((id(sequence), tell())));
+        }
+        outbox
+    }
+
+    fn next_after_the_wait(outbox: &Outbox) -> u64 {
+        let next = outbox.state.lock().next(Instant::now() + BACKOFF.1);
+        next.map(|(id, _)| id.sequence).unwrap()
+    }
+
+    #[test]
+    fn tells_that_fail_together_come_back_in_order_and_one_at_a_time() {
+        let outbox = delivered();
+        for sequence in 1..=3 {
+            outbox.failed(&id(sequence), &CallError::Failed("x".into()));
+        }
+        assert_eq!(next_after_the_wait(&outbox), 1);
+        assert!(outbox.state.lock().next(Instant::now() + BACKOFF.1).is_err(), "the next one waits for it");
+        outbox.handled(&id(1));
+        assert_eq!(next_after_the_wait(&outbox), 2);
+        assert_eq!(outbox.held(), 2);
+    }
+
+    #[test]
+    fn a_store_without_room_is_no_failure_of_the_tell() {
+        let outbox = delivered();
+        for _ in 0..2 * ATTEMPTS_MAX {
+            outbox.commit_failed(&id(1), CommitError::Unavailable { retry_ms: 1 });
+            assert_eq!(outbox.state.lock().failures(&id(1), &tell().to), 0);
+            assert_eq!(next_after_the_wait(&outbox), 1);
+        }
+    }
+
+    #[test]
+    fn a_tell_put_back_and_then_handled_after_all_is_over() {
+        let outbox = delivered();
+        outbox.failed(&id(2), &CallError::DeadlineExceeded);
+        outbox.handled(&id(2));
+        assert_eq!(outbox.held(), 2);
+        assert!(outbox.state.lock().next(Instant::now() + BACKOFF.1).is_err());
+    }
+
+    #[test]
+    fn doubt_asks_the_store_and_forgets_what_was_held() {
+        let outbox = delivered();
+        outbox.commit_failed(&id(1), CommitError::Unknown);
+        assert_eq!(outbox.held(), 2);
+        assert!(outbox.state.lock().must_read());
     }
 }
