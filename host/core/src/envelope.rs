@@ -115,11 +115,9 @@ impl Drop for Frame {
     }
 }
 
-/// What a message carries beside its arguments.
+/// What a message carries beside its receiver and its arguments.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// Whom it is for.
-    pub to: ActorId,
     /// The actor that sent it; none for a client outside.
     pub from: Option<ActorId>,
     /// When the sender stops waiting.

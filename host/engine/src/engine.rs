@@ -1,7 +1,7 @@
 //! The whole configuration of wasmtime, and the clock that interrupts guests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::error::EngineError;
 /// How often guests are interrupted to look at their time. A turn that runs longer than this gives
 /// its worker to others in between.
 pub const TICK: Duration = Duration::from_millis(10);
+/// How many ticks there have been.
+pub(crate) type Beats = Arc<AtomicU64>;
 /// The stack of guest code.
 const WASM_STACK_BYTES: usize = 512 * 1024;
 /// The stack of a fiber: guest code, and the host functions that it calls.
@@ -45,6 +47,7 @@ impl Default for EngineConfig {
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) config: EngineConfig,
+    pub(crate) beats: Beats,
     ticker: Arc<Ticker>,
 }
 
@@ -60,8 +63,9 @@ impl Engine {
             reason: format!("{error:#}"),
         })?;
         let ticker = Arc::new(Ticker { stop: Arc::new(AtomicBool::new(false)) });
-        ticker.start(wasmtime.weak())?;
-        Ok(Self { wasmtime, config, ticker })
+        let beats = Beats::default();
+        ticker.start(wasmtime.weak(), beats.clone())?;
+        Ok(Self { wasmtime, config, beats, ticker })
     }
 
     /// Tells compiled components of differently configured engines apart.
@@ -89,13 +93,14 @@ struct Ticker {
 }
 
 impl Ticker {
-    fn start(&self, engine: wasmtime::EngineWeak) -> Result<(), EngineError> {
+    fn start(&self, engine: wasmtime::EngineWeak, beats: Beats) -> Result<(), EngineError> {
         let stop = self.stop.clone();
         let ticks = move || {
             while !stop.load(Ordering::Relaxed) {
                 thread::sleep(TICK);
                 let Some(engine) = engine.upgrade() else { return };
                 engine.increment_epoch();
+                beats.fetch_add(1, Ordering::Relaxed);
             }
         };
         let thread = thread::Builder::new().name("quark-ticker".into()).spawn(ticks);

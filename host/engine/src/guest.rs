@@ -1,6 +1,7 @@
 //! What one instance's Store holds: its actor, the running turn, what that staged, its limits.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use quark_core::activation::Turn;
@@ -13,21 +14,32 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::component::Component;
-use crate::engine::TICK;
+use crate::engine::{Beats, TICK};
 use crate::kind::Kind;
 use crate::limits::Limiter;
-use crate::outside::{OutgoingCall, OutgoingWork, Outside};
+use crate::outside::{Calling, OutgoingCall, OutgoingWork, Outside};
 use crate::proxy::Proxies;
-use crate::wasi::Lines;
+use crate::wasi::{self, Lines};
 
 /// The turn that runs, or ran last.
 pub(crate) struct TurnContext {
     pub(crate) head: Head,
     pub(crate) turn: Turn,
-    pub(crate) method: Arc<str>,
+    pub(crate) runs: Runs,
     pub(crate) read_only: bool,
     /// For each call that the turn makes, if it asked.
     pub(crate) timeout: Option<Duration>,
+}
+
+/// What a turn runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// `activate` and the constructor.
+    Activate,
+    /// The kind's method at that place.
+    Method(usize),
+    /// `deactivate`.
+    Deactivate,
 }
 
 /// What the guest asked for beside its turn.
@@ -37,6 +49,14 @@ pub struct Wishes {
     pub deactivate: bool,
     /// To stay in memory at least that long without a message.
     pub keep_awake: Option<Duration>,
+}
+
+impl Wishes {
+    /// Whether it asked for nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A Store's data.
@@ -56,7 +76,8 @@ pub(crate) struct Guest {
     pub(crate) limiter: Limiter,
     pub(crate) proxies: Proxies,
     pub(crate) table: ResourceTable,
-    pub(crate) wasi: WasiCtx,
+    /// Made when the guest first asks: most actors never do, and it is not small.
+    pub(crate) wasi: Option<Box<WasiCtx>>,
     pub(crate) lines: Arc<Lines>,
 }
 
@@ -81,10 +102,28 @@ impl Guest {
             method,
             work,
             write: self.take_write(),
-            from_method: self.turn.method.clone(),
-            head: self.turn.head.clone(),
+            from_method: self.method_name(),
+            deadline: self.turn.head.deadline,
+            path: self.turn.head.path.clone(),
+            chain: self.turn.head.chain.clone(),
             turn: self.turn.turn,
             timeout: self.turn.timeout,
+        }
+    }
+
+    /// Sends a call. The time of a target that runs on this very stack is not this turn's.
+    pub(crate) fn call(&mut self, call: OutgoingCall) -> Calling {
+        let mark = self.clock.mark();
+        let calling = self.host.call(call);
+        self.clock.skip(mark);
+        calling
+    }
+
+    fn method_name(&self) -> Arc<str> {
+        match self.turn.runs {
+            Runs::Activate => "activate".into(),
+            Runs::Deactivate => "deactivate".into(),
+            Runs::Method(at) => self.kind().methods[at].signature.name.clone(),
         }
     }
 
@@ -98,7 +137,8 @@ impl Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::context(&self.lines)));
+        WasiCtxView { ctx, table: &mut self.table }
     }
 }
 
@@ -115,11 +155,14 @@ pub(crate) struct TurnClock {
     pub(crate) timed_out: bool,
     /// Called at the first tick of a turn that cannot yield.
     hold: Option<fn()>,
+    /// Counts the engine's ticks: cheaper to look at than the time.
+    beats: Beats,
 }
 
 impl TurnClock {
-    pub(crate) fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration, beats: Beats) -> Self {
         Self {
+            beats,
             limit,
             spent: Duration::ZERO,
             entered: Instant::now(),
@@ -142,6 +185,18 @@ impl TurnClock {
     /// A host function waits.
     pub(crate) fn pause(&mut self) {
         self.spent += self.entered.elapsed().min(2 * TICK);
+    }
+
+    /// Where the engine's ticks stand.
+    pub(crate) fn mark(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Leaves out what passed since the mark, which is only worth a look when a tick passed.
+    pub(crate) fn skip(&mut self, mark: u64) {
+        if self.mark() != mark {
+            self.resume();
+        }
     }
 
     /// The wait is over.

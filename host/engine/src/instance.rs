@@ -1,7 +1,7 @@
 //! One live copy of a component, running turns for one actor.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use quark_core::activation::Turn;
@@ -10,19 +10,20 @@ use quark_core::envelope::{Chain, Head, Path, TellId};
 use quark_core::id::ActorId;
 use quark_core::state::State;
 use quark_core::time::Time;
-use wasmtime::component::{Func, Instance as Live, ResourceAny, ResourceTable, Val};
+use smallvec::{SmallVec, smallvec};
+use wasmtime::component::{ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
 use wasmtime::{AsContextMut, Store};
 
 use crate::component::Component;
 use crate::error::Trap;
-use crate::guest::{Guest, TurnClock, TurnContext, Wishes};
-use crate::kind::{Kind, Lane};
+use crate::guest::{Guest, Runs, TurnClock, TurnContext, Wishes};
+use crate::kind::Lane;
 use crate::limits::Limiter;
 use crate::outside::Outside;
 use crate::proxy::Proxies;
 use crate::transfer::{attach, detach};
-use crate::values::{Payload, call_errors};
-use crate::wasi::{self, Lines};
+use crate::values::{Payload, Vals, call_errors};
+use crate::wasi::Lines;
 
 /// Handles that the host itself keeps in an instance's table: streams and their errors.
 const OWN_HANDLES: usize = 16;
@@ -109,8 +110,21 @@ pub struct Ended {
 pub struct Instance {
     store: Store<Guest>,
     live: Live,
+    /// The Store's own, here so that it can be read while the Store is written.
+    component: Arc<Component>,
+    kind_at: usize,
     this: Option<ResourceAny>,
-    methods: Vec<Option<Func>>,
+    methods: Box<[Option<Func>]>,
+}
+
+/// `self` and the arguments that most methods have need no allocation.
+type Arguments = SmallVec<[Val; 4]>;
+
+/// All that a turn's call needs.
+struct Begun {
+    func: Func,
+    arguments: Arguments,
+    results: Vals,
 }
 
 impl std::fmt::Debug for Instance {
@@ -128,7 +142,7 @@ impl Instance {
     pub async fn new(birth: Birth) -> Result<Box<Self>, Trap> {
         let fiber = !birth.component.runs_now();
         let component = birth.component.clone();
-        let (generation, cause) = (birth.generation, birth.cause);
+        let (generation, cause, kind_at) = (birth.generation, birth.cause, birth.kind_at);
         let mut store = new_store(birth);
         store.data_mut().clock.start(fiber, Instant::now(), Some(hand_over));
         store.set_epoch_deadline(1);
@@ -138,15 +152,15 @@ impl Instance {
             component.pre.instantiate(&mut store)
         };
         let live = live.map_err(|error| trap(&store, &error))?;
-        let methods = vec![None; store.data().kind().methods.len()];
-        let mut instance = Box::new(Self { store, live, this: None, methods });
+        let methods = vec![None; component.kinds[kind_at].methods.len()].into();
+        let mut instance = Box::new(Self { store, live, component, kind_at, this: None, methods });
         instance.activate(generation, cause, fiber).await?;
         instance.construct(fiber).await?;
         Ok(instance)
     }
 
     async fn activate(&mut self, generation: u64, cause: Cause, fiber: bool) -> Result<(), Trap> {
-        let component = self.component().clone();
+        let component = self.component.clone();
         let Some(lifecycle) = &component.lifecycle else { return Ok(()) };
         let cause = match cause {
             Cause::Message => "message",
@@ -167,9 +181,9 @@ impl Instance {
     /// # Errors
     /// When the guest traps.
     pub async fn deactivate(&mut self, why: &str) -> Result<Write, Trap> {
-        let component = self.component().clone();
+        let component = self.component.clone();
         if let Some(lifecycle) = &component.lifecycle {
-            self.store.data_mut().turn.method = "deactivate".into();
+            self.store.data_mut().turn.runs = Runs::Deactivate;
             let fiber = !component.runs_now();
             self.enter(fiber, Instant::now());
             let arguments = vec![self.me(), Val::Enum(why.into())];
@@ -183,11 +197,11 @@ impl Instance {
     /// Calls a hook that answers `result<_, string>`.
     async fn hook(
         &mut self,
-        export: &wasmtime::component::ComponentExportIndex,
+        export: &ComponentExportIndex,
         arguments: Vec<Val>,
         fiber: bool,
     ) -> Result<Result<(), String>, Trap> {
-        let func = self.func(export)?;
+        let func = func(&self.live, &mut self.store, export)?;
         let mut results = [Val::Bool(false)];
         self.invoke(func, &arguments, &mut results, fiber).await?;
         let [result] = results;
@@ -196,9 +210,9 @@ impl Instance {
     }
 
     async fn construct(&mut self, fiber: bool) -> Result<(), Trap> {
-        let kind = self.kind();
-        let (export, fails) = (kind.constructor, kind.constructor_fails);
-        let func = self.func(&export)?;
+        let kind = &self.component.kinds[self.kind_at];
+        let fails = kind.constructor_fails;
+        let func = func(&self.live, &mut self.store, &kind.constructor)?;
         let key = Val::String(self.store.data().actor.key.to_string());
         let mut results = [Val::Bool(false)];
         self.invoke(func, &[key], &mut results, fiber).await?;
@@ -218,7 +232,7 @@ impl Instance {
     /// Whether the next turn may run on the caller's own stack: [`Instance::turn_now`].
     #[must_use]
     pub fn runs_now(&self) -> bool {
-        self.store.data().component.runs_now()
+        self.component.runs_now()
     }
 
     /// Runs a turn on the caller's stack. Only when [`Instance::runs_now`].
@@ -227,7 +241,7 @@ impl Instance {
     /// When the guest traps: drop the instance.
     pub fn turn_now(&mut self, input: TurnInput, now: Instant) -> Result<Ended, Trap> {
         let at = input.method;
-        let (func, arguments, mut results) = self.begin(input)?;
+        let Begun { func, arguments, mut results } = self.begin(input)?;
         self.enter(false, now);
         let outcome = func.call(&mut self.store, &arguments, &mut results);
         self.finish(at, outcome, results)
@@ -240,37 +254,31 @@ impl Instance {
     /// When the guest traps: drop the instance.
     pub async fn turn(&mut self, input: TurnInput, now: Instant) -> Result<Ended, Trap> {
         let at = input.method;
-        let (func, arguments, mut results) = self.begin(input)?;
+        let Begun { func, arguments, mut results } = self.begin(input)?;
         self.enter(true, now);
         let outcome = func.call_async(&mut self.store, &arguments, &mut results).await;
         self.finish(at, outcome, results)
     }
 
-    fn begin(&mut self, input: TurnInput) -> Result<(Func, Vec<Val>, Vec<Val>), Trap> {
-        let component = self.component().clone();
-        let kind = &component.kinds[self.store.data().kind_at];
-        let Some(method) = kind.methods.get(input.method) else {
+    fn begin(&mut self, input: TurnInput) -> Result<Begun, Trap> {
+        let Some(method) = self.component.kinds[self.kind_at].methods.get(input.method) else {
             return Err(Trap::Guest("the method's place is out of range".into()));
         };
         let func = match self.methods[input.method] {
             Some(func) => func,
-            None => {
-                let func = self.func(&method.export)?;
-                self.methods[input.method] = Some(func);
-                func
-            }
+            None => *self.methods[input.method].insert(func(&self.live, &mut self.store, &method.export)?),
         };
         let guest = self.store.data_mut();
         guest.turn = TurnContext {
             head: input.head,
             turn: input.turn,
-            method: method.signature.name.clone(),
+            runs: Runs::Method(input.method),
             read_only: method.read_only,
             timeout: None,
         };
         guest.handled = input.handled;
         guest.wishes = Wishes::default();
-        let mut arguments = Vec::with_capacity(input.payload.vals.len() + 1);
+        let mut arguments = Arguments::new();
         arguments.extend(self.this.map(Val::Resource));
         arguments.extend(input.payload.vals);
         if method.signature.blobs_in {
@@ -279,15 +287,14 @@ impl Instance {
                 attach(&mut store, ty, val, &input.payload.blobs).map_err(|error| Trap::Guest(error.to_string()))?;
             }
         }
-        let results = if method.signature.is_tell() { Vec::new() } else { vec![Val::Bool(false)] };
-        Ok((func, arguments, results))
+        let results = if method.signature.is_tell() { Vals::new() } else { smallvec![Val::Bool(false)] };
+        Ok(Begun { func, arguments, results })
     }
 
-    fn finish(&mut self, at: usize, outcome: wasmtime::Result<()>, mut results: Vec<Val>) -> Result<Ended, Trap> {
-        let component = self.component().clone();
-        component.pace.ended(self.store.data().clock.ticks);
+    fn finish(&mut self, at: usize, outcome: wasmtime::Result<()>, mut results: Vals) -> Result<Ended, Trap> {
+        self.component.pace.ended(self.store.data().clock.ticks);
         outcome.map_err(|error| trap(&self.store, &error))?;
-        let signature = &component.kinds[self.store.data().kind_at].methods[at].signature;
+        let signature = &self.component.kinds[self.kind_at].methods[at].signature;
         let mut blobs = Vec::new();
         if signature.blobs_out {
             let mut store = self.store.as_context_mut();
@@ -315,23 +322,9 @@ impl Instance {
         self.store.into_data().state
     }
 
-    /// The component that it is a copy of.
-    #[must_use]
-    pub fn made_of(&self) -> &Arc<Component> {
-        self.component()
-    }
-
     /// What is staged, for an operator's turn.
     pub fn take_write(&mut self) -> Write {
         self.store.data_mut().take_write()
-    }
-
-    fn component(&self) -> &Arc<Component> {
-        &self.store.data().component
-    }
-
-    fn kind(&self) -> &Kind {
-        self.store.data().kind()
     }
 
     fn me(&self) -> Val {
@@ -340,11 +333,6 @@ impl Instance {
             ("kind".into(), Val::String(actor.kind.to_string())),
             ("key".into(), Val::String(actor.key.to_string())),
         ])
-    }
-
-    fn func(&mut self, export: &wasmtime::component::ComponentExportIndex) -> Result<Func, Trap> {
-        let func = self.live.get_func(&mut self.store, export);
-        func.ok_or_else(|| Trap::Guest("an export that was there at deploy is missing".into()))
     }
 
     fn enter(&mut self, fiber: bool, now: Instant) {
@@ -360,6 +348,11 @@ impl Instance {
         };
         outcome.map_err(|error| trap(&self.store, &error))
     }
+}
+
+fn func(live: &Live, store: &mut Store<Guest>, export: &ComponentExportIndex) -> Result<Func, Trap> {
+    let func = live.get_func(store, export);
+    func.ok_or_else(|| Trap::Guest("an export that was there at deploy is missing".into()))
 }
 
 impl Component {
@@ -378,21 +371,19 @@ fn hand_over() {
     }
 }
 
+/// What travels with a hook: nothing.
+static NO_CHAIN: LazyLock<Arc<Chain>> = LazyLock::new(Arc::default);
+
 fn new_store(birth: Birth) -> Store<Guest> {
     let kind = &birth.component.kinds[birth.kind_at];
     let limits = &kind.policy.limits;
     let (memory, elements, turn) = (limits.memory, limits.table_elements, limits.turn);
     let lines = Lines::new(birth.outside.clone());
-    let head = Head {
-        to: birth.actor.clone(),
-        from: None,
-        deadline: Time::NEVER,
-        path: Path::START,
-        chain: Arc::new(Chain::default()),
-    };
+    let head = Head { from: None, deadline: Time::NEVER, path: Path::START, chain: NO_CHAIN.clone() };
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles + OWN_HANDLES);
     let engine = birth.component.engine.wasmtime.clone();
+    let beats = birth.component.engine.beats.clone();
     let guest = Guest {
         actor: birth.actor,
         generation: birth.generation,
@@ -402,7 +393,7 @@ fn new_store(birth: Birth) -> Store<Guest> {
         turn: TurnContext {
             head,
             turn: Turn { generation: birth.generation, number: 0 },
-            method: "activate".into(),
+            runs: Runs::Activate,
             read_only: false,
             timeout: None,
         },
@@ -411,11 +402,11 @@ fn new_store(birth: Birth) -> Store<Guest> {
         handled: None,
         wishes: Wishes::default(),
         broken: None,
-        clock: TurnClock::new(turn),
+        clock: TurnClock::new(turn, beats),
         limiter: Limiter::new(usize::try_from(memory).unwrap_or(usize::MAX), elements),
         proxies: Proxies::default(),
         table,
-        wasi: wasi::context(&lines),
+        wasi: None,
         lines,
     };
     let mut store = Store::new(&engine, guest);

@@ -29,4 +29,4 @@ pub use error::{AdmissionError, EngineError, Trap};
 pub use guest::Wishes;
 pub use instance::{Birth, Cause, Ended, Instance, TurnInput};
 pub use kind::{Kind, Lane, Method, Signature};
-pub use outside::{Answer, CallFailure, Level, OutgoingCall, OutgoingWork, Outside, Owned};
+pub use outside::{Answer, CallFailure, Calling, Level, OutgoingCall, OutgoingWork, Outside, Owned};

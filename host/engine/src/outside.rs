@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quark_core::activation::Turn;
 use quark_core::commit::{CommitError, Write};
-use quark_core::envelope::Head;
+use quark_core::envelope::{Chain, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
@@ -32,8 +32,12 @@ pub struct OutgoingCall {
     pub write: Write,
     /// The turn's method, for the path.
     pub from_method: Arc<str>,
-    /// The turn's own message: its deadline, its path and what travels along the chain.
-    pub head: Head,
+    /// When the turn's own caller stops waiting.
+    pub deadline: Time,
+    /// The turns that wait for this one.
+    pub path: Path,
+    /// What travels along the chain.
+    pub chain: Arc<Chain>,
     /// Which turn it is.
     pub turn: Turn,
     /// How long the turn waits at most; none means until its own deadline.
@@ -66,10 +70,18 @@ pub enum CallFailure {
     Commit(CommitError),
 }
 
+/// How a call stands that was just made.
+pub enum Calling {
+    /// It is over: its target answered on this very stack, or it never left.
+    Done(Result<Answer, CallFailure>),
+    /// It is under way.
+    Waits(Owned<Result<Answer, CallFailure>>),
+}
+
 /// What the instance of one activation asks of its silo.
 pub trait Outside: Send + Sync + 'static {
-    /// Commits what the call carries, sends it and waits for its answer.
-    fn call(&self, call: OutgoingCall) -> Owned<Result<Answer, CallFailure>>;
+    /// Commits what the call carries and sends it.
+    fn call(&self, call: OutgoingCall) -> Calling;
 
     /// Commits, and gives the e-tag that is durable then.
     fn commit(&self, write: Write) -> Owned<Result<u64, CommitError>>;

@@ -1,5 +1,6 @@
 //! Imports of other kinds: constructors give proxies and send nothing, methods become calls.
 
+use std::future::{self, Future};
 use std::sync::Arc;
 
 use quark_core::commit::TELLS_PER_COMMIT_MAX;
@@ -10,7 +11,7 @@ use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::guest::Guest;
 use crate::kind::Signature;
-use crate::outside::{Answer, CallFailure, OutgoingWork};
+use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
 use crate::transfer::{attach, detach};
 use crate::values::{Payload, call_errors, msgpack};
 
@@ -77,10 +78,7 @@ pub(crate) fn define(linker: &mut LinkerInstance<'_, Guest>, kind: &ImportedKind
         if signature.is_tell() {
             linker.func_new(&name, move |store, _, params, _| tell(store, &signature, params))?;
         } else {
-            linker.func_new_async(&name, move |store, _, params, results| {
-                let signature = signature.clone();
-                Box::new(async move { call(store, signature, params, results).await })
-            })?;
+            linker.func_new_async(&name, move |store, _, params, results| call(store, &signature, params, results))?;
         }
     }
     Ok(())
@@ -116,7 +114,7 @@ fn outgoing(
     // This also gives the lent handle back.
     let rep = handle.try_into_resource_dynamic(store.as_context_mut())?.rep();
     let target = store.data().proxies.get(rep);
-    let mut payload = Payload { vals: arguments.to_vec(), blobs: Vec::new() };
+    let mut payload = Payload { vals: arguments.iter().cloned().collect(), blobs: Vec::new() };
     if signature.blobs_in {
         for val in &mut payload.vals {
             detach(store, val, &mut payload.blobs)?;
@@ -125,25 +123,46 @@ fn outgoing(
     Ok((target, payload))
 }
 
-async fn call(
-    mut store: StoreContextMut<'_, Guest>,
-    signature: Arc<Signature>,
-    params: &[Val],
-    results: &mut [Val],
-) -> wasmtime::Result<()> {
-    let (target, payload) = outgoing(&mut store, &signature, params)?;
-    let answer = match target {
-        Err(error) => Err(CallFailure::Call(error)),
+type CallFuture<'a> = Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>;
+
+/// Makes the call; most are over when this returns, since their target ran on this very stack.
+fn call<'a>(
+    mut store: StoreContextMut<'a, Guest>,
+    signature: &Arc<Signature>,
+    params: &'a [Val],
+    results: &'a mut [Val],
+) -> CallFuture<'a> {
+    let calling = outgoing(&mut store, signature, params).map(|(target, payload)| match target {
+        Err(error) => Calling::Done(Err(CallFailure::Call(error))),
         Ok(to) => {
             let guest = store.data_mut();
             let work = OutgoingWork::Typed(signature.clone(), payload);
             let call = guest.outgoing(to, signature.name.clone(), work);
-            guest.clock.pause();
-            let answer = guest.host.call(call).await;
-            store.data_mut().clock.resume();
-            answer
+            guest.call(call)
         }
-    };
+    });
+    match calling {
+        Err(error) => Box::new(future::ready(Err(error))),
+        Ok(Calling::Done(answer)) => Box::new(future::ready(answered(store, signature, answer, results))),
+        Ok(Calling::Waits(answer)) => {
+            let signature = signature.clone();
+            Box::new(async move {
+                store.data_mut().clock.pause();
+                let answer = answer.await;
+                store.data_mut().clock.resume();
+                answered(store, &signature, answer, results)
+            })
+        }
+    }
+}
+
+/// What the guest gets.
+fn answered(
+    mut store: StoreContextMut<'_, Guest>,
+    signature: &Signature,
+    answer: Result<Answer, CallFailure>,
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
     let Some(ty) = &signature.result else {
         return Err(wasmtime::Error::msg("a call has a result"));
     };

@@ -1,31 +1,41 @@
 //! One actor awake: carries out the steps of its turn machine.
 //!
-//! An idle activation owns no task. Whoever is granted its turn token runs it: [`Activation::drive`]
-//! does as much as it can on the caller's own stack, and what must wait moves to a task.
+//! An idle activation owns no task. A call that finds it idle runs as its turn on the caller's own
+//! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
+//! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
+//! stack. What must wait moves to a task. `turn` runs turns and ends them, `operate` is for
+//! operators.
+
+mod operate;
+mod turn;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quark_core::activation::{Admitted, MailboxBounds, Point, Refused, Step, Turn, Turns, Why};
-use quark_core::commit::{Commit, CommitError, Write};
+use quark_core::activation::{Admitted, MailboxBounds, Refused, Step, Turn, Turns, Why};
+use quark_core::envelope::Head;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::state::State;
 use quark_core::time::Time;
-use quark_engine::{Birth, Cause, Ended, Instance, Trap, TurnInput};
+use quark_engine::values::Payload;
+use quark_engine::{Birth, Cause, Instance, Trap, TurnInput};
+use tokio::sync::oneshot;
 
-use crate::api::{Failure, StateOperation, StateValue, codes};
 use crate::catalog::Place;
 use crate::kinds::Served;
-use crate::message::{Message, MethodRef, Operate, Origin, Output, Work, commit_failed};
+use crate::message::{Message, MethodRef, Outcome, Output};
 use crate::outside::ActorOutside;
 use crate::silo::Inner;
 use crate::store::StoreError;
+
+pub(crate) use self::turn::MidTurn;
 
 /// How many activations may run inside one another on one stack.
 const INLINE_DEPTH_MAX: u32 = 8;
@@ -33,17 +43,30 @@ const INLINE_DEPTH_MAX: u32 = 8;
 const INLINE_TURNS_MAX: u32 = 4;
 /// How many turns a task runs before others get its worker.
 const TASK_TURNS_MAX: u32 = 64;
-/// How long a turn may go on after its caller gave up. It can only be waiting then, since the time
-/// inside the guest has its own limit; it is ended by dropping its instance.
-const ABANDONED_GRACE: Duration = Duration::from_secs(10);
-
 /// How long a `deactivate` hook has.
 const HOOK_GRACE: Duration = Duration::from_secs(5);
-/// What callers are told to wait when every place for a live instance is taken by a busy one.
-const NO_ROOM_RETRY_MS: u64 = 100;
 
 thread_local! {
     static INLINE_DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// One more activation runs on this stack while this lives.
+struct Inside(u32);
+
+impl Inside {
+    /// None when there are too many already.
+    fn enter() -> Option<Self> {
+        let depth = INLINE_DEPTH.get();
+        let entered = (depth < INLINE_DEPTH_MAX).then_some(Self(depth))?;
+        INLINE_DEPTH.set(depth + 1);
+        Some(entered)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INLINE_DEPTH.set(self.0);
+    }
 }
 
 /// What an activation has loaded. Only the token's holder looks.
@@ -69,20 +92,57 @@ struct Live {
     _place: Place,
 }
 
+/// The turn machine and what it drives, under one lock that is held for moments: never while a
+/// guest runs.
+pub(crate) struct Machine {
+    pub(crate) turns: Turns<Message, Output>,
+    slot: Slot,
+    /// Turns that ended.
+    pub(crate) ran: u64,
+}
+
+impl Machine {
+    /// The turn of a call that may begin at once, with the instance to run it.
+    fn enter(&mut self, method: &MethodRef) -> Option<(Turn, Live)> {
+        match std::mem::take(&mut self.slot) {
+            Slot::Live(live) if Arc::ptr_eq(&live.served, &method.served) => match self.turns.enter() {
+                Some(turn) => return Some((turn, live)),
+                None => self.slot = Slot::Live(live),
+            },
+            other => self.slot = other,
+        }
+        None
+    }
+}
+
 /// One actor in memory.
 pub(crate) struct Activation {
     pub(crate) id: ActorId,
     pub(crate) silo: Weak<Inner>,
-    pub(crate) machine: Mutex<Turns<Message, Output>>,
-    slot: Mutex<Slot>,
+    pub(crate) machine: Mutex<Machine>,
     me: Weak<Self>,
     /// Of the silo's clock, nanoseconds.
     pub(crate) last_used: AtomicU64,
     pub(crate) awake_until: AtomicU64,
-    pub(crate) turns: AtomicU64,
     restart: AtomicBool,
     /// Whether the running turn has done something that a failed last commit does not undo.
     progressed: AtomicBool,
+    /// It has left the catalog: whoever remembers it must look the actor up again.
+    over: AtomicBool,
+}
+
+/// A call on its way to an activation.
+pub(crate) struct Entering {
+    pub(crate) head: Head,
+    pub(crate) payload: Payload,
+}
+
+/// How a call stands that was just made.
+pub(crate) enum Asked {
+    /// It ran on this very stack, or never left.
+    Done(Outcome),
+    /// Its answer will come.
+    Waits(oneshot::Receiver<Outcome>),
 }
 
 type Next = Step<Message>;
@@ -90,45 +150,80 @@ type Next = Step<Message>;
 impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
+        let machine = Machine { turns: Turns::new(id.clone(), bounds), slot: Slot::Empty, ran: 0 };
         Arc::new_cyclic(|me| Self {
-            machine: Mutex::new(Turns::new(id.clone(), bounds)),
+            machine: Mutex::new(machine),
             id,
             silo: Arc::downgrade(silo),
-            slot: Mutex::default(),
             me: me.clone(),
             last_used: AtomicU64::new(now),
             awake_until: AtomicU64::new(0),
-            turns: AtomicU64::new(0),
             restart: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
+            over: AtomicBool::new(false),
         })
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Lets a message in; the caller must drive when it is given the token.
     #[expect(clippy::result_large_err, reason = "a refused message goes on to another activation")]
     pub(crate) fn admit(&self, message: Message, now: Time) -> Result<Admitted, Refused<Message>> {
         self.last_used.store(now.0, Ordering::Relaxed);
-        self.machine.lock().admit(message)
+        self.machine.lock().turns.admit(message)
+    }
+
+    /// Runs a call as this actor's turn on the caller's stack, up to its first wait, if the actor
+    /// is idle and its instance lives; gives it back otherwise.
+    #[expect(clippy::result_large_err, reason = "what is given back goes on through the mailbox")]
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        silo: &Arc<Inner>,
+        method: &MethodRef,
+        call: Entering,
+        now: Instant,
+    ) -> Result<Asked, Entering> {
+        let Some(_inside) = Inside::enter() else { return Err(call) };
+        let entered = self.machine.lock().enter(method);
+        let Some((turn, mut live)) = entered else { return Err(call) };
+        self.last_used.store(silo.clock.at(now).0, Ordering::Relaxed);
+        self.progressed.store(false, Ordering::Relaxed);
+        let Entering { head, payload } = call;
+        let deadline = head.deadline;
+        let input = TurnInput { head, turn, method: method.at, payload, handled: None };
+        if live.instance.runs_now() {
+            let ran = live.instance.turn_now(input, now).map(|ended| (live, ended));
+            return Ok(self.ended_here(silo, method, ran));
+        }
+        let mut turn: turn::Running = Box::pin(async move {
+            let ended = live.instance.turn(input, now).await?;
+            Ok((live, ended))
+        });
+        // Whatever is registered with this waker is registered anew by the task's first poll.
+        match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ran) => Ok(self.ended_here(silo, method, ran)),
+            Poll::Pending => {
+                let (reply, answer) = oneshot::channel();
+                silo.spawn(self.clone().go_on(turn, method.clone(), reply, deadline, now));
+                Ok(Asked::Waits(answer))
+            }
+        }
     }
 
     /// Runs what there is to run, as far as possible on this stack. The caller holds the token.
     pub(crate) fn drive(self: &Arc<Self>) {
         let Some(silo) = self.silo.upgrade() else { return };
-        let depth = INLINE_DEPTH.get();
-        if depth >= INLINE_DEPTH_MAX {
-            silo.spawn(self.clone().run(None));
-            return;
-        }
-        INLINE_DEPTH.set(depth + 1);
+        let Some(_inside) = Inside::enter() else { return silo.spawn(self.clone().run(None)) };
         if let Some(step) = self.drive_now(&silo) {
-            let mut rest: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(self.clone().run(step));
+            let mut rest: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(self.clone().run(step));
             // Whatever is registered with this waker is registered anew by the task's first poll.
             let poll = rest.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if poll.is_pending() {
                 silo.spawn(rest);
             }
         }
-        INLINE_DEPTH.set(depth);
     }
 
     /// Runs turns that need no stack of their own; gives the step that does, if it comes to one.
@@ -136,10 +231,10 @@ impl Activation {
         for _ in 0..INLINE_TURNS_MAX {
             let now = Instant::now();
             // A guard in the `match` itself would be held while the guest runs.
-            let step = self.machine.lock().next(silo.clock.at(now));
+            let step = self.machine.lock().turns.next(silo.clock.at(now));
             match step {
                 Step::Idle => return None,
-                Step::Expired(message) => silo.expired(message),
+                Step::Expired(message) => silo.expired(&self.id, message),
                 Step::Gone(generation) => {
                     self.gone(silo, generation);
                     return None;
@@ -154,26 +249,6 @@ impl Activation {
         Some(None)
     }
 
-    /// Runs a call on this stack if its instance lives and may; otherwise gives the message back.
-    fn run_now(&self, silo: &Arc<Inner>, turn: Turn, message: Message, now: Instant) -> Option<Message> {
-        let Work::Method { method, origin: Origin::Caller(_), .. } = &message.work else { return Some(message) };
-        let mut slot = self.slot.lock();
-        let fits = matches!(&*slot, Slot::Live(live)
-            if Arc::ptr_eq(&live.served, &method.served) && live.instance.runs_now());
-        if !fits {
-            return Some(message);
-        }
-        let Slot::Live(mut live) = std::mem::take(&mut *slot) else { return Some(message) };
-        drop(slot);
-        let Message { head, work, .. } = message;
-        let Work::Method { method, payload, origin } = work else { return None };
-        let input = TurnInput { head, turn, method: method.at, payload, handled: None };
-        self.progressed.store(false, Ordering::Relaxed);
-        let outcome = live.instance.turn_now(input, now);
-        self.finished(silo, Finished { live, outcome, method, origin, started: now });
-        None
-    }
-
     /// Carries out steps until the token is given back.
     pub(crate) fn run(self: Arc<Self>, first: Option<Next>) -> impl Future<Output = ()> + Send {
         let mut first = first;
@@ -183,12 +258,12 @@ impl Activation {
                 let Some(silo) = self.silo.upgrade() else { return };
                 let step = match first.take() {
                     Some(step) => step,
-                    None => self.machine.lock().next(silo.clock.now()),
+                    None => self.machine.lock().turns.next(silo.clock.now()),
                 };
                 match step {
                     Step::Idle => return,
                     Step::Gone(generation) => return self.gone(&silo, generation),
-                    Step::Expired(message) => silo.expired(message),
+                    Step::Expired(message) => silo.expired(&self.id, message),
                     Step::Load => self.load(&silo).await,
                     Step::Run(turn, message) => self.turn(&silo, turn, message).await,
                     Step::Leave(turn, why) => self.leave(&silo, turn, why).await,
@@ -201,8 +276,13 @@ impl Activation {
         }
     }
 
+    fn take_slot(&self) -> Slot {
+        std::mem::take(&mut self.machine.lock().slot)
+    }
+
     fn gone(&self, silo: &Inner, generation: Option<u64>) {
-        *self.slot.lock() = Slot::Empty;
+        drop(self.take_slot());
+        self.over.store(true, Ordering::Relaxed);
         silo.catalog.remove(self);
         if let Some(generation) = generation {
             silo.store.release(&self.id, generation);
@@ -210,8 +290,7 @@ impl Activation {
     }
 
     async fn load(&self, silo: &Arc<Inner>) {
-        let before = std::mem::take(&mut *self.slot.lock());
-        drop(before);
+        drop(self.take_slot());
         let error = match silo.kinds.get(&self.id.kind) {
             None => CallError::Incompatible(format!("no kind `{}` is deployed", self.id.kind)),
             Some(served) => match silo.store.claim(&self.id).await {
@@ -219,13 +298,11 @@ impl Activation {
                     let limit = usize::try_from(served.kind().policy.limits.state).unwrap_or(usize::MAX);
                     let cause =
                         if self.restart.swap(false, Ordering::Relaxed) { Cause::Restart } else { Cause::Message };
-                    *self.slot.lock() = Slot::Loaded {
-                        generation: claim.generation,
-                        state: State::new(claim.values, limit),
-                        served,
-                        cause,
-                    };
-                    self.machine.lock().loaded(claim.generation, claim.etag);
+                    let state = State::new(claim.values, limit);
+                    let mut machine = self.machine.lock();
+                    machine.slot = Slot::Loaded { generation: claim.generation, state, served, cause };
+                    machine.turns.loaded(claim.generation, claim.etag);
+                    drop(machine);
                     silo.metrics.activations.increment(1);
                     return;
                 }
@@ -233,172 +310,18 @@ impl Activation {
                 Err(error @ StoreError::Damaged(_)) => CallError::Failed(error.to_string()),
             },
         };
-        let waiting = self.machine.lock().refused();
+        let waiting = self.machine.lock().turns.refused();
         silo.answer_all(waiting, &error);
-    }
-
-    async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
-        let Message { mut head, work, .. } = message;
-        let (method, payload, origin) = match work {
-            Work::Operate(operate) => return self.operate(silo, *operate).await,
-            Work::Method { method, payload, origin } => (method, payload, origin),
-        };
-        if head.deadline == Time::NEVER {
-            head.deadline = silo.clock.now().after(silo.config.default_timeout);
-        }
-        let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
-        let mut live = match tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned)) {
-            Ok(live) => live,
-            Err(trap) => return self.refused(silo, origin, trap),
-        };
-        let method = match same_method(&live.served, method) {
-            Ok(method) => method,
-            Err(error) => {
-                *self.slot.lock() = Slot::Live(live);
-                self.machine.lock().end(Duration::ZERO);
-                return silo.answer(origin, error);
-            }
-        };
-        let started = Instant::now();
-        self.progressed.store(false, Ordering::Relaxed);
-        let handled = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
-        let input = TurnInput { head, turn, method: method.at, payload, handled };
-        // After that nobody waits for it any more, and the instance cannot be entered again.
-        let turn = tokio::time::timeout_at(last, live.instance.turn(input, started));
-        let outcome = turn.await.unwrap_or(Err(Trap::Abandoned));
-        self.finished(silo, Finished { live, outcome, method, origin, started });
-    }
-
-    /// Ends a turn: its last commit point, or the end of its instance.
-    fn finished(&self, silo: &Arc<Inner>, finished: Finished) {
-        let Finished { live, outcome, method, origin, started } = finished;
-        let took = started.elapsed();
-        self.turns.fetch_add(1, Ordering::Relaxed);
-        silo.metrics.turns.increment(1);
-        let Ended { payload, write, wishes } = match outcome {
-            Ok(ended) => ended,
-            Err(trap) => {
-                drop(live);
-                self.restart.store(true, Ordering::Relaxed);
-                self.machine.lock().trapped();
-                if !matches!(trap, Trap::Abandoned) {
-                    silo.failed(&self.id, method.name(), &trap);
-                }
-                return silo.answer(origin, trap_error(trap));
-            }
-        };
-        if let Some(wait) = wishes.keep_awake {
-            self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
-        }
-        let limit = live.served.kind().policy.limits.result;
-        let progressed = self.progressed.load(Ordering::Relaxed);
-        let tell = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
-        let output = match origin {
-            Origin::Caller(to) if payload.bytes() as u64 > limit => {
-                let error = CallError::Failed(format!("its result is over the limit of {limit} bytes"));
-                Output::Reply { to, outcome: Err(error), progressed }
-            }
-            Origin::Caller(to) => Output::Reply { to, outcome: Ok(payload), progressed },
-            Origin::Outbox(_) => Output::Nothing,
-        };
-        *self.slot.lock() = Slot::Live(live);
-        let mut machine = self.machine.lock();
-        let point = machine.commit_point(write, output);
-        if let Point::Failed(output, error) = point {
-            machine.trapped();
-            drop(machine);
-            *self.slot.lock() = Slot::Empty;
-            // Its commit was never handed over, so nobody else tells the outbox that the row stands.
-            tell.iter().for_each(|id| silo.outbox.commit_failed(id, error));
-            return output.fail(error);
-        }
-        machine.end(took);
-        if wishes.deactivate {
-            // The token is held, so this cannot grant it.
-            machine.deactivate(Why::Requested);
-        }
-        drop(machine);
-        self.pass(silo, point);
-    }
-
-    /// Carries out what the machine said of a commit point.
-    fn pass(&self, silo: &Arc<Inner>, point: Point<Output>) {
-        match point {
-            Point::Open(output) => output.release(),
-            Point::Held => {}
-            Point::Submit(commit) => self.submit(silo, commit),
-            Point::Failed(output, error) => output.fail(error),
-        }
-    }
-
-    fn submit(&self, silo: &Arc<Inner>, commit: Commit) {
-        let Some(me) = self.me.upgrade() else { return };
-        let etag = commit.etag;
-        let sent: Vec<_> =
-            commit.write.tells.iter().enumerate().map(|(place, tell)| (commit.tell_id(place), tell.clone())).collect();
-        let handled = commit.write.handled.clone();
-        let done_silo = silo.clone();
-        silo.store.commit(
-            commit,
-            Box::new(move |outcome| {
-                let silo = done_silo;
-                silo.metrics.commit(outcome);
-                match outcome {
-                    Ok(()) => {
-                        handled.iter().for_each(|id| silo.outbox.handled(id));
-                        silo.outbox.sent(sent);
-                    }
-                    Err(error) => {
-                        handled.iter().for_each(|id| silo.outbox.commit_failed(id, error));
-                        if error == CommitError::Unknown && !sent.is_empty() {
-                            silo.outbox.doubt();
-                        }
-                    }
-                }
-                me.landed(&silo, etag, outcome);
-            }),
-        );
-    }
-
-    /// A commit's outcome, on the store's own thread: nothing runs here.
-    fn landed(self: Arc<Self>, silo: &Arc<Inner>, etag: u64, outcome: Result<(), CommitError>) {
-        let landed = self.machine.lock().landed(etag, outcome);
-        for output in landed.released {
-            output.release();
-        }
-        for (output, error) in landed.failed {
-            output.fail(error);
-        }
-        if landed.token {
-            silo.spawn(self.run(None));
-        }
-    }
-
-    /// A commit point in the middle of the running turn.
-    pub(crate) fn commit_point(&self, silo: &Arc<Inner>, write: Write) -> MidTurn {
-        self.progressed.store(true, Ordering::Relaxed);
-        let (send, receive) = tokio::sync::oneshot::channel();
-        let point = self.machine.lock().commit_point(write, Output::Resume(send));
-        match point {
-            Point::Open(_) => MidTurn::Open,
-            Point::Failed(_, error) => MidTurn::Failed(error),
-            Point::Held => MidTurn::Wait(receive),
-            Point::Submit(commit) => {
-                self.submit(silo, commit);
-                MidTurn::Wait(receive)
-            }
-        }
     }
 
     /// The living instance; made now if there is none.
     async fn wake(&self, silo: &Arc<Inner>) -> Result<Live, Trap> {
-        let slot = std::mem::take(&mut *self.slot.lock());
+        let slot = self.take_slot();
         let (generation, state, served, cause) = match slot {
             Slot::Live(live) => return Ok(live),
             Slot::Loaded { generation, state, served, cause } => (generation, state, served, cause),
             Slot::Empty => return Err(Trap::Guest("nothing is loaded".into())),
         };
-        let Some(me) = self.me.upgrade() else { return Err(Trap::Guest("the activation is over".into())) };
         let place = silo.make_room().await?;
         let birth = Birth {
             actor: self.id.clone(),
@@ -407,31 +330,19 @@ impl Activation {
             component: served.component.clone(),
             kind_at: served.at,
             state,
-            outside: ActorOutside::of(me, served.deployment.clone()),
+            outside: ActorOutside::of(self, self.me.clone(), served.deployment.clone()),
         };
         let instance = Instance::new(birth).await?;
         Ok(Live { instance, served, generation, _place: place })
     }
 
-    /// The actor would not wake: the same answer for all that waited for it.
-    fn refused(&self, silo: &Arc<Inner>, origin: Origin, trap: Trap) {
-        if !matches!(trap, Trap::NoRoom(_)) {
-            silo.failed(&self.id, "activate", &trap);
-        }
-        self.restart.store(true, Ordering::Relaxed);
-        let waiting = self.machine.lock().refused();
-        let error = trap_error(trap);
-        silo.answer(origin, error.clone());
-        silo.answer_all(waiting, &error);
-    }
-
     async fn leave(&self, silo: &Arc<Inner>, _turn: Turn, why: Why) {
-        let slot = std::mem::take(&mut *self.slot.lock());
+        let slot = self.take_slot();
         if let Slot::Live(mut live) = slot {
             let hook = tokio::time::timeout(HOOK_GRACE, live.instance.deactivate(why_name(why)));
             match hook.await.unwrap_or(Err(Trap::Abandoned)) {
                 Ok(write) if !write.is_empty() => {
-                    let point = self.machine.lock().commit_point(write, Output::Nothing);
+                    let point = self.machine.lock().turns.commit_point(write, Output::Nothing);
                     self.pass(silo, point);
                 }
                 Ok(_) => {}
@@ -440,142 +351,7 @@ impl Activation {
             drop(live);
         }
         silo.metrics.deactivated(why);
-        self.machine.lock().left();
-    }
-
-    async fn operate(&self, silo: &Arc<Inner>, operate: Operate) {
-        let Operate { name, operation, if_match, reply } = operate;
-        let etag = self.machine.lock().loaded_as().map_or(0, |(_, etag)| etag);
-        let shown = (etag > 0).then(|| etag.to_string());
-        let mut slot = std::mem::take(&mut *self.slot.lock());
-        let mut write = Write::default();
-        let outcome = if if_match.is_some() && if_match != shown {
-            let now = shown.as_deref().unwrap_or("none: it never wrote");
-            Err(Failure::new(codes::CONFLICT, format!("the e-tag of {} is {now}", self.id))
-                .next("read the value again, then repeat with the e-tag that it has now"))
-        } else {
-            if !matches!(operation, StateOperation::Get) {
-                (slot, write) = self.put_to_sleep(silo, slot).await;
-            }
-            change(&mut slot, &name, operation)
-        };
-        if let Slot::Loaded { state, .. } = &mut slot {
-            write.changes.extend(state.take_changes());
-        }
-        *self.slot.lock() = slot;
-        let etag = if write.is_empty() { shown } else { Some((etag + 1).to_string()) };
-        let outcome = outcome.map(|bytes| StateValue { bytes, etag });
-        let mut machine = self.machine.lock();
-        let point = machine.commit_point(write, Output::Operated(reply, outcome));
-        if let Point::Failed(output, error) = point {
-            machine.trapped();
-            drop(machine);
-            return output.fail(error);
-        }
-        machine.end(Duration::ZERO);
-        drop(machine);
-        self.pass(silo, point);
-    }
-
-    /// Ends a living instance but keeps its values: the guest may hold a copy of what an operator
-    /// changes, so it must load afresh. What its hook staged commits together with the change.
-    async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
-        let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
-        let hook = tokio::time::timeout(HOOK_GRACE, live.instance.deactivate(why_name(Why::Requested)));
-        let hook = hook.await.unwrap_or(Err(Trap::Abandoned));
-        let Live { instance, served, generation, .. } = live;
-        let mut state = instance.into_state();
-        let write = hook.unwrap_or_else(|trap| {
-            silo.failed(&self.id, "deactivate", &trap);
-            state.undo();
-            Write::default()
-        });
-        (Slot::Loaded { generation, state, served, cause: Cause::Message }, write)
-    }
-}
-
-/// A turn that has run.
-struct Finished {
-    live: Live,
-    outcome: Result<Ended, Trap>,
-    method: MethodRef,
-    origin: Origin,
-    started: Instant,
-}
-
-/// Where a commit point in the middle of a turn leaves it.
-pub(crate) enum MidTurn {
-    /// All is durable.
-    Open,
-    /// It must wait.
-    Wait(tokio::sync::oneshot::Receiver<Result<(), CommitError>>),
-    /// It will never be.
-    Failed(CommitError),
-}
-
-impl MidTurn {
-    /// Waits until all that the turn wrote so far is durable.
-    pub(crate) async fn wait(self) -> Result<(), CommitError> {
-        match self {
-            Self::Open => Ok(()),
-            Self::Failed(error) => Err(error),
-            // A sender that is gone means that the silo is going down with the commit under way.
-            Self::Wait(landed) => landed.await.unwrap_or(Err(CommitError::Unknown)),
-        }
-    }
-}
-
-/// The method in the version that lives, if the message was made for another one.
-fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<MethodRef, CallError> {
-    if Arc::ptr_eq(served, &method.served) {
-        return Ok(method);
-    }
-    match served.kind().method(method.name()) {
-        Some((at, now)) if now.signature.hash == method.method().signature.hash => {
-            Ok(MethodRef { served: served.clone(), at })
-        }
-        _ => Err(CallError::Incompatible(format!(
-            "a new version of `{}` was deployed meanwhile, and its `{}` has other types",
-            served.kind().name.short(),
-            method.name()
-        ))),
-    }
-}
-
-fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Result<Option<Vec<u8>>, Failure> {
-    let state = match slot {
-        Slot::Loaded { state, .. } => state,
-        Slot::Live(live) => live.instance.state(),
-        Slot::Empty => return Err(Failure::new(codes::INTERNAL, "nothing is loaded")),
-    };
-    match operation {
-        StateOperation::Get => match state.get(name) {
-            Some(value) => Ok(Some(value.to_vec())),
-            None => {
-                let names: Vec<&str> = state.iter().map(|(name, _)| &**name).collect();
-                let failure = Failure::new(codes::NOT_FOUND, format!("it has no state value `{name}`"));
-                Err(if names.is_empty() { failure } else { failure.next(format!("it has: {}", names.join(", "))) })
-            }
-        },
-        StateOperation::Set(bytes) => match state.set(name, bytes.into()) {
-            Ok(()) => Ok(None),
-            Err(error) => Err(Failure::new("too-large", error.to_string())),
-        },
-        StateOperation::Delete => {
-            state.delete(name);
-            Ok(None)
-        }
-    }
-}
-
-/// What a caller is told of a turn that ended so.
-fn trap_error(trap: Trap) -> CallError {
-    match trap {
-        Trap::Guest(reason) => CallError::Failed(reason),
-        Trap::Refused(reason) => CallError::Failed(format!("it refused to wake: {reason}")),
-        Trap::Commit(error) => commit_failed(error),
-        Trap::NoRoom(_) => CallError::Overloaded(NO_ROOM_RETRY_MS),
-        Trap::Abandoned => CallError::DeadlineExceeded,
+        self.machine.lock().turns.left();
     }
 }
 

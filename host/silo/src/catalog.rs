@@ -1,10 +1,11 @@
 //! All activations of this silo.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use parking_lot::Mutex;
 use quark_core::id::ActorId;
 
@@ -15,7 +16,7 @@ const SHARDS: usize = 64;
 /// Of how many activations the one that was used longest ago makes room.
 const SAMPLE: usize = 24;
 
-type Shard = Mutex<HashMap<ActorId, Arc<Activation>>>;
+type Shard = Mutex<HashTable<Arc<Activation>>>;
 
 /// All activations of this silo, by actor.
 pub(crate) struct Catalog {
@@ -47,30 +48,35 @@ impl Catalog {
         }
     }
 
-    fn shard(&self, id: &ActorId) -> &Shard {
-        let hash = usize::try_from(self.hasher.hash_one(&id.key) % SHARDS as u64).unwrap_or(0);
-        &self.shards[hash]
+    /// Hashes the key alone: kinds are few, and only the shard and the bucket depend on it. The
+    /// hasher's keys are random, so that nobody can choose keys that collide.
+    fn shard(&self, id: &ActorId) -> (u64, &Shard) {
+        let hash = self.hasher.hash_one(&id.key);
+        // The table uses the upper and the lower bits.
+        (hash, &self.shards[usize::try_from(hash >> 24).unwrap_or(0) % SHARDS])
     }
 
     pub(crate) fn get(&self, id: &ActorId) -> Option<Arc<Activation>> {
-        self.shard(id).lock().get(id).cloned()
+        let (hash, shard) = self.shard(id);
+        shard.lock().find(hash, |activation| activation.id == *id).cloned()
     }
 
     pub(crate) fn find_or_start(&self, id: &ActorId, start: impl FnOnce() -> Arc<Activation>) -> Arc<Activation> {
-        let mut shard = self.shard(id).lock();
-        if let Some(activation) = shard.get(id) {
-            return activation.clone();
+        let (hash, shard) = self.shard(id);
+        let mut shard = shard.lock();
+        let rehash = |activation: &Arc<Activation>| self.hasher.hash_one(&activation.id.key);
+        match shard.entry(hash, |activation| activation.id == *id, rehash) {
+            Entry::Occupied(there) => there.get().clone(),
+            Entry::Vacant(free) => free.insert(start()).get().clone(),
         }
-        let activation = start();
-        shard.insert(id.clone(), activation.clone());
-        activation
     }
 
     /// Forgets an activation that is over, unless another one stands in its place by now.
     pub(crate) fn remove(&self, activation: &Activation) {
-        let mut shard = self.shard(&activation.id).lock();
-        if shard.get(&activation.id).is_some_and(|now| std::ptr::eq(&raw const **now, activation)) {
-            shard.remove(&activation.id);
+        let (hash, shard) = self.shard(&activation.id);
+        let mut shard = shard.lock();
+        if let Ok(there) = shard.find_entry(hash, |now| std::ptr::eq(&raw const **now, activation)) {
+            there.remove();
         }
     }
 
@@ -98,7 +104,7 @@ impl Catalog {
             let room = SAMPLE - sample.len();
             let shard = self.shards[at].lock();
             // The table's own order is random for every process, which is all that is needed.
-            sample.extend(shard.values().take(room.min(SAMPLE / 4)).cloned());
+            sample.extend(shard.iter().take(room.min(SAMPLE / 4)).cloned());
             if sample.len() >= SAMPLE {
                 break;
             }
@@ -110,7 +116,7 @@ impl Catalog {
     /// Calls `each` for every activation, one shard at a time.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<Activation>)) {
         for shard in &self.shards {
-            let activations: Vec<Arc<Activation>> = shard.lock().values().cloned().collect();
+            let activations: Vec<Arc<Activation>> = shard.lock().iter().cloned().collect();
             activations.iter().for_each(&mut each);
         }
     }

@@ -170,7 +170,7 @@ impl Inner {
     fn upgrade_live(self: &Arc<Self>, component: &Component) {
         self.catalog.for_each(|activation| {
             let affected = component.kind_at(&activation.id.kind).is_some();
-            if affected && activation.machine.lock().deactivate(Why::Upgraded) {
+            if affected && activation.machine.lock().turns.deactivate(Why::Upgraded) {
                 self.spawn(activation.clone().run(None));
             }
         });

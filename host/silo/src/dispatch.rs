@@ -1,18 +1,19 @@
 //! The hub: from a target's name to its mailbox, and from its answer back to the caller.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use quark_core::activation::{Admitted, MailboxBounds, Refusal};
 use quark_core::envelope::{Chain, Head, PATH_DEPTH_MAX, Path, Tell, TellId};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
 use quark_engine::values::{Payload, json, msgpack};
-use quark_engine::{Answer, OutgoingWork, Signature};
+use quark_engine::{Answer, CallFailure, Calling, OutgoingWork, Signature};
 use tokio::sync::oneshot;
 
-use crate::activation::Activation;
+use crate::activation::{Activation, Asked, Entering};
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Origin, Outcome, Work};
 use crate::silo::Inner;
@@ -25,8 +26,6 @@ const MESSAGE_OVERHEAD: usize = 64;
 /// A call on its way out, before it has a mailbox.
 pub(crate) struct Outgoing {
     pub(crate) from: Option<ActorId>,
-    pub(crate) to: ActorId,
-    pub(crate) method: Arc<str>,
     pub(crate) path: Path,
     pub(crate) chain: Arc<Chain>,
     /// The caller's own; the call never has a later one.
@@ -35,17 +34,37 @@ pub(crate) struct Outgoing {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// Arguments in the form that the caller has them.
-pub(crate) enum Arguments {
-    Typed(Arc<Signature>, Payload),
-    Json(String),
+/// Where a call goes: found once, and good until the actor leaves memory or something is deployed.
+#[derive(Clone)]
+pub(crate) struct Route {
+    to: ActorId,
+    /// The method as its caller imports it.
+    imported: Arc<Signature>,
+    method: MethodRef,
+    activation: Weak<Activation>,
+    /// Of [`crate::kinds::Kinds::version`].
+    kinds: u64,
 }
 
-impl Arguments {
-    pub(crate) fn of(work: OutgoingWork) -> Self {
-        match work {
-            OutgoingWork::Typed(signature, payload) => Self::Typed(signature, payload),
-            OutgoingWork::Json(text) => Self::Json(text),
+/// How a call stands that was just made.
+pub(crate) enum Asking {
+    /// It is over.
+    Done(Outcome),
+    /// Its answer will come, at the latest at the deadline.
+    Waits(oneshot::Receiver<Outcome>, tokio::time::Instant),
+}
+
+impl Asking {
+    /// The answer, up to the deadline.
+    pub(crate) async fn outcome(self) -> Outcome {
+        let (answer, deadline) = match self {
+            Self::Done(outcome) => return outcome,
+            Self::Waits(answer, deadline) => (answer, deadline),
+        };
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the call".into())),
+            Err(_) => Err(CallError::DeadlineExceeded),
         }
     }
 }
@@ -70,107 +89,173 @@ impl Inner {
         self.kinds.get(&to.kind).ok_or_else(none)
     }
 
-    /// A call that an actor makes.
-    pub(crate) async fn call_from(self: Arc<Self>, call: Outgoing, arguments: Arguments) -> Result<Answer, CallError> {
-        if call.deadline <= self.clock.now() {
-            return Err(CallError::DeadlineExceeded);
+    /// A call that an actor makes. `last` is where its calls went before.
+    pub(crate) fn call_from(
+        self: &Arc<Self>,
+        last: Option<&Mutex<Option<Route>>>,
+        to: ActorId,
+        method: &str,
+        call: Outgoing,
+        work: OutgoingWork,
+        now: Instant,
+    ) -> Calling {
+        let failed = |error| Calling::Done(Err(CallFailure::Call(error)));
+        if call.deadline <= self.clock.at(now) {
+            return failed(CallError::DeadlineExceeded);
         }
-        self.refuse_deadlock(&call)?;
-        let served = self.served(&call.to)?;
-        let method = Self::method(&served, &call.method)?;
+        if let Err(error) = self.refuse_deadlock(&call.path, &to, method) {
+            return failed(error);
+        }
+        match work {
+            OutgoingWork::Typed(imported, payload) => {
+                let (method, activation) = match self.route(last, to, &imported) {
+                    Ok(found) => found,
+                    Err(error) => return failed(error),
+                };
+                match self.ask(&activation, call, &method, payload, now) {
+                    Asking::Done(outcome) => Calling::Done(typed(outcome)),
+                    waits @ Asking::Waits(..) => Calling::Waits(Box::pin(async move { typed(waits.outcome().await) })),
+                }
+            }
+            OutgoingWork::Json(text) => {
+                let (method, payload) = match self.by_name(&to, method, &text) {
+                    Ok(found) => found,
+                    Err(error) => return failed(error),
+                };
+                let asking = self.ask(&self.activation(&to), call, &method, payload, now);
+                Calling::Waits(Box::pin(async move { in_json(&method, asking.outcome().await) }))
+            }
+        }
+    }
+
+    /// The method with which a call by type is served, and where.
+    fn route(
+        self: &Arc<Self>,
+        last: Option<&Mutex<Option<Route>>>,
+        to: ActorId,
+        imported: &Arc<Signature>,
+    ) -> Result<(MethodRef, Arc<Activation>), CallError> {
+        let kinds = self.kinds.version();
+        let last = last.map(Mutex::lock);
+        if let Some(Some(route)) = last.as_deref()
+            && route.kinds == kinds
+            && Arc::ptr_eq(&route.imported, imported)
+            && route.to == to
+            && let Some(activation) = route.activation.upgrade().filter(|activation| !activation.is_over())
+        {
+            return Ok((route.method.clone(), activation));
+        }
+        let served = self.served(&to)?;
+        let method = Self::method(&served, &imported.name)?;
+        if method.method().signature.hash != imported.hash {
+            return Err(CallError::Incompatible(format!(
+                "the caller's types of `{}.{}` differ from the deployed ones",
+                served.kind().name.short(),
+                imported.name
+            )));
+        }
+        let activation = self.activation(&to);
+        if let Some(mut last) = last {
+            let (method, activation) = (method.clone(), Arc::downgrade(&activation));
+            *last = Some(Route { to, imported: imported.clone(), method, activation, kinds });
+        }
+        Ok((method, activation))
+    }
+
+    /// The method of a call by name, and its arguments by its types.
+    fn by_name(&self, to: &ActorId, method: &str, text: &str) -> Result<(MethodRef, Payload), CallError> {
+        let served = self.served(to)?;
+        let method = Self::method(&served, method)?;
         let signature = &method.method().signature;
-        let (payload, as_json) = match arguments {
-            Arguments::Typed(imported, payload) if imported.hash == signature.hash => (payload, false),
-            Arguments::Typed(..) => {
-                return Err(CallError::Incompatible(format!(
-                    "the caller's types of `{}.{}` differ from the deployed ones",
-                    served.kind().name.short(),
-                    call.method
-                )));
-            }
-            Arguments::Json(text) => {
-                let payload = json::from_json(&signature.params, &text);
-                (payload.map_err(|error| CallError::Incompatible(error.to_string()))?, true)
-            }
-        };
-        if as_json && signature.is_tell() {
-            return Err(CallError::Incompatible(format!("`{}` has no result: tell it instead", call.method)));
+        let payload = json::from_json(&signature.params, text);
+        let payload = payload.map_err(|error| CallError::Incompatible(error.to_string()))?;
+        if signature.is_tell() {
+            return Err(CallError::Incompatible(format!("`{}` has no result: tell it instead", signature.name)));
         }
-        let outcome = self.ask(call, method.clone(), payload).await?;
-        if as_json {
-            let signature = &method.method().signature;
-            let text = match (&signature.result, outcome.vals.first()) {
-                (Some(ty), Some(val)) => json::to_json(ty, val, &outcome.blobs),
-                _ => "null".into(),
-            };
-            return Ok(Answer { payload: Payload::default(), json: text });
-        }
-        Ok(Answer { payload: outcome, json: String::new() })
+        Ok((method, payload))
     }
 
     /// A path that comes back to a turn which waits on it would wait for itself.
-    fn refuse_deadlock(&self, call: &Outgoing) -> Result<(), CallError> {
-        let waits = call.path.find(&call.to).is_some_and(|frame| {
+    fn refuse_deadlock(&self, path: &Path, to: &ActorId, method: &str) -> Result<(), CallError> {
+        let waits = path.find(to).is_some_and(|frame| {
             self.catalog
-                .get(&call.to)
-                .and_then(|activation| activation.machine.lock().running())
+                .get(to)
+                .and_then(|activation| activation.machine.lock().turns.running())
                 .is_some_and(|turn| turn.generation == frame.generation && turn.number == frame.turn)
         });
-        if waits || call.path.depth() > PATH_DEPTH_MAX {
-            return Err(CallError::Deadlock(call.path.describe(&call.to, &call.method)));
+        if waits || path.depth() > PATH_DEPTH_MAX {
+            return Err(CallError::Deadlock(path.describe(to, method)));
         }
         Ok(())
     }
 
-    /// Puts a call into its target's mailbox and waits for the answer, up to the deadline.
-    pub(crate) async fn ask(self: &Arc<Self>, call: Outgoing, method: MethodRef, payload: Payload) -> Outcome {
+    /// Makes a call: its turn runs on this very stack if the actor is idle and awake; otherwise it
+    /// goes into the mailbox.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        to: &Arc<Activation>,
+        call: Outgoing,
+        method: &MethodRef,
+        payload: Payload,
+        now: Instant,
+    ) -> Asking {
         let policy = &method.served.kind().policy;
         let size = payload.bytes();
         if size as u64 > policy.limits.arguments {
-            return Err(CallError::TooLarge(policy.limits.arguments));
+            return Asking::Done(Err(CallError::TooLarge(policy.limits.arguments)));
         }
-        let now = self.clock.now();
+        let at = self.clock.at(now);
         let timeout = call.timeout.or_else(|| method.method().timeout).unwrap_or(self.config.default_timeout);
-        let deadline = call.deadline.min(now.after(timeout));
-        if deadline <= now {
-            return Err(CallError::DeadlineExceeded);
+        let deadline = call.deadline.min(at.after(timeout));
+        if deadline <= at {
+            return Asking::Done(Err(CallError::DeadlineExceeded));
         }
-        let (reply, mut answer) = oneshot::channel();
-        let head = Head { to: call.to, from: call.from, deadline, path: call.path, chain: call.chain };
-        let work = Work::Method { method, payload, origin: Origin::Caller(reply) };
         self.metrics.calls.increment(1);
-        self.deliver(Message { head, work, bytes: size + MESSAGE_OVERHEAD }, now)?;
-        // Most calls have run on this very stack by now.
-        if let Ok(outcome) = answer.try_recv() {
-            return outcome;
+        let head = Head { from: call.from, deadline, path: call.path, chain: call.chain };
+        let Entering { head, payload } = match to.enter(self, method, Entering { head, payload }, now) {
+            Ok(Asked::Done(outcome)) => return Asking::Done(outcome),
+            Ok(Asked::Waits(answer)) => return Asking::Waits(answer, self.clock.instant(deadline)),
+            Err(back) => back,
+        };
+        let (reply, mut answer) = oneshot::channel();
+        let work = Work::Method { method: method.clone(), payload, origin: Origin::Caller(reply) };
+        let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD };
+        match self.place(to.clone(), message, at) {
+            Err(error) => return Asking::Done(Err(error)),
+            Ok(None) => {}
+            Ok(Some(activation)) => activation.drive(),
         }
-        match tokio::time::timeout_at(self.clock.instant(deadline), answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the call".into())),
-            Err(_) => Err(CallError::DeadlineExceeded),
+        // It may have run on this very stack.
+        match answer.try_recv() {
+            Ok(outcome) => Asking::Done(outcome),
+            Err(_) => Asking::Waits(answer, self.clock.instant(deadline)),
         }
     }
 
     /// Puts a message into its target's mailbox, which wakes the target when it must.
-    pub(crate) fn deliver(self: &Arc<Self>, message: Message, now: Time) -> Result<(), CallError> {
-        let activation = self.place(message, now)?;
-        if let Some(activation) = activation {
+    pub(crate) fn deliver(self: &Arc<Self>, to: &ActorId, message: Message, now: Time) -> Result<(), CallError> {
+        if let Some(activation) = self.place(self.activation(to), message, now)? {
             activation.drive();
         }
         Ok(())
     }
 
     /// The same, but whoever must run is run by a task.
-    pub(crate) fn deliver_later(self: &Arc<Self>, message: Message) -> Result<(), CallError> {
-        if let Some(activation) = self.place(message, self.clock.now())? {
+    pub(crate) fn deliver_later(self: &Arc<Self>, to: &ActorId, message: Message) -> Result<(), CallError> {
+        if let Some(activation) = self.place(self.activation(to), message, self.clock.now())? {
             self.spawn(activation.run(None));
         }
         Ok(())
     }
 
-    fn place(self: &Arc<Self>, mut message: Message, now: Time) -> Result<Option<Arc<Activation>>, CallError> {
+    /// Puts a message into a mailbox; gives the activation that the caller must drive.
+    fn place(
+        self: &Arc<Self>,
+        mut activation: Arc<Activation>,
+        mut message: Message,
+        now: Time,
+    ) -> Result<Option<Arc<Activation>>, CallError> {
         for _ in 0..LOOKUPS_MAX {
-            let activation = self.activation(&message.head.to);
             match activation.admit(message, now) {
                 Ok(Admitted::Token) => return Ok(Some(activation)),
                 Ok(Admitted::Waits) => return Ok(None),
@@ -182,13 +267,15 @@ impl Inner {
                     }
                     // It is over and about to leave the catalog.
                     self.catalog.remove(&activation);
+                    activation = self.activation(&activation.id);
                 }
             }
         }
         Err(CallError::Overloaded(1))
     }
 
-    fn activation(self: &Arc<Self>, id: &ActorId) -> Arc<Activation> {
+    /// The actor's activation; a new one, which has loaded nothing, if it has none.
+    pub(crate) fn activation(self: &Arc<Self>, id: &ActorId) -> Arc<Activation> {
         self.catalog.find_or_start(id, || {
             let bounds = self.kinds.get(&id.kind).map_or(MailboxBounds { capacity: 16, bytes: 1 << 16 }, |served| {
                 let mailbox = &served.kind().policy.mailbox;
@@ -222,13 +309,25 @@ impl Inner {
             .map_err(|error| CallError::Incompatible(error.to_string()))?;
         let bytes = payload.bytes() + MESSAGE_OVERHEAD;
         let head = Head {
-            to: tell.to.clone(),
             from: id.from.clone(),
             deadline: Time::NEVER,
             path: Path::START,
             chain: Arc::new(tell.chain.clone()),
         };
         let work = Work::Method { method, payload, origin: Origin::Outbox(id.clone()) };
-        self.deliver_later(Message { head, work, bytes })
+        self.deliver_later(&tell.to, Message { head, work, bytes })
     }
+}
+
+fn typed(outcome: Outcome) -> Result<Answer, CallFailure> {
+    outcome.map(|payload| Answer { payload, json: String::new() }).map_err(CallFailure::Call)
+}
+
+fn in_json(method: &MethodRef, outcome: Outcome) -> Result<Answer, CallFailure> {
+    let payload = outcome.map_err(CallFailure::Call)?;
+    let json = match (&method.method().signature.result, payload.vals.first()) {
+        (Some(ty), Some(val)) => json::to_json(ty, val, &payload.blobs),
+        _ => "null".into(),
+    };
+    Ok(Answer { payload: Payload::default(), json })
 }

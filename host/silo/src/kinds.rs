@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use quark_core::id::KindName;
@@ -35,20 +36,28 @@ struct Table {
 
 /// All kinds that this silo serves.
 #[derive(Default)]
-pub(crate) struct Kinds(RwLock<Table>);
+pub(crate) struct Kinds {
+    table: RwLock<Table>,
+    version: AtomicU64,
+}
 
 impl Kinds {
+    /// Grows whenever something else is served: what was looked up before may be out of date.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     pub(crate) fn get(&self, name: &KindName) -> Option<Arc<Served>> {
-        self.0.read().by_name.get(name).cloned()
+        self.table.read().by_name.get(name).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Served>> {
-        self.0.read().by_name.values().cloned().collect()
+        self.table.read().by_name.values().cloned().collect()
     }
 
     /// The kind of that name as people write it, short or full.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Served>, Failure> {
-        let table = self.0.read();
+        let table = self.table.read();
         if let Some(served) = KindName::parse(name).ok().and_then(|name| table.by_name.get(&name)) {
             return Ok(served.clone());
         }
@@ -68,7 +77,7 @@ impl Kinds {
 
     /// Serves all kinds of a component, in place of what its deployment served before.
     pub(crate) fn serve(&self, deployment: &str, version: u64, component: &Arc<Component>) {
-        let mut table = self.0.write();
+        let mut table = self.table.write();
         table.by_name.retain(|_, served| served.deployment != deployment);
         for (at, kind) in component.kinds.iter().enumerate() {
             let served = Served { component: component.clone(), at, deployment: deployment.into(), version };
@@ -79,6 +88,7 @@ impl Kinds {
             by_short.entry(name.short().into()).or_default().push(name.clone());
         }
         table.by_short = by_short;
+        self.version.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -1,75 +1,94 @@
 //! What an instance asks of its silo.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
+use parking_lot::Mutex;
 use quark_core::commit::{CommitError, Write};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
-use quark_engine::{Answer, CallFailure, Level, OutgoingCall, Outside, Owned};
+use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned};
 
-use crate::activation::Activation;
-use crate::dispatch::{Arguments, Outgoing};
+use crate::activation::{Activation, MidTurn};
+use crate::dispatch::{Outgoing, Route};
 use crate::silo::Inner;
 
-/// The surroundings of one activation's instance.
+/// The surroundings of one activation's instance. Weak, since the activation owns the instance.
 pub(crate) struct ActorOutside {
-    activation: Arc<Activation>,
+    id: ActorId,
+    activation: Weak<Activation>,
+    silo: Weak<Inner>,
     deployment: String,
+    /// Where its last call went: most go there again.
+    last: Mutex<Option<Route>>,
 }
 
 impl ActorOutside {
-    pub(crate) fn of(activation: Arc<Activation>, deployment: String) -> Arc<dyn Outside> {
-        Arc::new(Self { activation, deployment })
-    }
-
-    fn silo(&self) -> Option<Arc<Inner>> {
-        self.activation.silo.upgrade()
-    }
-}
-
-impl Outside for ActorOutside {
-    fn call(&self, call: OutgoingCall) -> Owned<Result<Answer, CallFailure>> {
-        let Some(silo) = self.silo() else { return Box::pin(async { Err(CallFailure::Commit(CommitError::Fenced)) }) };
-        let OutgoingCall { to, method, work, write, from_method, head, turn, timeout } = call;
-        let point = self.activation.commit_point(&silo, write);
-        let from = self.activation.id.clone();
-        Box::pin(async move {
-            point.wait().await.map_err(CallFailure::Commit)?;
-            let outgoing = Outgoing {
-                path: head.path.with(from.clone(), from_method, turn.generation, turn.number),
-                from: Some(from),
-                to,
-                method,
-                chain: head.chain,
-                deadline: head.deadline,
-                timeout,
-            };
-            silo.call_from(outgoing, Arguments::of(work)).await.map_err(CallFailure::Call)
+    pub(crate) fn of(activation: &Activation, me: Weak<Activation>, deployment: String) -> Arc<dyn Outside> {
+        Arc::new(Self {
+            id: activation.id.clone(),
+            activation: me,
+            silo: activation.silo.clone(),
+            deployment,
+            last: Mutex::default(),
         })
     }
 
+    /// Neither is there any more only while the silo is being dropped with the turn still running.
+    fn own(&self) -> Option<(Arc<Inner>, Arc<Activation>)> {
+        Some((self.silo.upgrade()?, self.activation.upgrade()?))
+    }
+}
+
+/// All that the turn wrote is durable: the call leaves.
+fn send(silo: &Arc<Inner>, last: Option<&Mutex<Option<Route>>>, from: &ActorId, call: OutgoingCall) -> Calling {
+    let OutgoingCall { to, method, work, from_method, deadline, path, chain, turn, timeout, write: _ } = call;
+    let path = path.with(from.clone(), from_method, turn.generation, turn.number);
+    let outgoing = Outgoing { from: Some(from.clone()), path, chain, deadline, timeout };
+    silo.call_from(last, to, &method, outgoing, work, Instant::now())
+}
+
+impl Outside for ActorOutside {
+    fn call(&self, mut call: OutgoingCall) -> Calling {
+        let Some((silo, activation)) = self.own() else {
+            return Calling::Done(Err(CallFailure::Commit(CommitError::Fenced)));
+        };
+        match activation.commit_point(&silo, std::mem::take(&mut call.write)) {
+            MidTurn::Open => send(&silo, Some(&self.last), &self.id, call),
+            MidTurn::Failed(error) => Calling::Done(Err(CallFailure::Commit(error))),
+            point @ MidTurn::Wait(_) => Calling::Waits(Box::pin(async move {
+                point.wait().await.map_err(CallFailure::Commit)?;
+                match send(&silo, None, &activation.id, call) {
+                    Calling::Done(answer) => answer,
+                    Calling::Waits(answer) => answer.await,
+                }
+            })),
+        }
+    }
+
     fn commit(&self, write: Write) -> Owned<Result<u64, CommitError>> {
-        let Some(silo) = self.silo() else { return Box::pin(async { Err(CommitError::Fenced) }) };
-        let point = self.activation.commit_point(&silo, write);
-        let activation = self.activation.clone();
+        let Some((silo, activation)) = self.own() else { return Box::pin(async { Err(CommitError::Fenced) }) };
+        let point = activation.commit_point(&silo, write);
         Box::pin(async move {
             point.wait().await?;
-            Ok(activation.machine.lock().loaded_as().map_or(0, |(_, etag)| etag))
+            Ok(activation.machine.lock().turns.loaded_as().map_or(0, |(_, etag)| etag))
         })
     }
 
     fn check_tell(&self, to: &ActorId, method: &str, json: &str) -> Result<Vec<u8>, CallError> {
-        let silo = self.silo().ok_or_else(|| CallError::Unreachable("the silo is stopping".into()))?;
+        let silo = self.silo.upgrade().ok_or_else(|| CallError::Unreachable("the silo is stopping".into()))?;
         silo.encode_tell(to, method, json)
     }
 
     fn etag(&self) -> Option<u64> {
-        self.activation.machine.lock().loaded_as().map(|(_, etag)| etag).filter(|etag| *etag > 0)
+        let activation = self.activation.upgrade()?;
+        let loaded = activation.machine.lock().turns.loaded_as();
+        loaded.map(|(_, etag)| etag).filter(|etag| *etag > 0)
     }
 
     fn now(&self) -> Time {
-        self.silo().map_or(Time::NEVER, |silo| silo.clock.now())
+        self.silo.upgrade().map_or(Time::NEVER, |silo| silo.clock.now())
     }
 
     fn random(&self, len: usize) -> Vec<u8> {
@@ -79,8 +98,8 @@ impl Outside for ActorOutside {
     }
 
     fn log(&self, level: Level, line: &str) {
-        let (actor, deployment) = (&self.activation.id, &self.deployment);
-        if !self.silo().is_some_and(|silo| silo.log_allowed()) {
+        let (actor, deployment) = (&self.id, &self.deployment);
+        if !self.silo.upgrade().is_some_and(|silo| silo.log_allowed()) {
             return;
         }
         match level {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use quark_core::activation::{Phase, Why};
@@ -97,14 +98,13 @@ impl Silo {
         }
         let call = Outgoing {
             from: None,
-            to,
-            method: method.name().clone(),
             path: Path::START,
             chain: Arc::new(chain),
             deadline: Time::NEVER,
             timeout: request.timeout_ms.map(|ms| std::time::Duration::from_millis(ms.min(TIMEOUT_MS_MAX))),
         };
-        let outcome = self.0.ask(call, method.clone(), payload).await?;
+        let activation = self.0.activation(&to);
+        let outcome = self.0.ask(&activation, call, &method, payload, Instant::now()).outcome().await?;
         let signature = &method.method().signature;
         let (Some(ty), Some(val)) = (&signature.result, outcome.vals.first()) else {
             return Err(Failure::new(codes::INTERNAL, "the answer has no value"));
@@ -167,10 +167,10 @@ impl Silo {
         let (reply, answer) = oneshot::channel();
         let now = self.0.clock.now();
         let deadline = now.after(OPERATE_TIMEOUT);
-        let head = Head { to, from: None, deadline, path: Path::START, chain: Arc::default() };
+        let head = Head { from: None, deadline, path: Path::START, chain: Arc::default() };
         let operate = Operate { name: name.into(), operation, if_match, reply };
         let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0 };
-        self.0.deliver(message, now)?;
+        self.0.deliver(&to, message, now)?;
         match tokio::time::timeout_at(self.0.clock.instant(deadline), answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into()).into()),
@@ -206,13 +206,13 @@ impl Silo {
     async fn put_to_sleep(&self, kind: &str, key: &str) -> Result<bool, Failure> {
         let (_, id) = self.actor(kind, key)?;
         let Some(activation) = self.0.catalog.get(&id) else { return Ok(false) };
-        if activation.machine.lock().deactivate(Why::Requested) {
+        if activation.machine.lock().turns.deactivate(Why::Requested) {
             activation.drive();
         }
         let end = tokio::time::Instant::now() + OPERATE_TIMEOUT;
         // Its hook may take a while; a message that waits may have woken it again.
         while self.0.catalog.get(&id).is_some_and(|now| Arc::ptr_eq(&now, &activation))
-            && activation.machine.lock().is_leaving()
+            && activation.machine.lock().turns.is_leaving()
         {
             if tokio::time::Instant::now() > end {
                 return Err(Failure::new("deadline-exceeded", format!("{id} is still busy; it leaves after its turn")));
@@ -230,13 +230,14 @@ impl Silo {
             let wanted = kind.as_ref().is_none_or(|served| served.kind().name == activation.id.kind);
             if reports.len() < limit && wanted {
                 let machine = activation.machine.lock();
+                let turns = &machine.turns;
                 reports.push(ActivationReport {
                     kind: activation.id.kind.to_string(),
                     key: activation.id.key.to_string(),
-                    phase: phase_name(machine.phase()).into(),
-                    waiting: machine.waiting().0 as u64,
+                    phase: phase_name(turns.phase()).into(),
+                    waiting: turns.waiting().0 as u64,
                     idle_ms: idle_ms(activation, now),
-                    turns: activation.turns.load(Ordering::Relaxed),
+                    turns: machine.ran,
                 });
             }
         });
@@ -266,19 +267,20 @@ fn idle_ms(activation: &Activation, now: Time) -> u64 {
 
 fn live_report(activation: &Activation, served: &Served, clock: Clock) -> LiveReport {
     let machine = activation.machine.lock();
-    let (waiting, waiting_bytes) = machine.waiting();
+    let turns = &machine.turns;
+    let (waiting, waiting_bytes) = turns.waiting();
     let mailbox = &served.kind().policy.mailbox;
     LiveReport {
-        phase: phase_name(machine.phase()).into(),
-        generation: machine.loaded_as().map_or(0, |(generation, _)| generation),
+        phase: phase_name(turns.phase()).into(),
+        generation: turns.loaded_as().map_or(0, |(generation, _)| generation),
         waiting: waiting as u64,
         waiting_bytes: waiting_bytes as u64,
         mailbox_capacity: mailbox.capacity as u64,
         mailbox_bytes: mailbox.bytes,
-        commits: machine.commits() as u64,
-        turns: activation.turns.load(Ordering::Relaxed),
+        commits: turns.commits() as u64,
+        turns: machine.ran,
         idle_ms: idle_ms(activation, clock.now()),
-        running: machine.running().is_some(),
+        running: turns.running().is_some(),
     }
 }
 

@@ -119,7 +119,7 @@ impl Silo {
         let end = Instant::now() + STOP_GRACE;
         while silo.catalog.len() > 0 && Instant::now() < end {
             silo.catalog.for_each(|activation| {
-                if activation.machine.lock().deactivate(Why::Shutdown) {
+                if activation.machine.lock().turns.deactivate(Why::Shutdown) {
                     silo.spawn(activation.clone().run(None));
                 }
             });
@@ -166,8 +166,8 @@ impl Inner {
     }
 
     /// A message whose caller has stopped waiting before its turn.
-    pub(crate) fn expired(&self, message: Message) {
-        self.dead_letters.add(Reason::Expired, "", &message.head.to, message.method(), message.head.from.as_ref());
+    pub(crate) fn expired(&self, to: &ActorId, message: Message) {
+        self.dead_letters.add(Reason::Expired, "", to, message.method(), message.head.from.as_ref());
         self.answer_all(vec![message], &CallError::DeadlineExceeded);
     }
 
@@ -215,7 +215,7 @@ impl Inner {
             let just_woken = u64::try_from(JUST_WOKEN.as_nanos()).unwrap_or(u64::MAX);
             let idle = |activation: &Arc<Activation>| {
                 now.saturating_sub(activation.last_used.load(Ordering::Relaxed)) >= just_woken
-                    && activation.machine.lock().deactivate(Why::MemoryPressure)
+                    && activation.machine.lock().turns.deactivate(Why::MemoryPressure)
             };
             match self.catalog.oldest().into_iter().find(idle) {
                 // On a task of its own: messages that come for the victim meanwhile are its own affair.
@@ -242,7 +242,7 @@ async fn sweep(silo: Arc<Inner>) {
             let timeout = u64::try_from(served.kind().policy.idle_timeout.as_nanos()).unwrap_or(u64::MAX);
             let idle = now.saturating_sub(activation.last_used.load(Ordering::Relaxed));
             let awake_until = activation.awake_until.load(Ordering::Relaxed);
-            if idle >= timeout && awake_until <= now && activation.machine.lock().deactivate(Why::Idle) {
+            if idle >= timeout && awake_until <= now && activation.machine.lock().turns.deactivate(Why::Idle) {
                 silo.spawn(activation.clone().run(None));
             }
         });

@@ -1,4 +1,5 @@
-//! The components that are measured: the samples, and `hot`, which is the least that an actor can be.
+//! The components that are measured: the samples, and the least that actors can be: `hot`, which
+//! counts, and `hop`, which asks a `hot`.
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,21 @@ interface hots {
 world hot-actor { export hots; }
 ";
 
+const HOP_WIT: &str = "
+package bench:hop;
+interface hops {
+  resource hop {
+    constructor(key: string);
+    inc: func(by: u64) -> u64;
+    inc-on: func(by: u64) -> u64;
+  }
+}
+world hop-actor {
+  import bench:hot/hots;
+  export hops;
+}
+";
+
 /// Where `cabi_realloc` puts the only string that comes in.
 const KEY_AT: i32 = 1024;
 
@@ -28,6 +44,8 @@ const KEY_AT: i32 = 1024;
 pub(crate) struct Guests {
     /// No imports, no heap: what remains is the host's own cost.
     pub(crate) hot: Vec<u8>,
+    /// Counts as `hot` does, but in the fiber lane; or asks the `hot` of its own key to count.
+    pub(crate) hop: Vec<u8>,
     pub(crate) counter: Vec<u8>,
     pub(crate) relay: Vec<u8>,
     pub(crate) rogue: Vec<u8>,
@@ -43,7 +61,8 @@ impl Guests {
         };
         let others = ["hello", "bank", "zoo"].map(|name| read(name).map(|bytes| (name, bytes)));
         Ok(Self {
-            hot: hot()?,
+            hot: component(&[HOT_WIT], "hot-actor", hot_module())?,
+            hop: component(&[HOT_WIT, HOP_WIT], "hop-actor", hop_module())?,
             counter: read("counter")?,
             relay: read("relay")?,
             rogue: read("rogue")?,
@@ -52,59 +71,118 @@ impl Guests {
     }
 }
 
-/// A component that exports `bench:hot/hots#hot`, with a count in a global.
-fn hot() -> Result<Vec<u8>> {
+fn component(wit: &[&str], world: &str, mut module: Vec<u8>) -> Result<Vec<u8>> {
     let mut resolve = Resolve::default();
-    let package = resolve.push_str("hot.wit", HOT_WIT)?;
-    let world = resolve.select_world(&[package], Some("hot-actor"))?;
-    let mut module = hot_module();
+    let mut package = None;
+    for text in wit {
+        package = Some(resolve.push_str("bench.wit", text)?);
+    }
+    let world = resolve.select_world(&[package.context("no WIT")?], Some(world))?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    let mut encoder = ComponentEncoder::default().validate(true).module(&module)?;
-    encoder.encode()
+    ComponentEncoder::default().validate(true).module(&module)?.encode()
 }
 
+/// Exports `bench:hot/hots#hot`, with a count in a global.
 fn hot_module() -> Vec<u8> {
-    use ValType::{I32, I64};
-    const COUNT: u32 = 0;
-    const RESOURCE_NEW: u32 = 0;
-
-    let mut types = TypeSection::new();
-    types.ty().function([I32], [I32]);
-    types.ty().function([I32, I32], [I32]);
-    types.ty().function([I32, I64], [I64]);
-    types.ty().function([I32, I32, I32, I32], [I32]);
-    let mut imports = ImportSection::new();
-    imports.import("[export]bench:hot/hots", "[resource-new]hot", EntityType::Function(0));
-    let mut functions = FunctionSection::new();
-    functions.function(1).function(2).function(3);
-    let mut memories = MemorySection::new();
-    memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
-    let mut globals = GlobalSection::new();
-    globals.global(GlobalType { val_type: I64, mutable: true, shared: false }, &ConstExpr::i64_const(0));
-    let mut exports = ExportSection::new();
-    exports
-        .export("bench:hot/hots#[constructor]hot", ExportKind::Func, 1)
-        .export("bench:hot/hots#[method]hot.inc", ExportKind::Func, 2)
-        .export("cabi_realloc", ExportKind::Func, 3)
-        .export("memory", ExportKind::Memory, 0);
-
+    let mut parts = Parts::default();
+    let new = parts.import("[export]bench:hot/hots", "[resource-new]hot", [ValType::I32], [ValType::I32]);
+    let count = parts.global(ValType::I64);
     let mut constructor = Function::new([]);
-    constructor.instructions().i32_const(1).call(RESOURCE_NEW).end();
-    let mut inc = Function::new([]);
-    inc.instructions().global_get(COUNT).local_get(1).i64_add().global_set(COUNT).global_get(COUNT).end();
-    let mut realloc = Function::new([]);
-    realloc.instructions().i32_const(KEY_AT).end();
-    let mut code = CodeSection::new();
-    code.function(&constructor).function(&inc).function(&realloc);
+    constructor.instructions().i32_const(1).call(new).end();
+    parts.export("bench:hot/hots#[constructor]hot", [ValType::I32; 2], [ValType::I32], constructor);
+    let inc = count_up(count);
+    parts.export("bench:hot/hots#[method]hot.inc", [ValType::I32, ValType::I64], [ValType::I64], inc);
+    parts.finish()
+}
 
-    let mut module = Module::new();
-    module
-        .section(&types)
-        .section(&imports)
-        .section(&functions)
-        .section(&memories)
-        .section(&globals)
-        .section(&exports)
-        .section(&code);
-    module.finish()
+/// Exports `bench:hop/hops#hop`; its proxy of `hot` is made once, by the constructor.
+fn hop_module() -> Vec<u8> {
+    let mut parts = Parts::default();
+    let new = parts.import("[export]bench:hop/hops", "[resource-new]hop", [ValType::I32], [ValType::I32]);
+    let proxy = parts.import("bench:hot/hots", "[constructor]hot", [ValType::I32; 2], [ValType::I32]);
+    let ask = parts.import("bench:hot/hots", "[method]hot.inc", [ValType::I32, ValType::I64], [ValType::I64]);
+    let (count, handle) = (parts.global(ValType::I64), parts.global(ValType::I32));
+    let mut constructor = Function::new([]);
+    constructor.instructions().local_get(0).local_get(1).call(proxy).global_set(handle).i32_const(1).call(new).end();
+    parts.export("bench:hop/hops#[constructor]hop", [ValType::I32; 2], [ValType::I32], constructor);
+    let inc = count_up(count);
+    parts.export("bench:hop/hops#[method]hop.inc", [ValType::I32, ValType::I64], [ValType::I64], inc);
+    let mut inc_on = Function::new([]);
+    inc_on.instructions().global_get(handle).local_get(1).call(ask).end();
+    parts.export("bench:hop/hops#[method]hop.inc-on", [ValType::I32, ValType::I64], [ValType::I64], inc_on);
+    parts.finish()
+}
+
+fn count_up(count: u32) -> Function {
+    let mut inc = Function::new([]);
+    inc.instructions().global_get(count).local_get(1).i64_add().global_set(count).global_get(count).end();
+    inc
+}
+
+/// A core module in the making. Imports come first.
+#[derive(Default)]
+struct Parts {
+    types: TypeSection,
+    imports: ImportSection,
+    functions: FunctionSection,
+    globals: GlobalSection,
+    exports: ExportSection,
+    code: CodeSection,
+}
+
+impl Parts {
+    fn ty<const P: usize, const R: usize>(&mut self, params: [ValType; P], results: [ValType; R]) -> u32 {
+        self.types.ty().function(params, results);
+        self.types.len() - 1
+    }
+
+    fn import<const P: usize, const R: usize>(
+        &mut self,
+        module: &str,
+        name: &str,
+        params: [ValType; P],
+        results: [ValType; R],
+    ) -> u32 {
+        let ty = self.ty(params, results);
+        self.imports.import(module, name, EntityType::Function(ty));
+        self.imports.len() - 1
+    }
+
+    fn global(&mut self, val_type: ValType) -> u32 {
+        let zero = if val_type == ValType::I64 { ConstExpr::i64_const(0) } else { ConstExpr::i32_const(0) };
+        self.globals.global(GlobalType { val_type, mutable: true, shared: false }, &zero);
+        self.globals.len() - 1
+    }
+
+    fn export<const P: usize, const R: usize>(
+        &mut self,
+        name: &str,
+        params: [ValType; P],
+        results: [ValType; R],
+        code: Function,
+    ) {
+        let ty = self.ty(params, results);
+        self.functions.function(ty);
+        self.exports.export(name, ExportKind::Func, self.imports.len() + self.functions.len() - 1);
+        self.code.function(&code);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let mut realloc = Function::new([]);
+        realloc.instructions().i32_const(KEY_AT).end();
+        self.export("cabi_realloc", [ValType::I32; 4], [ValType::I32], realloc);
+        let mut memories = MemorySection::new();
+        memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+        self.exports.export("memory", ExportKind::Memory, 0);
+        let mut module = Module::new();
+        module
+            .section(&self.types)
+            .section(&self.imports)
+            .section(&self.functions)
+            .section(&memories)
+            .section(&self.globals)
+            .section(&self.exports)
+            .section(&self.code);
+        module.finish()
+    }
 }

@@ -113,6 +113,11 @@ impl Host {
         self.warm(self.actor("hot", key, "inc")?, &[Val::U64(1)])
     }
 
+    /// `bench:hop/hops#hop`, which counts by itself.
+    pub(crate) fn hop(&self, key: &str) -> Result<Actor> {
+        self.warm(self.actor("hop", key, "inc")?, &[Val::U64(1)])
+    }
+
     pub(crate) fn counter(&self, key: &str) -> Result<Actor> {
         self.warm(self.actor("counter", key, "value")?, &[])
     }
@@ -152,7 +157,7 @@ pub(crate) struct Actor(ActorRef);
 
 impl Actor {
     pub(crate) async fn ask(&self, arguments: &[Val]) -> Result<Payload> {
-        let payload = Payload { vals: arguments.to_vec(), blobs: Vec::new() };
+        let payload = Payload { vals: arguments.iter().cloned().collect(), blobs: Vec::new() };
         let answer = self.0.ask(payload, None).await.map_err(|error| anyhow!("{error}"))?;
         if let Some(Val::Result(Err(error))) = answer.vals.first() {
             return Err(anyhow!("it answered {error:?}"));

@@ -17,8 +17,9 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
 
 fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let n = sizes.asks;
-    let quark = Host::memory(1, 100, &[&guests.hot, &guests.counter, &guests.rogue, &guests.relay])?;
-    let (hot, counter, relay) = (quark.hot("a")?, quark.counter("a")?, quark.relay("a")?);
+    let quark = Host::memory(1, 100, &[&guests.hot, &guests.hop, &guests.counter, &guests.rogue, &guests.relay])?;
+    let (hot, hop) = (quark.hot("a")?, quark.hop("a")?);
+    let (counter, relay) = (quark.counter("a")?, quark.relay("a")?);
     let others = host::runtime(1)?;
     let kameo = others.block_on(async { peers::kameo() });
     let ractor = others.block_on(peers::ractor())?;
@@ -32,6 +33,7 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
         sizes,
         vec![
             ("hot", Box::new(|| timed(&quark.runtime, n, hot.clone().asks(n, vec![Val::U64(1)])))),
+            ("hop", Box::new(|| timed(&quark.runtime, n, hop.clone().asks(n, vec![Val::U64(1)])))),
             ("counter", Box::new(|| timed(&quark.runtime, n, counter.clone().asks(n, vec![])))),
             ("relay", Box::new(|| timed(&quark.runtime, n, relay.clone().asks(n, vec![Val::String("x".into())])))),
             ("kameo", Box::new(|| timed(&others, n, peers::kameo_asks(kameo.clone(), n)))),
@@ -52,6 +54,7 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
     };
     row(format!("hot ask, {} lane (hot)", quark.lane("hot")), "hot", Some(0.6))?;
     row(format!("hot ask, {} lane (counter)", quark.lane("counter")), "counter", Some(0.6))?;
+    row(format!("hot ask, {} lane (hop)", quark.lane("hop")), "hop", Some(0.8))?;
     row(format!("hot ask, {} lane (relay)", quark.lane("relay")), "relay", Some(0.8))?;
     row("hot ask, ractor".into(), "ractor", None)?;
     row("hot ask, tokio mpsc + oneshot".into(), "tokio", None)?;
@@ -65,19 +68,20 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
 
 fn two_workers(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let n = sizes.asks;
-    let quark = Host::memory(2, 100, &[&guests.hot, &guests.counter, &guests.rogue, &guests.relay])?;
-    let (hot, relay) = (quark.hot("a")?, quark.relay("a")?);
+    let quark = Host::memory(2, 100, &[&guests.hot, &guests.hop, &guests.counter, &guests.rogue, &guests.relay])?;
+    let (hot, hop, relay) = (quark.hot("a")?, quark.hop("a")?, quark.relay("a")?);
     let others = host::runtime(2)?;
     let kameo = others.block_on(async { peers::kameo() });
     let medians = interleaved(
         sizes,
         vec![
             ("hot", Box::new(|| timed(&quark.runtime, n, hot.clone().asks(n, vec![Val::U64(1)])))),
+            ("hop", Box::new(|| timed(&quark.runtime, n, hop.clone().asks(n, vec![Val::U64(1)])))),
             ("relay", Box::new(|| timed(&quark.runtime, n, relay.clone().asks(n, vec![Val::String("x".into())])))),
             ("kameo", Box::new(|| timed(&others, n, peers::kameo_asks(kameo.clone(), n)))),
         ],
     )?;
-    for (kind, goal) in [("hot", 0.6), ("relay", 0.8)] {
+    for (kind, goal) in [("hot", 0.6), ("hop", 0.8), ("relay", 0.8)] {
         let name = format!("hot ask on 2 workers, {} lane ({kind})", quark.lane(kind));
         report.row(name, medians.of(kind)?, "ns").against("kameo", medians.of("kameo")?).goal(Goal::RatioAtMost(goal));
     }

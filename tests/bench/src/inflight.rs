@@ -19,8 +19,8 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
 fn with_workers(workers: usize, what: &str, guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let each = sizes.asks.div_ceil(IN_FLIGHT);
     let n = each * IN_FLIGHT;
-    let quark = Host::memory(workers, 100, &[&guests.hot, &guests.counter, &guests.rogue, &guests.relay])?;
-    let (hot, relay) = (quark.hot("a")?, quark.relay("a")?);
+    let quark = Host::memory(workers, 100, &[&guests.hot, &guests.hop, &guests.counter, &guests.rogue, &guests.relay])?;
+    let (hot, hop, relay) = (quark.hot("a")?, quark.hop("a")?, quark.relay("a")?);
     let others = host::runtime(workers)?;
     let kameo = others.block_on(async { peers::kameo() });
     let name = || vec![Val::String("x".into())];
@@ -28,11 +28,12 @@ fn with_workers(workers: usize, what: &str, guests: &Guests, sizes: &Sizes, repo
         sizes,
         vec![
             ("hot", Box::new(|| rate(&quark.runtime, IN_FLIGHT, n, |_| hot.clone().asks(each, vec![Val::U64(1)])))),
+            ("hop", Box::new(|| rate(&quark.runtime, IN_FLIGHT, n, |_| hop.clone().asks(each, vec![Val::U64(1)])))),
             ("relay", Box::new(|| rate(&quark.runtime, IN_FLIGHT, n, |_| relay.clone().asks(each, name())))),
             ("kameo", Box::new(|| rate(&others, IN_FLIGHT, n, |_| peers::kameo_asks(kameo.clone(), each)))),
         ],
     )?;
-    for kind in ["hot", "relay"] {
+    for kind in ["hot", "hop", "relay"] {
         let name = format!("{what}, {} lane ({kind})", quark.lane(kind));
         report
             .row(name, medians.of(kind)? / 1000.0, "k/s")

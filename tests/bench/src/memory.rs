@@ -14,6 +14,7 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
     let n = sizes.idle;
     let probes: Vec<Probe<'_>> = vec![
         ("hot", Box::new(|| quark(&[&guests.hot], n, Host::hot, ("hot", "inc"), &[Val::U64(1)]))),
+        ("hop", Box::new(|| quark(&[&guests.hot, &guests.hop], n, Host::hop, ("hop", "inc"), &[Val::U64(1)]))),
         ("counter", Box::new(|| quark(&[&guests.counter], n, Host::counter, ("counter", "value"), &[]))),
         (
             "relay",
@@ -26,8 +27,8 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
     ];
     let medians = interleaved(sizes, probes)?;
     // Whose lane is which is the silo's to say; the names of the rows are checked.
-    let lanes = Host::memory(1, 10, &[&guests.hot, &guests.counter, &guests.rogue, &guests.relay])?;
-    for (kind, goal) in [("hot", 18.0), ("counter", 18.0), ("relay", 26.0)] {
+    let lanes = Host::memory(1, 10, &[&guests.hot, &guests.hop, &guests.counter, &guests.rogue, &guests.relay])?;
+    for (kind, goal) in [("hot", 18.0), ("counter", 18.0), ("hop", 26.0), ("relay", 26.0)] {
         let name = format!("idle actor, {} lane ({kind})", lanes.lane(kind));
         report.row(name, medians.of(kind)?, "KiB").against("kameo", medians.of("kameo")?).goal(Goal::ValueAtMost(goal));
     }

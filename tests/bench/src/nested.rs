@@ -11,7 +11,10 @@ use crate::rounds::{Sizes, interleaved, timed};
 
 pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let n = sizes.asks / 2;
-    let quark = Host::memory(1, 100, &[&guests.counter, &guests.rogue, &guests.relay])?;
+    let quark = Host::memory(1, 100, &[&guests.hot, &guests.hop, &guests.counter, &guests.rogue, &guests.relay])?;
+    let hop = quark.actor("hop", "a", "inc-on")?;
+    // So that `hot` is warm: turns on the caller's own stack need some turns before.
+    quark.hot("a")?;
     let increment = quark.actor("relay", "a", "increment-on")?;
     let chain = quark.actor("relay", "a", "chain")?;
     let others = host::runtime(1)?;
@@ -21,12 +24,17 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
     let medians = interleaved(
         sizes,
         vec![
+            ("hop", Box::new(|| timed(&quark.runtime, n, hop.clone().asks(n, vec![Val::U64(1)])))),
             ("increment", Box::new(|| timed(&quark.runtime, n, increment.clone().asks(n, by_one())))),
             ("chain", Box::new(|| timed(&quark.runtime, n, chain.clone().asks(n, to_one())))),
             ("kameo", Box::new(|| timed(&others, n, peers::kameo_relay_asks(kameo.clone(), n)))),
         ],
     )?;
-    let rows = [("nested ask with a commit (relay -> counter)", "increment"), ("nested ask (relay -> relay)", "chain")];
+    let rows = [
+        ("nested ask (hop -> hot)", "hop"),
+        ("nested ask with a commit (relay -> counter)", "increment"),
+        ("nested ask (relay -> relay)", "chain"),
+    ];
     for (name, probe) in rows {
         let row = report.row(name, medians.of(probe)?, "ns");
         row.against("kameo -> kameo", medians.of("kameo")?).goal(Goal::RatioAtMost(0.85));

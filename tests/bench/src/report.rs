@@ -8,22 +8,28 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 30] = [
+const ROWS: [&str; 36] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
+    "idle actor, fiber lane (hop)",
     "idle actor, fiber lane (relay)",
     "hot ask, direct lane (hot)",
     "hot ask, direct lane (counter)",
+    "hot ask, fiber lane (hop)",
     "hot ask, fiber lane (relay)",
     "hot ask, ractor",
     "hot ask, tokio mpsc + oneshot",
     "hot ask, raw wasmtime call",
     "hot ask on 2 workers, direct lane (hot)",
+    "hot ask on 2 workers, fiber lane (hop)",
     "hot ask on 2 workers, fiber lane (relay)",
     "100 in flight, direct lane (hot)",
+    "100 in flight, fiber lane (hop)",
     "100 in flight, fiber lane (relay)",
     "100 in flight on 2 workers, direct lane (hot)",
+    "100 in flight on 2 workers, fiber lane (hop)",
     "100 in flight on 2 workers, fiber lane (relay)",
+    "nested ask (hop -> hot)",
     "nested ask with a commit (relay -> counter)",
     "nested ask (relay -> relay)",
     "activation: first call of a fresh key (hot)",

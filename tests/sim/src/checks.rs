@@ -131,6 +131,11 @@ impl Checks {
                 let room = bytes <= self.bounds.bytes.max(size);
                 check(room, Rule::Bounds, || format!("{bytes} bytes wait for {to}"))
             }
+            &Event::Entered { message, by, to } => {
+                self.inside.insert(message, (to, by, false));
+                check(!self.cycle(message), Rule::Deadlock, || format!("message {message} waits for itself"))?;
+                self.activation(&Event::Token(to))
+            }
             Event::Deadlock { message, by, to, path } => {
                 check(leads(path, *by, *to), Rule::Deadlock, || format!("`{path}` does not lead from {by} to {to}"))?;
                 check(self.cycle(*message), Rule::Deadlock, || format!("message {message} waits for nobody: {path}"))

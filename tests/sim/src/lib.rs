@@ -32,6 +32,8 @@ pub enum Mutation {
     AnswerEarly,
     /// The driver drives an actor without its token.
     DriveWithoutToken,
+    /// The driver runs a message at once although another turn runs.
+    EnterBusy,
     /// The driver does nothing with the token that a landed commit grants.
     IgnoreGrants,
     /// The driver drops outputs that never leave, without a word.
@@ -123,6 +125,7 @@ const fn sight(event: &Event) -> Option<&'static str> {
         Event::TokenBack { stalled: Some(64), .. } => Some("64 commits"),
         Event::TokenBack { stalled: Some(..64), .. } => Some("1 MiB of commits"),
         Event::FoundGone(_) => Some("gone"),
+        Event::Entered { .. } => Some("entered"),
         Event::Unclaimed(_) => Some("not claimed"),
         Event::Scanned { gone: 1.., .. } => Some("a doubtful tell was handled"),
         Event::Scanned { added: 1.., .. } => Some("the outbox had tells"),

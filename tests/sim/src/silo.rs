@@ -124,7 +124,7 @@ impl Silo {
 
     /// A message reaches the silo's dispatch: refused, or into the mailbox of its actor.
     fn arrive(&mut self, cx: &mut Context, message: Msg) {
-        let (id, to, source, seen) = (message.id, message.to(), message.source, message.seen);
+        let (id, to, source, seen) = (message.id, message.to, message.source, message.seen);
         cx.log(Event::Arrived { message: id, by: source, to, seen });
         // The deadline comes first: a caller that is gone waits for nobody, so it is no deadlock.
         if message.head.deadline <= cx.now {
@@ -143,8 +143,14 @@ impl Silo {
     }
 
     fn admit(&mut self, cx: &mut Context, mut message: Msg) {
-        let (id, to, by, size) = (message.id, message.to(), message.source, message.size);
+        let (id, to, by, size) = (message.id, message.to, message.source, message.size);
         let control = message.what == What::Control;
+        if let Some(turn) = self.enter(cx, &message) {
+            if !self.begin(cx, to, turn, message) {
+                self.drive(cx, to);
+            }
+            return;
+        }
         loop {
             let mark = cx.id();
             let activation = self.catalog[to].get_or_insert_with(|| Activation::new(cx, to, mark));
@@ -171,13 +177,27 @@ impl Silo {
         }
     }
 
+    /// A call that finds its actor awake and idle is its turn at once, as in the real driver.
+    fn enter(&mut self, cx: &mut Context, message: &Msg) -> Option<Turn> {
+        let (id, to, by) = (message.id, message.to, message.source);
+        let activation = self.catalog[to].as_mut().filter(|it| it.awake && message.what == What::Call)?;
+        let turn = match activation.turns.enter() {
+            None if cx.mistake(Mutation::EnterBusy) => activation.turns.running(),
+            turn => turn,
+        }?;
+        activation.mark = cx.id();
+        cx.log(Event::Entered { message: id, by, to });
+        Some(turn)
+    }
+
     /// The path, when the message would wait for a turn that waits for it.
     fn deadlock(&self, cx: &Context, message: &Msg) -> Option<String> {
-        let frame = message.head.path.find(&message.head.to)?;
+        let to = cx.work.id(message.to);
+        let frame = message.head.path.find(to)?;
         let turn = Turn { generation: frame.generation, number: frame.turn };
-        let waits = self.catalog[message.to()].as_ref()?.turns.running() == Some(turn);
+        let waits = self.catalog[message.to].as_ref()?.turns.running() == Some(turn);
         let refuse = waits && !cx.mistake(Mutation::MissDeadlocks);
-        refuse.then(|| message.head.path.describe(&message.head.to, &format!("m{}", message.method)))
+        refuse.then(|| message.head.path.describe(to, &format!("m{}", message.method)))
     }
 
     /// The end of a message that never ran, or whose turn the platform ended.
@@ -232,14 +252,7 @@ impl Silo {
                     self.tell_caller(cx, &message, &CallError::DeadlineExceeded);
                 }
                 Step::Leave(turn, why) => return self.leave(cx, actor, turn, why),
-                Step::Idle => {
-                    activation.mark = cx.id();
-                    let mark = activation.mark;
-                    let stalls = activation.turns.phase() == Phase::Awake && activation.turns.waiting().0 > 0;
-                    let stalled = stalls.then(|| activation.turns.commits());
-                    cx.log(Event::TokenBack { actor, stalled });
-                    return cx.after(cx.work.idle, Due::Idle { actor, mark });
-                }
+                Step::Idle => return self.idle(cx, actor),
                 Step::Gone(generation) => {
                     activation.drop_instance();
                     activation.mark = cx.id();
@@ -255,6 +268,17 @@ impl Silo {
                 }
             }
         }
+    }
+
+    /// The token is back.
+    pub(crate) fn idle(&mut self, cx: &mut Context, actor: usize) {
+        let Some(activation) = &mut self.catalog[actor] else { return };
+        activation.mark = cx.id();
+        let mark = activation.mark;
+        let stalls = activation.turns.phase() == Phase::Awake && activation.turns.waiting().0 > 0;
+        let stalled = stalls.then(|| activation.turns.commits());
+        cx.log(Event::TokenBack { actor, stalled });
+        cx.after(cx.work.idle, Due::Idle { actor, mark });
     }
 
     fn claimed(&mut self, cx: &mut Context, actor: usize, claim: Result<Claim, CommitError>) {

@@ -98,6 +98,12 @@ pub(crate) enum Event {
         bytes: usize,
         size: usize,
     },
+    /// Its turn at once, past the mailbox.
+    Entered {
+        message: u64,
+        by: Source,
+        to: usize,
+    },
     Deadlock {
         message: u64,
         by: usize,

@@ -79,7 +79,7 @@ impl Silo {
         let mut handled = None;
         if let What::Tell { id: tell, epoch } = &message.what {
             if !self.relay.begin(cx, tell, *epoch) {
-                activation.turns.end(Duration::ZERO);
+                activation.turns.end(None);
                 cx.log(Event::Ended { actor, how: "skipped" });
                 cx.log(Event::Out { message: id, how: "skipped" });
                 return false;
@@ -174,14 +174,14 @@ impl Silo {
         let from = cx.work.id(actor).clone();
         let path =
             message.head.path.with(from.clone(), format!("m{}", message.method).into(), turn.generation, turn.number);
-        let head = Head { to: cx.work.id(to).clone(), from: Some(from), deadline, path, chain: chain() };
+        let head = Head { from: Some(from), deadline, path, chain: chain() };
         let source = Source::Actor(actor);
         let seen = Some((actor, get(state, "stamp", 0)));
         let depth = message.depth + 1;
         let size = 20 + usize::try_from(request % 100).expect("small");
         let parent = Some(message.id);
         let sent =
-            Msg { id: request, head, source, method, amount: 0, depth, seen, size, begun: false, what: What::Call };
+            Msg { id: request, to, head, source, method, amount: 0, depth, seen, size, begun: false, what: What::Call };
         self.waiters.insert(request, Waiter::Turn(actor, turn));
         cx.log(Event::Asked { request, by: source, to, deadline: deadline.max(cx.now), parent });
         cx.log(Event::Waits { actor, request });
@@ -318,10 +318,13 @@ impl Silo {
             activation.drop_instance();
             activation.turns.left();
         } else {
-            activation.turns.end(took);
+            activation.turns.end(Some(took));
         }
         cx.log(Event::Ended { actor, how: if leaving { "left" } else { "returned" } });
-        self.drive(cx, actor);
+        if leaving || !activation.turns.rest() {
+            return self.drive(cx, actor);
+        }
+        self.idle(cx, actor);
     }
 
     /// The turn's instance is dead, and what was staged since the last commit point with it.

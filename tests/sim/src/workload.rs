@@ -129,7 +129,7 @@ impl Workload {
 
     /// The steps of a message's turn; deep ones send nothing.
     pub(crate) fn program(&self, message: &Msg) -> Vec<Op> {
-        let program = &self.programs[index(&message.head.to) * self.methods + message.method];
+        let program = &self.programs[message.to * self.methods + message.method];
         let sends = |op: &&Op| !matches!(op, Op::Give { .. } | Op::Tell { .. } | Op::Call { .. });
         match message.what {
             What::Control => vec![Op::Write { pad: 0 }],
@@ -188,6 +188,7 @@ pub(crate) enum What {
 #[derive(Clone, Debug)]
 pub(crate) struct Msg {
     pub(crate) id: u64,
+    pub(crate) to: usize,
     pub(crate) head: Head,
     pub(crate) source: Source,
     pub(crate) method: usize,
@@ -199,12 +200,6 @@ pub(crate) struct Msg {
     /// A tell's turn has begun: from now on only its own end decides.
     pub(crate) begun: bool,
     pub(crate) what: What,
-}
-
-impl Msg {
-    pub(crate) fn to(&self) -> usize {
-        index(&self.head.to)
-    }
 }
 
 impl Message for Msg {
@@ -235,10 +230,10 @@ pub(crate) fn amount(tell: &Tell) -> u64 {
 /// The message that delivers a tell.
 pub(crate) fn delivery(message: u64, id: &TellId, tell: &Tell, epoch: u64) -> Msg {
     let from = id.from.as_ref().map(index);
-    let head =
-        Head { to: tell.to.clone(), from: id.from.clone(), deadline: Time::NEVER, path: Path::START, chain: chain() };
+    let head = Head { from: id.from.clone(), deadline: Time::NEVER, path: Path::START, chain: chain() };
     Msg {
         id: message,
+        to: index(&tell.to),
         head,
         source: from.map_or(Source::Client(0), Source::Actor),
         method: tell.arguments[1].into(),

@@ -150,9 +150,9 @@ impl World {
     fn call(&mut self, source: Source, to: usize, method: usize, what: What) {
         let Some((id, deadline)) = self.ask(source, to) else { return };
         let cx = &mut self.cx;
-        let head = Head { to: cx.work.id(to).clone(), from: None, deadline, path: Path::START, chain: chain() };
+        let head = Head { from: None, deadline, path: Path::START, chain: chain() };
         let size = cx.rng.index(200);
-        let message = Msg { id, head, source, method, amount: 0, depth: 0, seen: None, size, begun: false, what };
+        let message = Msg { id, to, head, source, method, amount: 0, depth: 0, seen: None, size, begun: false, what };
         cx.after(cx.work.hop, Due::Arrive(message));
     }
 

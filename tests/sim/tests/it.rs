@@ -89,6 +89,7 @@ const SIGHTS: &[&str] = &[
     "dead letter",
     "deadline-exceeded",
     "deadlock",
+    "entered",
     "err",
     "expired",
     "failed",
@@ -150,6 +151,7 @@ fn mistakes_of_the_driver_are_found() {
     check_mutation(Mutation::AnswerEarly, &[Rule::VisibleBeforeDurable]);
     check_mutation(Mutation::CallEarly, &[Rule::VisibleBeforeDurable]);
     check_mutation(Mutation::DriveWithoutToken, &[Rule::Token]);
+    check_mutation(Mutation::EnterBusy, &[Rule::OneTurn, Rule::Token]);
     check_mutation(Mutation::IgnoreGrants, &[Rule::Liveness]);
     check_mutation(Mutation::DropFailed, &[Rule::Ends, Rule::Liveness]);
     check_mutation(Mutation::ForgetDeadlines, &[Rule::Deadline]);

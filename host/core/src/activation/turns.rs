@@ -247,6 +247,17 @@ impl<M: Message, O> Turns<M, O> {
         }
     }
 
+    /// Lets a message's turn begin at once, past the mailbox, when that changes no order: the actor
+    /// is awake and idle, nothing waits and the pipeline has room. The caller then holds the token
+    /// and runs the turn as after [`Step::Run`]. None, and nothing changed, when the message must
+    /// be admitted.
+    pub fn enter(&mut self) -> Option<Turn> {
+        let idle = self.phase == Phase::Awake && !self.held && self.leave.is_none() && self.mailbox.is_empty();
+        let generation = self.generation.filter(|_| idle && !self.is_full())?;
+        self.held = true;
+        Some(self.begin(generation))
+    }
+
     /// Asks it to leave memory: now if it is idle, else once its running turn has ended. True when
     /// the caller now holds the token. An idle one with messages waiting stays, unless the reason
     /// is an operator's or the silo's.
@@ -287,17 +298,19 @@ impl<M: Message, O> Turns<M, O> {
         }
         if let (Some(why), Some(generation)) = (self.leave.take(), self.generation) {
             self.phase = Phase::Leaving;
-            self.turn += 1;
-            self.running = true;
-            return Step::Leave(Turn { generation, number: self.turn }, why);
+            return Step::Leave(self.begin(generation), why);
         }
         let (Some(message), Some(generation)) = (self.mailbox.pop(), self.generation) else { return self.idle() };
         if message.deadline() <= now {
             return Step::Expired(message);
         }
+        Step::Run(self.begin(generation), message)
+    }
+
+    const fn begin(&mut self, generation: u64) -> Turn {
         self.turn += 1;
         self.running = true;
-        Step::Run(Turn { generation, number: self.turn }, message)
+        Turn { generation, number: self.turn }
     }
 
     /// The claim's answer.
@@ -318,6 +331,13 @@ impl<M: Message, O> Turns<M, O> {
         self.running = false;
         self.phase = Phase::Draining;
         if loading { self.mailbox.take_all() } else { self.mailbox.take_calls() }
+    }
+
+    /// Whether a commit point with this write would let its output leave at once, and do nothing
+    /// else: then it need not be made.
+    #[must_use]
+    pub fn is_open(&self, write: &Write) -> bool {
+        write.is_empty() && self.broken.is_none() && self.gate.commits() == 0
     }
 
     /// A commit point within the running turn, or at its end: `write` is all that was staged since
@@ -341,14 +361,28 @@ impl<M: Message, O> Turns<M, O> {
         Point::Submit(Commit { actor: self.actor.clone(), generation, etag: self.etag, write })
     }
 
-    /// The running turn ended, having made its last commit point.
-    pub fn end(&mut self, took: Duration) {
+    /// The running turn ended, having made its last commit point (or found that it need not make
+    /// it: [`Turns::is_open`]). Its time, where it was measured, counts for what `Overloaded` says.
+    pub fn end(&mut self, took: Option<Duration>) {
         debug_assert!(self.running);
         self.running = false;
-        self.turn_time = (self.turn_time * 7 + took) / 8;
+        if let Some(took) = took {
+            self.turn_time = (self.turn_time * 7 + took) / 8;
+        }
         if self.broken.is_some() {
             self.phase = Phase::Draining;
         }
+    }
+
+    /// Gives the token back if there is nothing to do; false when its holder must ask
+    /// [`Turns::next`]. Between turns, instead of a `next` that would mostly answer `Idle`.
+    pub fn rest(&mut self) -> bool {
+        debug_assert!(self.held && !self.running, "only the token's holder, between turns");
+        let rests = self.phase == Phase::Awake && self.leave.is_none() && self.mailbox.is_empty();
+        if rests {
+            self.held = false;
+        }
+        rests
     }
 
     /// The running turn's instance is dead: the caller has dropped it, and undone what was staged.
@@ -477,13 +511,38 @@ mod tests {
         let mut turns = awake();
         run(&mut turns);
         let Point::Submit(first) = turns.commit_point(write(), 0) else { panic!("a write is submitted") };
-        turns.end(Duration::ZERO);
+        turns.end(None);
         assert_eq!(turns.next(NOW), Step::Idle);
         assert_eq!(turns.admit(Ask(1)).unwrap(), Admitted::Token, "the next turn need not wait");
         run(&mut turns);
         assert_eq!(turns.commit_point(Write::default(), 1), Point::Held, "a read waits too");
-        turns.end(Duration::ZERO);
+        turns.end(None);
         assert_eq!(turns.landed(first.etag, Ok(())).released, [0, 1]);
+    }
+
+    #[test]
+    fn an_idle_actor_is_entered_past_its_mailbox_and_a_busy_one_is_not() {
+        let mut turns = awake();
+        assert_eq!(turns.enter(), None, "it is held, and a message waits");
+        run(&mut turns);
+        assert!(turns.is_open(&Write::default()) && !turns.is_open(&write()));
+        let Point::Submit(first) = turns.commit_point(write(), 0) else { panic!() };
+        assert!(!turns.is_open(&Write::default()), "a commit is under way");
+        turns.end(None);
+        assert_eq!(turns.next(NOW), Step::Idle);
+        assert_eq!(turns.enter(), Some(Turn { generation: 7, number: 2 }), "a commit under way is no hindrance");
+        assert_eq!(turns.enter(), None, "it runs");
+        assert_eq!(turns.admit(Ask(1)).unwrap(), Admitted::Waits);
+        assert_eq!(turns.commit_point(Write::default(), 1), Point::Held);
+        turns.end(None);
+        assert!(!turns.rest(), "a message came meanwhile");
+        assert_eq!(run(&mut turns), Ask(1));
+        turns.commit_point(Write::default(), 2);
+        turns.end(None);
+        assert!(turns.rest());
+        assert_eq!(turns.landed(first.etag, Ok(())).released, [0, 1, 2]);
+        assert!(turns.deactivate(Why::Requested));
+        assert_eq!(turns.enter(), None, "it leaves");
     }
 
     #[test]
@@ -491,7 +550,7 @@ mod tests {
         let mut turns = awake();
         run(&mut turns);
         let Point::Submit(first) = turns.commit_point(write(), 0) else { panic!() };
-        turns.end(Duration::ZERO);
+        turns.end(None);
         turns.admit(Ask(1)).unwrap();
         run(&mut turns);
         let Point::Submit(second) = turns.commit_point(write(), 1) else { panic!() };
@@ -517,13 +576,13 @@ mod tests {
             let Point::Submit(commit) = turns.commit_point(write(), output) else { panic!() };
             etags.push(commit.etag);
         }
-        turns.end(Duration::ZERO);
+        turns.end(None);
         turns.admit(Ask(1)).unwrap();
         assert_eq!(turns.next(NOW), Step::Idle);
         assert!(turns.landed(etags[0], Ok(())).token);
         assert_eq!(run(&mut turns), Ask(1));
         let Point::Submit(_) = turns.commit_point(write(), 99) else { panic!() };
-        turns.end(Duration::ZERO);
+        turns.end(None);
         assert!(turns.deactivate(Why::Requested) || turns.held);
         assert_eq!(turns.next(NOW), Step::Idle, "the deactivate hook may commit: it waits too");
         assert!(turns.landed(etags[1], Ok(())).token);
@@ -537,7 +596,7 @@ mod tests {
         run(&mut turns);
         assert!(!turns.deactivate(Why::Requested));
         assert_eq!(turns.commit_point(Write::default(), 0), Point::Open(0));
-        turns.end(Duration::ZERO);
+        turns.end(None);
         assert!(matches!(turns.next(NOW), Step::Leave(_, Why::Requested)));
         let Point::Submit(last) = turns.commit_point(write(), 1) else { panic!() };
         turns.left();
@@ -549,7 +608,7 @@ mod tests {
         turns.loaded(8, last.etag);
         run(&mut turns);
         turns.commit_point(Write::default(), 2);
-        turns.end(Duration::ZERO);
+        turns.end(None);
         assert_eq!(turns.next(NOW), Step::Idle);
         assert!(turns.deactivate(Why::Idle));
         assert!(matches!(turns.next(NOW), Step::Leave(..)));

@@ -8,7 +8,7 @@ use quark_core::id::{ActorId, Key, KindName};
 
 use crate::bindings::quark::actor::{calls, types};
 use crate::guest::Guest;
-use crate::outside::{CallFailure, OutgoingCall, OutgoingWork};
+use crate::outside::{CallFailure, Calling, OutgoingCall, OutgoingWork};
 
 /// The contract's case for a call error.
 pub(crate) fn call_error(error: CallError) -> types::CallError {
@@ -51,9 +51,15 @@ impl calls::Host for Guest {
         if let Some(each) = timeout {
             call.timeout = Some(Duration::from_millis(each));
         }
-        self.clock.pause();
-        let answer = self.host.call(call).await;
-        self.clock.resume();
+        let answer = match self.call(call) {
+            Calling::Done(answer) => answer,
+            Calling::Waits(answer) => {
+                self.clock.pause();
+                let answer = answer.await;
+                self.clock.resume();
+                answer
+            }
+        };
         match answer {
             Ok(answer) => Ok(Ok(answer.json)),
             Err(CallFailure::Call(error)) => Ok(Err(call_error(error))),

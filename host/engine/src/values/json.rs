@@ -61,7 +61,7 @@ pub fn from_json(params: &[(String, Type)], text: &str) -> Result<Payload, Argum
         let message = format!("found {} behind the arguments", text.found());
         return Err(text.fail(text.at(), &message, "the end of the text"));
     }
-    Ok(Payload { vals, blobs: text.blobs })
+    Ok(Payload { vals: vals.into(), blobs: text.blobs })
 }
 
 /// Writes a value.

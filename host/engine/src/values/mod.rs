@@ -12,11 +12,15 @@ pub mod types;
 pub mod wave;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use wasmtime::component::Val;
 
 pub use self::budget::MEMORY_MAX;
 pub use self::errors::{ArgumentError, Place};
 pub use self::types::{describe, same_shape, type_hash};
+
+/// Arguments or a result. One value, as most calls have, needs no allocation.
+pub type Vals = SmallVec<[Val; 1]>;
 
 /// Values that belong to no Store.
 ///
@@ -25,7 +29,7 @@ pub use self::types::{describe, same_shape, type_hash};
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
     /// The arguments in order, or the one result.
-    pub vals: Vec<Val>,
+    pub vals: Vals,
     /// The bytes of all blobs in them.
     pub blobs: Vec<Bytes>,
 }

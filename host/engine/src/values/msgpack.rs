@@ -78,7 +78,7 @@ pub fn decode_message(signature: &Signature, bytes: &[u8]) -> Result<Payload, Ar
 fn read_all<'t>(types: impl IntoIterator<Item = &'t Type>, mut input: Input<'_>) -> Result<Payload, ArgumentError> {
     let vals = types.into_iter().map(|ty| input.val(ty)).collect::<Result<Vec<_>, _>>()?;
     let blobs = input.finish()?;
-    Ok(Payload { vals, blobs })
+    Ok(Payload { vals: vals.into(), blobs })
 }
 
 /// The hash before a message's arguments.

@@ -39,7 +39,7 @@ pub fn from_wave(params: &[(String, Type)], text: &str) -> Result<Payload, Argum
         let message = format!("found {} after the last argument", text.found());
         return Err(text.fail(text.at(), &message, &describe_params(params)));
     }
-    Ok(Payload { vals, blobs: text.blobs })
+    Ok(Payload { vals: vals.into(), blobs: text.blobs })
 }
 
 /// Writes a value.

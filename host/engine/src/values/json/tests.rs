@@ -113,7 +113,7 @@ fn mistakes_have_their_place() {
 fn arguments_are_counted() {
     assert!(from_json(&params(""), "").unwrap().vals.is_empty());
     assert!(from_json(&params(""), " [ ] ").unwrap().vals.is_empty());
-    assert_eq!(from_json(&params("a: u8, b: u8"), "[1,2]").unwrap().vals, [Val::U8(1), Val::U8(2)]);
+    assert_eq!(from_json(&params("a: u8, b: u8"), "[1,2]").unwrap().vals[..], [Val::U8(1), Val::U8(2)]);
     refused("by: u64, why: string", "[1]", "argument `why` is missing; expected (by: u64, why: string)", 2);
     refused("by: u64", "", "found the end of the text; expected an array of the arguments (by: u64)", 0);
     refused("by: u64", "5", "found `5`", 0);

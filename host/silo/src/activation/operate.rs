@@ -1,0 +1,90 @@
+//! An operator's look at, or change of, an actor's state: one of its turns.
+
+use std::sync::Arc;
+
+use quark_core::activation::{Point, Why};
+use quark_core::commit::Write;
+use quark_engine::{Cause, Trap};
+
+use super::{Activation, HOOK_GRACE, Live, Slot, why_name};
+use crate::api::{Failure, StateOperation, StateValue, codes};
+use crate::message::{Operate, Output};
+use crate::silo::Inner;
+
+impl Activation {
+    pub(super) async fn operate(&self, silo: &Arc<Inner>, operate: Operate) {
+        let Operate { name, operation, if_match, reply } = operate;
+        let etag = self.machine.lock().turns.loaded_as().map_or(0, |(_, etag)| etag);
+        let shown = (etag > 0).then(|| etag.to_string());
+        let mut slot = self.take_slot();
+        let mut write = Write::default();
+        let outcome = if if_match.is_some() && if_match != shown {
+            let now = shown.as_deref().unwrap_or("none: it never wrote");
+            Err(Failure::new(codes::CONFLICT, format!("the e-tag of {} is {now}", self.id))
+                .next("read the value again, then repeat with the e-tag that it has now"))
+        } else {
+            if !matches!(operation, StateOperation::Get) {
+                (slot, write) = self.put_to_sleep(silo, slot).await;
+            }
+            change(&mut slot, &name, operation)
+        };
+        if let Slot::Loaded { state, .. } = &mut slot {
+            write.changes.extend(state.take_changes());
+        }
+        let etag = if write.is_empty() { shown } else { Some((etag + 1).to_string()) };
+        let outcome = outcome.map(|bytes| StateValue { bytes, etag });
+        let mut machine = self.machine.lock();
+        machine.slot = slot;
+        let point = machine.turns.commit_point(write, Output::Operated(reply, outcome));
+        if let Point::Failed(output, error) = point {
+            machine.turns.trapped();
+            drop(machine);
+            return output.fail(error);
+        }
+        machine.turns.end(None);
+        drop(machine);
+        self.pass(silo, point);
+    }
+
+    /// Ends a living instance but keeps its values: the guest may hold a copy of what an operator
+    /// changes, so it must load afresh. What its hook staged commits together with the change.
+    async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
+        let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
+        let hook = tokio::time::timeout(HOOK_GRACE, live.instance.deactivate(why_name(Why::Requested)));
+        let hook = hook.await.unwrap_or(Err(Trap::Abandoned));
+        let Live { instance, served, generation, .. } = live;
+        let mut state = instance.into_state();
+        let write = hook.unwrap_or_else(|trap| {
+            silo.failed(&self.id, "deactivate", &trap);
+            state.undo();
+            Write::default()
+        });
+        (Slot::Loaded { generation, state, served, cause: Cause::Message }, write)
+    }
+}
+
+fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Result<Option<Vec<u8>>, Failure> {
+    let state = match slot {
+        Slot::Loaded { state, .. } => state,
+        Slot::Live(live) => live.instance.state(),
+        Slot::Empty => return Err(Failure::new(codes::INTERNAL, "nothing is loaded")),
+    };
+    match operation {
+        StateOperation::Get => match state.get(name) {
+            Some(value) => Ok(Some(value.to_vec())),
+            None => {
+                let names: Vec<&str> = state.iter().map(|(name, _)| &**name).collect();
+                let failure = Failure::new(codes::NOT_FOUND, format!("it has no state value `{name}`"));
+                Err(if names.is_empty() { failure } else { failure.next(format!("it has: {}", names.join(", "))) })
+            }
+        },
+        StateOperation::Set(bytes) => match state.set(name, bytes.into()) {
+            Ok(()) => Ok(None),
+            Err(error) => Err(Failure::new("too-large", error.to_string())),
+        },
+        StateOperation::Delete => {
+            state.delete(name);
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Turns of one activation: how they run, and their commit points.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use quark_core::activation::{Point, Turn};
+use quark_core::commit::{Commit, CommitError, Write};
+use quark_core::envelope::TellId;
+use quark_core::error::CallError;
+use quark_core::time::Time;
+use quark_engine::values::Payload;
+use quark_engine::{Ended, Trap, TurnInput};
+use tokio::sync::oneshot;
+
+use super::{Activation, Asked, Live, Slot};
+use crate::kinds::Served;
+use crate::message::{Message, MethodRef, Origin, Outcome, Output, Work, commit_failed};
+use crate::silo::Inner;
+
+/// How long a turn may go on after its caller gave up. It can only be waiting then, since the time
+/// inside the guest has its own limit; it is ended by dropping its instance.
+const ABANDONED_GRACE: Duration = Duration::from_secs(10);
+/// What callers are told to wait when every place for a live instance is taken by a busy one.
+const NO_ROOM_RETRY_MS: u64 = 100;
+
+/// What is left of a turn that has run: nothing of the instance when it trapped.
+pub(super) type Ran = Result<(Live, Ended), Trap>;
+
+/// A turn that has an instance of its own, to be polled to its end.
+pub(super) type Running = Pin<Box<dyn Future<Output = Ran> + Send>>;
+
+/// A turn that has run, and what is to be told of it.
+struct Finished {
+    ran: Ran,
+    method: MethodRef,
+    origin: Origin,
+    started: Instant,
+}
+
+impl Activation {
+    /// Runs a call of the mailbox on this stack if its instance lives and may; otherwise gives the
+    /// message back.
+    pub(super) fn run_now(&self, silo: &Arc<Inner>, turn: Turn, message: Message, now: Instant) -> Option<Message> {
+        let Work::Method { method, origin: Origin::Caller(_), .. } = &message.work else { return Some(message) };
+        let mut machine = self.machine.lock();
+        let fits = matches!(&machine.slot, Slot::Live(live)
+            if Arc::ptr_eq(&live.served, &method.served) && live.instance.runs_now());
+        if !fits {
+            return Some(message);
+        }
+        let Slot::Live(mut live) = std::mem::take(&mut machine.slot) else { return Some(message) };
+        drop(machine);
+        let Message { head, work, .. } = message;
+        let Work::Method { method, payload, origin } = work else { return None };
+        let input = TurnInput { head, turn, method: method.at, payload, handled: None };
+        self.progressed.store(false, Ordering::Relaxed);
+        let ran = live.instance.turn_now(input, now).map(|ended| (live, ended));
+        self.finished(silo, Finished { ran, method, origin, started: now });
+        None
+    }
+
+    /// The turn of a call that waits goes on in a task of its own, and what comes behind it too.
+    pub(super) async fn go_on(
+        self: Arc<Self>,
+        turn: Running,
+        method: MethodRef,
+        reply: oneshot::Sender<Outcome>,
+        deadline: Time,
+        started: Instant,
+    ) {
+        let Some(silo) = self.silo.upgrade() else { return };
+        // After that nobody waits for it any more, and the instance cannot be entered again.
+        let last = silo.clock.instant(deadline.after(ABANDONED_GRACE));
+        let ran = tokio::time::timeout_at(last, turn).await.unwrap_or(Err(Trap::Abandoned));
+        self.finished(&silo, Finished { ran, method, origin: Origin::Caller(reply), started });
+        drop(silo);
+        self.run(None).await;
+    }
+
+    /// A turn has run for a caller that stands on this very stack. Without a write and without a
+    /// commit under way its answer needs no channel.
+    pub(super) fn ended_here(self: &Arc<Self>, silo: &Arc<Inner>, method: &MethodRef, ran: Ran) -> Asked {
+        let started = None;
+        let ran = match ran {
+            Ok((live, ended)) if ended.write.is_empty() && ended.wishes.is_empty() => {
+                let mut machine = self.machine.lock();
+                if machine.turns.is_open(&ended.write) {
+                    let outcome = within_limit(&live, ended.payload);
+                    machine.slot = Slot::Live(live);
+                    machine.ran += 1;
+                    machine.turns.end(None);
+                    let rests = machine.turns.rest();
+                    drop(machine);
+                    silo.metrics.turns.increment(1);
+                    if !rests {
+                        self.drive();
+                    }
+                    return Asked::Done(outcome);
+                }
+                drop(machine);
+                Ok((live, ended))
+            }
+            ran => ran,
+        };
+        let (reply, mut answer) = oneshot::channel();
+        self.finish(silo, ran, method, Origin::Caller(reply), started);
+        self.drive();
+        match answer.try_recv() {
+            Ok(outcome) => Asked::Done(outcome),
+            Err(_) => Asked::Waits(answer),
+        }
+    }
+
+    /// A turn with all that may wait before it.
+    pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
+        let Message { mut head, work, .. } = message;
+        let (method, payload, origin) = match work {
+            Work::Operate(operate) => return self.operate(silo, *operate).await,
+            Work::Method { method, payload, origin } => (method, payload, origin),
+        };
+        if head.deadline == Time::NEVER {
+            head.deadline = silo.clock.now().after(silo.config.default_timeout);
+        }
+        let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
+        let mut live = match tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned)) {
+            Ok(live) => live,
+            Err(trap) => return self.refused(silo, origin, trap),
+        };
+        let method = match same_method(&live.served, method) {
+            Ok(method) => method,
+            Err(error) => {
+                let mut machine = self.machine.lock();
+                machine.slot = Slot::Live(live);
+                machine.turns.end(None);
+                drop(machine);
+                return silo.answer(origin, error);
+            }
+        };
+        let started = Instant::now();
+        self.progressed.store(false, Ordering::Relaxed);
+        let handled = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
+        let input = TurnInput { head, turn, method: method.at, payload, handled };
+        // After that nobody waits for it any more, and the instance cannot be entered again.
+        let turn = tokio::time::timeout_at(last, live.instance.turn(input, started));
+        let ran = turn.await.unwrap_or(Err(Trap::Abandoned)).map(|ended| (live, ended));
+        self.finished(silo, Finished { ran, method, origin, started });
+    }
+
+    fn finished(&self, silo: &Arc<Inner>, finished: Finished) {
+        let Finished { ran, method, origin, started } = finished;
+        self.finish(silo, ran, &method, origin, Some(started));
+    }
+
+    /// Ends a turn: its last commit point, or the end of its instance. The token stays held.
+    fn finish(&self, silo: &Arc<Inner>, ran: Ran, method: &MethodRef, origin: Origin, started: Option<Instant>) {
+        silo.metrics.turns.increment(1);
+        let (live, Ended { payload, write, wishes }) = match ran {
+            Ok(ended) => ended,
+            Err(trap) => {
+                self.restart.store(true, Ordering::Relaxed);
+                let mut machine = self.machine.lock();
+                machine.ran += 1;
+                machine.turns.trapped();
+                drop(machine);
+                if !matches!(trap, Trap::Abandoned) {
+                    silo.failed(&self.id, method.name(), &trap);
+                }
+                return silo.answer(origin, trap_error(trap));
+            }
+        };
+        if let Some(wait) = wishes.keep_awake {
+            self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
+        }
+        let progressed = self.progressed.load(Ordering::Relaxed);
+        let tell = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
+        let output = match origin {
+            Origin::Caller(to) => Output::Reply { to, outcome: within_limit(&live, payload), progressed },
+            Origin::Outbox(_) => Output::Nothing,
+        };
+        let mut machine = self.machine.lock();
+        machine.ran += 1;
+        let point = machine.turns.commit_point(write, output);
+        if let Point::Failed(output, error) = point {
+            machine.turns.trapped();
+            drop(machine);
+            drop(live);
+            // Its commit was never handed over, so nobody else tells the outbox that the row stands.
+            tell.iter().for_each(|id| silo.outbox.commit_failed(id, error));
+            return output.fail(error);
+        }
+        machine.slot = Slot::Live(live);
+        machine.turns.end(started.map(|started| started.elapsed()));
+        if wishes.deactivate {
+            // The token is held, so this cannot grant it.
+            machine.turns.deactivate(quark_core::activation::Why::Requested);
+        }
+        drop(machine);
+        self.pass(silo, point);
+    }
+
+    /// The actor would not wake: the same answer for all that waited for it.
+    fn refused(&self, silo: &Arc<Inner>, origin: Origin, trap: Trap) {
+        if !matches!(trap, Trap::NoRoom(_)) {
+            silo.failed(&self.id, "activate", &trap);
+        }
+        self.restart.store(true, Ordering::Relaxed);
+        let waiting = self.machine.lock().turns.refused();
+        let error = trap_error(trap);
+        silo.answer(origin, error.clone());
+        silo.answer_all(waiting, &error);
+    }
+
+    /// Carries out what the machine said of a commit point.
+    pub(super) fn pass(&self, silo: &Arc<Inner>, point: Point<Output>) {
+        match point {
+            Point::Open(output) => output.release(),
+            Point::Held => {}
+            Point::Submit(commit) => self.submit(silo, commit),
+            Point::Failed(output, error) => output.fail(error),
+        }
+    }
+
+    fn submit(&self, silo: &Arc<Inner>, commit: Commit) {
+        let Some(me) = self.me.upgrade() else { return };
+        let etag = commit.etag;
+        let sent: Vec<_> =
+            commit.write.tells.iter().enumerate().map(|(place, tell)| (commit.tell_id(place), tell.clone())).collect();
+        let handled = commit.write.handled.clone();
+        let done_silo = silo.clone();
+        silo.store.commit(
+            commit,
+            Box::new(move |outcome| {
+                let silo = done_silo;
+                silo.metrics.commit(outcome);
+                settle(&silo, outcome, handled.as_ref(), sent);
+                me.landed(&silo, etag, outcome);
+            }),
+        );
+    }
+
+    /// A commit's outcome, on the store's own thread: nothing runs here.
+    fn landed(self: Arc<Self>, silo: &Arc<Inner>, etag: u64, outcome: Result<(), CommitError>) {
+        let landed = self.machine.lock().turns.landed(etag, outcome);
+        for output in landed.released {
+            output.release();
+        }
+        for (output, error) in landed.failed {
+            output.fail(error);
+        }
+        if landed.token {
+            silo.spawn(self.run(None));
+        }
+    }
+
+    /// A commit point in the middle of the running turn.
+    pub(crate) fn commit_point(&self, silo: &Arc<Inner>, write: Write) -> MidTurn {
+        self.progressed.store(true, Ordering::Relaxed);
+        let mut machine = self.machine.lock();
+        if machine.turns.is_open(&write) {
+            return MidTurn::Open;
+        }
+        let (send, receive) = oneshot::channel();
+        let point = machine.turns.commit_point(write, Output::Resume(send));
+        drop(machine);
+        match point {
+            Point::Open(_) => MidTurn::Open,
+            Point::Failed(_, error) => MidTurn::Failed(error),
+            Point::Held => MidTurn::Wait(receive),
+            Point::Submit(commit) => {
+                self.submit(silo, commit);
+                MidTurn::Wait(receive)
+            }
+        }
+    }
+}
+
+/// Tells the outbox what became of a commit's tells.
+fn settle(
+    silo: &Inner,
+    outcome: Result<(), CommitError>,
+    handled: Option<&TellId>,
+    sent: Vec<(TellId, quark_core::envelope::Tell)>,
+) {
+    match outcome {
+        Ok(()) => {
+            handled.into_iter().for_each(|id| silo.outbox.handled(id));
+            silo.outbox.sent(sent);
+        }
+        Err(error) => {
+            handled.into_iter().for_each(|id| silo.outbox.commit_failed(id, error));
+            if error == CommitError::Unknown && !sent.is_empty() {
+                silo.outbox.doubt();
+            }
+        }
+    }
+}
+
+/// Where a commit point in the middle of a turn leaves it.
+pub(crate) enum MidTurn {
+    /// All is durable.
+    Open,
+    /// It must wait.
+    Wait(oneshot::Receiver<Result<(), CommitError>>),
+    /// It will never be.
+    Failed(CommitError),
+}
+
+impl MidTurn {
+    /// Waits until all that the turn wrote so far is durable.
+    pub(crate) async fn wait(self) -> Result<(), CommitError> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Failed(error) => Err(error),
+            // A sender that is gone means that the silo is going down with the commit under way.
+            Self::Wait(landed) => landed.await.unwrap_or(Err(CommitError::Unknown)),
+        }
+    }
+}
+
+/// The result, unless it is larger than the kind's limit.
+fn within_limit(live: &Live, payload: Payload) -> Outcome {
+    let limit = live.served.kind().policy.limits.result;
+    if payload.bytes() as u64 > limit {
+        return Err(CallError::Failed(format!("its result is over the limit of {limit} bytes")));
+    }
+    Ok(payload)
+}
+
+/// The method in the version that lives, if the message was made for another one.
+fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<MethodRef, CallError> {
+    if Arc::ptr_eq(served, &method.served) {
+        return Ok(method);
+    }
+    match served.kind().method(method.name()) {
+        Some((at, now)) if now.signature.hash == method.method().signature.hash => {
+            Ok(MethodRef { served: served.clone(), at })
+        }
+        _ => Err(CallError::Incompatible(format!(
+            "a new version of `{}` was deployed meanwhile, and its `{}` has other types",
+            served.kind().name.short(),
+            method.name()
+        ))),
+    }
+}
+
+/// What a caller is told of a turn that ended so.
+fn trap_error(trap: Trap) -> CallError {
+    match trap {
+        Trap::Guest(reason) => CallError::Failed(reason),
+        Trap::Refused(reason) => CallError::Failed(format!("it refused to wake: {reason}")),
+        Trap::Commit(error) => commit_failed(error),
+        Trap::NoRoom(_) => CallError::Overloaded(NO_ROOM_RETRY_MS),
+        Trap::Abandoned => CallError::DeadlineExceeded,
+    }
+}
