@@ -94,6 +94,12 @@ impl State {
         }
     }
 
+    /// Whether something is staged.
+    #[must_use]
+    pub fn is_staged(&self) -> bool {
+        !self.before.is_empty()
+    }
+
     /// Takes what is staged, for a commit.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.before)

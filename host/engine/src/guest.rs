@@ -86,6 +86,15 @@ impl Guest {
         &self.component.kinds[self.kind_at]
     }
 
+    /// Whether the turn staged nothing and asked for nothing, as most do.
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.is_staged() && self.wishes.is_empty()
+    }
+
+    fn is_staged(&self) -> bool {
+        self.state.is_staged() || !self.tells.is_empty() || self.handled.is_some()
+    }
+
     /// All that is staged, for a commit point. The tell that this turn handles goes with the
     /// first one: what happens after it is never repeated.
     pub(crate) fn take_write(&mut self) -> Write {
@@ -96,12 +105,11 @@ impl Guest {
         }
     }
 
-    pub(crate) fn outgoing(&mut self, to: ActorId, method: Arc<str>, work: OutgoingWork) -> OutgoingCall {
+    pub(crate) fn outgoing(&mut self, to: ActorId, work: OutgoingWork) -> OutgoingCall {
         OutgoingCall {
             to,
-            method,
             work,
-            write: self.take_write(),
+            write: self.is_staged().then(|| Box::new(self.take_write())),
             from_method: self.method_name(),
             deadline: self.turn.head.deadline,
             path: self.turn.head.path.clone(),

@@ -91,15 +91,11 @@ pub struct TurnInput {
     pub method: usize,
     /// The arguments, by the method's own types.
     pub payload: Payload,
-    /// The tell that this is.
-    pub handled: Option<TellId>,
 }
 
-/// How a turn ended that did not trap.
-#[derive(Debug)]
-pub struct Ended {
-    /// The result; without a value for a tell.
-    pub payload: Payload,
+/// What a turn leaves beside its result.
+#[derive(Debug, Default)]
+pub struct Left {
     /// What is staged since the last commit point.
     pub write: Write,
     /// What the guest asked for.
@@ -235,11 +231,23 @@ impl Instance {
         self.component.runs_now()
     }
 
-    /// Runs a turn on the caller's stack. Only when [`Instance::runs_now`].
+    /// The next turn handles this tell: its row goes with the turn's first commit point.
+    pub fn handles(&mut self, tell: TellId) {
+        self.store.data_mut().handled = Some(tell);
+    }
+
+    /// What the turn that just ended leaves, if anything: most leave nothing.
+    pub fn left(&mut self) -> Option<Left> {
+        let guest = self.store.data_mut();
+        (!guest.is_clean()).then(|| Left { write: guest.take_write(), wishes: std::mem::take(&mut guest.wishes) })
+    }
+
+    /// Runs a turn on the caller's stack and gives its result, without a value for a tell. Only
+    /// when [`Instance::runs_now`].
     ///
     /// # Errors
     /// When the guest traps: drop the instance.
-    pub fn turn_now(&mut self, input: TurnInput, now: Instant) -> Result<Ended, Trap> {
+    pub fn turn_now(&mut self, input: TurnInput, now: Instant) -> Result<Payload, Trap> {
         let at = input.method;
         let Begun { func, arguments, mut results } = self.begin(input)?;
         self.enter(false, now);
@@ -247,12 +255,11 @@ impl Instance {
         self.finish(at, outcome, results)
     }
 
-    /// Runs a turn on a stack of its own. The future must be polled to its end, or the instance
-    /// dropped.
+    /// The same on a stack of its own. The future must be polled to its end, or the instance dropped.
     ///
     /// # Errors
     /// When the guest traps: drop the instance.
-    pub async fn turn(&mut self, input: TurnInput, now: Instant) -> Result<Ended, Trap> {
+    pub async fn turn(&mut self, input: TurnInput, now: Instant) -> Result<Payload, Trap> {
         let at = input.method;
         let Begun { func, arguments, mut results } = self.begin(input)?;
         self.enter(true, now);
@@ -276,8 +283,6 @@ impl Instance {
             read_only: method.read_only,
             timeout: None,
         };
-        guest.handled = input.handled;
-        guest.wishes = Wishes::default();
         let mut arguments = Arguments::new();
         arguments.extend(self.this.map(Val::Resource));
         arguments.extend(input.payload.vals);
@@ -291,7 +296,7 @@ impl Instance {
         Ok(Begun { func, arguments, results })
     }
 
-    fn finish(&mut self, at: usize, outcome: wasmtime::Result<()>, mut results: Vals) -> Result<Ended, Trap> {
+    fn finish(&mut self, at: usize, outcome: wasmtime::Result<()>, mut results: Vals) -> Result<Payload, Trap> {
         self.component.pace.ended(self.store.data().clock.ticks);
         outcome.map_err(|error| trap(&self.store, &error))?;
         let signature = &self.component.kinds[self.kind_at].methods[at].signature;
@@ -307,8 +312,7 @@ impl Instance {
         {
             *val = call_errors::downstream(ty, std::mem::replace(val, Val::Bool(false)));
         }
-        let guest = self.store.data_mut();
-        Ok(Ended { payload: Payload { vals: results, blobs }, write: guest.take_write(), wishes: guest.wishes })
+        Ok(Payload { vals: results, blobs })
     }
 
     /// The actor's values, for an operator's turn.

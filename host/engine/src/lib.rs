@@ -27,6 +27,6 @@ pub use component::{Component, content_hash, embedded_manifest};
 pub use engine::{Engine, EngineConfig, TICK};
 pub use error::{AdmissionError, EngineError, Trap};
 pub use guest::Wishes;
-pub use instance::{Birth, Cause, Ended, Instance, TurnInput};
+pub use instance::{Birth, Cause, Instance, Left, TurnInput};
 pub use kind::{Kind, Lane, Method, Signature};
 pub use outside::{Answer, CallFailure, Calling, Level, OutgoingCall, OutgoingWork, Outside, Owned};

@@ -24,12 +24,10 @@ pub type Owned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct OutgoingCall {
     /// Whom it is for.
     pub to: ActorId,
-    /// The method.
-    pub method: Arc<str>,
-    /// The arguments.
+    /// The method and the arguments.
     pub work: OutgoingWork,
-    /// All that the turn staged since its last commit point.
-    pub write: Write,
+    /// All that the turn staged since its last commit point, if anything.
+    pub write: Option<Box<Write>>,
     /// The turn's method, for the path.
     pub from_method: Arc<str>,
     /// When the turn's own caller stops waiting.
@@ -44,12 +42,23 @@ pub struct OutgoingCall {
     pub timeout: Option<Duration>,
 }
 
-/// A call's arguments.
+/// What a call asks for.
 pub enum OutgoingWork {
-    /// By the types that the caller imports.
+    /// The method and the arguments by the types that the caller imports.
     Typed(Arc<Signature>, Payload),
-    /// A JSON array, by the callee's types.
-    Json(String),
+    /// The method by name, and a JSON array by the callee's types.
+    Json(String, String),
+}
+
+impl OutgoingWork {
+    /// The method's name.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        match self {
+            Self::Typed(signature, _) => &signature.name,
+            Self::Json(method, _) => method,
+        }
+    }
 }
 
 /// What came of a call.

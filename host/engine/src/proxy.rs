@@ -137,7 +137,7 @@ fn call<'a>(
         Ok(to) => {
             let guest = store.data_mut();
             let work = OutgoingWork::Typed(signature.clone(), payload);
-            let call = guest.outgoing(to, signature.name.clone(), work);
+            let call = guest.outgoing(to, work);
             guest.call(call)
         }
     });

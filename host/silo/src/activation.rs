@@ -192,14 +192,14 @@ impl Activation {
         self.progressed.store(false, Ordering::Relaxed);
         let Entering { head, payload } = call;
         let deadline = head.deadline;
-        let input = TurnInput { head, turn, method: method.at, payload, handled: None };
+        let input = TurnInput { head, turn, method: method.at, payload };
         if live.instance.runs_now() {
-            let ran = live.instance.turn_now(input, now).map(|ended| (live, ended));
+            let ran = live.instance.turn_now(input, now).map(|payload| (live, payload));
             return Ok(self.ended_here(silo, method, ran));
         }
         let mut turn: turn::Running = Box::pin(async move {
-            let ended = live.instance.turn(input, now).await?;
-            Ok((live, ended))
+            let payload = live.instance.turn(input, now).await?;
+            Ok((live, payload))
         });
         // Whatever is registered with this waker is registered anew by the task's first poll.
         match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -94,7 +94,6 @@ impl Inner {
         self: &Arc<Self>,
         last: Option<&Mutex<Option<Route>>>,
         to: ActorId,
-        method: &str,
         call: Outgoing,
         work: OutgoingWork,
         now: Instant,
@@ -103,7 +102,7 @@ impl Inner {
         if call.deadline <= self.clock.at(now) {
             return failed(CallError::DeadlineExceeded);
         }
-        if let Err(error) = self.refuse_deadlock(&call.path, &to, method) {
+        if let Err(error) = self.refuse_deadlock(&call.path, &to, work.method()) {
             return failed(error);
         }
         match work {
@@ -117,8 +116,8 @@ impl Inner {
                     waits @ Asking::Waits(..) => Calling::Waits(Box::pin(async move { typed(waits.outcome().await) })),
                 }
             }
-            OutgoingWork::Json(text) => {
-                let (method, payload) = match self.by_name(&to, method, &text) {
+            OutgoingWork::Json(method, text) => {
+                let (method, payload) = match self.by_name(&to, &method, &text) {
                     Ok(found) => found,
                     Err(error) => return failed(error),
                 };

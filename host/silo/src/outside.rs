@@ -43,10 +43,10 @@ impl ActorOutside {
 
 /// All that the turn wrote is durable: the call leaves.
 fn send(silo: &Arc<Inner>, last: Option<&Mutex<Option<Route>>>, from: &ActorId, call: OutgoingCall) -> Calling {
-    let OutgoingCall { to, method, work, from_method, deadline, path, chain, turn, timeout, write: _ } = call;
+    let OutgoingCall { to, work, from_method, deadline, path, chain, turn, timeout, write: _ } = call;
     let path = path.with(from.clone(), from_method, turn.generation, turn.number);
     let outgoing = Outgoing { from: Some(from.clone()), path, chain, deadline, timeout };
-    silo.call_from(last, to, &method, outgoing, work, Instant::now())
+    silo.call_from(last, to, outgoing, work, Instant::now())
 }
 
 impl Outside for ActorOutside {
@@ -54,7 +54,7 @@ impl Outside for ActorOutside {
         let Some((silo, activation)) = self.own() else {
             return Calling::Done(Err(CallFailure::Commit(CommitError::Fenced)));
         };
-        match activation.commit_point(&silo, std::mem::take(&mut call.write)) {
+        match activation.commit_point(&silo, call.write.take().map(|write| *write)) {
             MidTurn::Open => send(&silo, Some(&self.last), &self.id, call),
             MidTurn::Failed(error) => Calling::Done(Err(CallFailure::Commit(error))),
             point @ MidTurn::Wait(_) => Calling::Waits(Box::pin(async move {
@@ -69,7 +69,7 @@ impl Outside for ActorOutside {
 
     fn commit(&self, write: Write) -> Owned<Result<u64, CommitError>> {
         let Some((silo, activation)) = self.own() else { return Box::pin(async { Err(CommitError::Fenced) }) };
-        let point = activation.commit_point(&silo, write);
+        let point = activation.commit_point(&silo, Some(write));
         Box::pin(async move {
             point.wait().await?;
             Ok(activation.machine.lock().turns.loaded_as().map_or(0, |(_, etag)| etag))

@@ -47,7 +47,7 @@ impl calls::Host for Guest {
             Ok(to) => to,
             Err(error) => return Ok(Err(call_error(error))),
         };
-        let mut call: OutgoingCall = self.outgoing(to, method.as_str().into(), OutgoingWork::Json(args));
+        let mut call: OutgoingCall = self.outgoing(to, OutgoingWork::Json(method, args));
         if let Some(each) = timeout {
             call.timeout = Some(Duration::from_millis(each));
         }

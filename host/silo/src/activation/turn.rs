@@ -12,7 +12,7 @@ use quark_core::envelope::TellId;
 use quark_core::error::CallError;
 use quark_core::time::Time;
 use quark_engine::values::Payload;
-use quark_engine::{Ended, Trap, TurnInput};
+use quark_engine::{Left, Trap, TurnInput};
 use tokio::sync::oneshot;
 
 use super::{Activation, Asked, Live, Slot};
@@ -27,7 +27,7 @@ const ABANDONED_GRACE: Duration = Duration::from_secs(10);
 const NO_ROOM_RETRY_MS: u64 = 100;
 
 /// What is left of a turn that has run: nothing of the instance when it trapped.
-pub(super) type Ran = Result<(Live, Ended), Trap>;
+pub(super) type Ran = Result<(Live, Payload), Trap>;
 
 /// A turn that has an instance of its own, to be polled to its end.
 pub(super) type Running = Pin<Box<dyn Future<Output = Ran> + Send>>;
@@ -55,9 +55,9 @@ impl Activation {
         drop(machine);
         let Message { head, work, .. } = message;
         let Work::Method { method, payload, origin } = work else { return None };
-        let input = TurnInput { head, turn, method: method.at, payload, handled: None };
+        let input = TurnInput { head, turn, method: method.at, payload };
         self.progressed.store(false, Ordering::Relaxed);
-        let ran = live.instance.turn_now(input, now).map(|ended| (live, ended));
+        let ran = live.instance.turn_now(input, now).map(|payload| (live, payload));
         self.finished(silo, Finished { ran, method, origin, started: now });
         None
     }
@@ -80,38 +80,49 @@ impl Activation {
         self.run(None).await;
     }
 
-    /// A turn has run for a caller that stands on this very stack. Without a write and without a
-    /// commit under way its answer needs no channel.
-    pub(super) fn ended_here(self: &Arc<Self>, silo: &Arc<Inner>, method: &MethodRef, ran: Ran) -> Asked {
-        let started = None;
-        let ran = match ran {
-            Ok((live, ended)) if ended.write.is_empty() && ended.wishes.is_empty() => {
-                let mut machine = self.machine.lock();
-                if machine.turns.is_open(&ended.write) {
-                    let outcome = within_limit(&live, ended.payload);
-                    machine.slot = Slot::Live(live);
-                    machine.ran += 1;
-                    machine.turns.end(None);
-                    let rests = machine.turns.rest();
-                    drop(machine);
-                    silo.metrics.turns.increment(1);
-                    if !rests {
-                        self.drive();
-                    }
-                    return Asked::Done(outcome);
-                }
-                drop(machine);
-                Ok((live, ended))
+    /// A turn has run for a caller that stands on this very stack.
+    pub(super) fn ended_here(self: &Arc<Self>, silo: &Arc<Inner>, method: &MethodRef, mut ran: Ran) -> Asked {
+        let left = ran.as_mut().ok().and_then(|(live, _)| live.instance.left());
+        if left.is_none()
+            && let Ok((live, payload)) = ran
+        {
+            match self.answered_here(silo, live, payload) {
+                Ok(outcome) => return Asked::Done(outcome),
+                Err(back) => ran = Ok(back),
             }
-            ran => ran,
-        };
+        }
         let (reply, mut answer) = oneshot::channel();
-        self.finish(silo, ran, method, Origin::Caller(reply), started);
+        self.finish(silo, ran, left.unwrap_or_default(), method, Origin::Caller(reply), None);
         self.drive();
         match answer.try_recv() {
             Ok(outcome) => Asked::Done(outcome),
             Err(_) => Asked::Waits(answer),
         }
+    }
+
+    /// The end of a turn that left nothing behind: its answer needs no channel, unless it must wait
+    /// for a commit under way.
+    fn answered_here(
+        self: &Arc<Self>,
+        silo: &Arc<Inner>,
+        live: Live,
+        payload: Payload,
+    ) -> Result<Outcome, (Live, Payload)> {
+        let mut machine = self.machine.lock();
+        if !machine.turns.is_open() {
+            return Err((live, payload));
+        }
+        let outcome = within_limit(&live, payload);
+        machine.slot = Slot::Live(live);
+        machine.ran += 1;
+        machine.turns.end(None);
+        let rests = machine.turns.rest();
+        drop(machine);
+        silo.metrics.turns.increment(1);
+        if !rests {
+            self.drive();
+        }
+        Ok(outcome)
     }
 
     /// A turn with all that may wait before it.
@@ -141,23 +152,35 @@ impl Activation {
         };
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
-        let handled = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
-        let input = TurnInput { head, turn, method: method.at, payload, handled };
+        if let Origin::Outbox(id) = &origin {
+            live.instance.handles(id.clone());
+        }
+        let input = TurnInput { head, turn, method: method.at, payload };
         // After that nobody waits for it any more, and the instance cannot be entered again.
         let turn = tokio::time::timeout_at(last, live.instance.turn(input, started));
-        let ran = turn.await.unwrap_or(Err(Trap::Abandoned)).map(|ended| (live, ended));
+        let ran = turn.await.unwrap_or(Err(Trap::Abandoned)).map(|payload| (live, payload));
         self.finished(silo, Finished { ran, method, origin, started });
     }
 
     fn finished(&self, silo: &Arc<Inner>, finished: Finished) {
-        let Finished { ran, method, origin, started } = finished;
-        self.finish(silo, ran, &method, origin, Some(started));
+        let Finished { mut ran, method, origin, started } = finished;
+        let left = ran.as_mut().ok().and_then(|(live, _)| live.instance.left()).unwrap_or_default();
+        self.finish(silo, ran, left, &method, origin, Some(started));
     }
 
     /// Ends a turn: its last commit point, or the end of its instance. The token stays held.
-    fn finish(&self, silo: &Arc<Inner>, ran: Ran, method: &MethodRef, origin: Origin, started: Option<Instant>) {
+    fn finish(
+        &self,
+        silo: &Arc<Inner>,
+        ran: Ran,
+        left: Left,
+        method: &MethodRef,
+        origin: Origin,
+        started: Option<Instant>,
+    ) {
         silo.metrics.turns.increment(1);
-        let (live, Ended { payload, write, wishes }) = match ran {
+        let Left { write, wishes } = left;
+        let (live, payload) = match ran {
             Ok(ended) => ended,
             Err(trap) => {
                 self.restart.store(true, Ordering::Relaxed);
@@ -256,14 +279,14 @@ impl Activation {
     }
 
     /// A commit point in the middle of the running turn.
-    pub(crate) fn commit_point(&self, silo: &Arc<Inner>, write: Write) -> MidTurn {
+    pub(crate) fn commit_point(&self, silo: &Arc<Inner>, write: Option<Write>) -> MidTurn {
         self.progressed.store(true, Ordering::Relaxed);
         let mut machine = self.machine.lock();
-        if machine.turns.is_open(&write) {
+        if write.as_ref().is_none_or(Write::is_empty) && machine.turns.is_open() {
             return MidTurn::Open;
         }
         let (send, receive) = oneshot::channel();
-        let point = machine.turns.commit_point(write, Output::Resume(send));
+        let point = machine.turns.commit_point(write.unwrap_or_default(), Output::Resume(send));
         drop(machine);
         match point {
             Point::Open(_) => MidTurn::Open,
