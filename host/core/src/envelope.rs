@@ -72,6 +72,12 @@ impl Path {
         Self(Some(Arc::new(Frame { actor, method, generation, turn, parent: self.clone(), depth: self.depth() + 1 })))
     }
 
+    /// The actor whose turn waits for the message itself.
+    #[must_use]
+    pub fn newest(&self) -> Option<&ActorId> {
+        self.0.as_ref().map(|frame| &frame.actor)
+    }
+
     /// How many turns wait.
     #[must_use]
     pub fn depth(&self) -> u32 {
@@ -118,14 +124,28 @@ impl Drop for Frame {
 /// What a message carries beside its receiver and its arguments.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// The actor that sent it; none for a client outside.
-    pub from: Option<ActorId>,
+    /// The actor that told it, for a tell. A call's sender is the newest on its path.
+    pub teller: Option<ActorId>,
     /// When the sender stops waiting.
     pub deadline: Time,
     /// The turns that wait for the answer.
     pub path: Path,
     /// What travels along the chain.
     pub chain: Arc<Chain>,
+}
+
+impl Head {
+    /// The actor that sent the message; none for a client outside.
+    #[must_use]
+    pub fn sender(&self) -> Option<&ActorId> {
+        self.teller.as_ref().or_else(|| self.path.newest())
+    }
+
+    /// What the message carries, for whoever runs it elsewhere; what stays behind is a shell.
+    pub fn take(&mut self) -> Self {
+        let (teller, path) = (self.teller.take(), std::mem::take(&mut self.path));
+        Self { teller, deadline: self.deadline, path, chain: self.chain.clone() }
+    }
 }
 
 /// Names one tell for ever: its sender's commit (or the gateway's accept) and the place in it.

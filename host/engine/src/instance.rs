@@ -81,16 +81,17 @@ pub struct Birth {
     pub outside: Arc<dyn Outside>,
 }
 
-/// One turn to run.
-pub struct TurnInput {
-    /// What travels with the message.
-    pub head: Head,
+/// One turn to run. What is lent is not moved through all the layers that a call passes.
+#[derive(Debug)]
+pub struct TurnInput<'a> {
+    /// What travels with the message; afterwards that of the turn before.
+    pub head: &'a mut Head,
     /// Which turn it is.
     pub turn: Turn,
     /// The method's place in the kind.
     pub method: usize,
-    /// The arguments, by the method's own types.
-    pub payload: Payload,
+    /// The arguments, by the method's own types; afterwards the result, without a value for a tell.
+    pub payload: &'a mut Payload,
 }
 
 /// What a turn leaves beside its result.
@@ -242,32 +243,29 @@ impl Instance {
         (!guest.is_clean()).then(|| Left { write: guest.take_write(), wishes: std::mem::take(&mut guest.wishes) })
     }
 
-    /// Runs a turn on the caller's stack and gives its result, without a value for a tell. Only
-    /// when [`Instance::runs_now`].
+    /// Runs a turn on the caller's stack. Only when [`Instance::runs_now`].
     ///
     /// # Errors
     /// When the guest traps: drop the instance.
-    pub fn turn_now(&mut self, input: TurnInput, now: Instant) -> Result<Payload, Trap> {
-        let at = input.method;
-        let Begun { func, arguments, mut results } = self.begin(input)?;
+    pub fn turn_now(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
+        let mut begun = self.begin(&mut input)?;
         self.enter(false, now);
-        let outcome = func.call(&mut self.store, &arguments, &mut results);
-        self.finish(at, outcome, results)
+        let outcome = begun.func.call(&mut self.store, &begun.arguments, &mut begun.results);
+        self.finish(&mut input, outcome, begun.results)
     }
 
     /// The same on a stack of its own. The future must be polled to its end, or the instance dropped.
     ///
     /// # Errors
     /// When the guest traps: drop the instance.
-    pub async fn turn(&mut self, input: TurnInput, now: Instant) -> Result<Payload, Trap> {
-        let at = input.method;
-        let Begun { func, arguments, mut results } = self.begin(input)?;
+    pub async fn turn(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
+        let mut begun = self.begin(&mut input)?;
         self.enter(true, now);
-        let outcome = func.call_async(&mut self.store, &arguments, &mut results).await;
-        self.finish(at, outcome, results)
+        let outcome = begun.func.call_async(&mut self.store, &begun.arguments, &mut begun.results).await;
+        self.finish(&mut input, outcome, begun.results)
     }
 
-    fn begin(&mut self, input: TurnInput) -> Result<Begun, Trap> {
+    fn begin(&mut self, input: &mut TurnInput<'_>) -> Result<Begun, Trap> {
         let Some(method) = self.component.kinds[self.kind_at].methods.get(input.method) else {
             return Err(Trap::Guest("the method's place is out of range".into()));
         };
@@ -275,36 +273,39 @@ impl Instance {
             Some(func) => func,
             None => *self.methods[input.method].insert(func(&self.live, &mut self.store, &method.export)?),
         };
-        let guest = self.store.data_mut();
-        guest.turn = TurnContext {
-            head: input.head,
-            turn: input.turn,
-            runs: Runs::Method(input.method),
-            read_only: method.read_only,
-            timeout: None,
-        };
+        let turn = &mut self.store.data_mut().turn;
+        std::mem::swap(&mut turn.head, input.head);
+        turn.turn = input.turn;
+        turn.runs = Runs::Method(input.method);
+        turn.read_only = method.read_only;
+        turn.timeout = None;
         let mut arguments = Arguments::new();
         arguments.extend(self.this.map(Val::Resource));
-        arguments.extend(input.payload.vals);
+        arguments.extend(input.payload.vals.drain(..));
         if method.signature.blobs_in {
             let mut store = self.store.as_context_mut();
             for ((_, ty), val) in method.signature.params.iter().zip(&mut arguments[1..]) {
                 attach(&mut store, ty, val, &input.payload.blobs).map_err(|error| Trap::Guest(error.to_string()))?;
             }
+            input.payload.blobs.clear();
         }
         let results = if method.signature.is_tell() { Vals::new() } else { smallvec![Val::Bool(false)] };
         Ok(Begun { func, arguments, results })
     }
 
-    fn finish(&mut self, at: usize, outcome: wasmtime::Result<()>, mut results: Vals) -> Result<Payload, Trap> {
+    fn finish(
+        &mut self,
+        input: &mut TurnInput<'_>,
+        outcome: wasmtime::Result<()>,
+        mut results: Vals,
+    ) -> Result<(), Trap> {
         self.component.pace.ended(self.store.data().clock.ticks);
         outcome.map_err(|error| trap(&self.store, &error))?;
-        let signature = &self.component.kinds[self.kind_at].methods[at].signature;
-        let mut blobs = Vec::new();
+        let signature = &self.component.kinds[self.kind_at].methods[input.method].signature;
         if signature.blobs_out {
             let mut store = self.store.as_context_mut();
             for val in &mut results {
-                detach(&mut store, val, &mut blobs).map_err(|error| Trap::Guest(error.to_string()))?;
+                detach(&mut store, val, &mut input.payload.blobs).map_err(|error| Trap::Guest(error.to_string()))?;
             }
         }
         if let (Some(ty), Some(val)) = (&signature.result, results.first_mut())
@@ -312,7 +313,8 @@ impl Instance {
         {
             *val = call_errors::downstream(ty, std::mem::replace(val, Val::Bool(false)));
         }
-        Ok(Payload { vals: results, blobs })
+        input.payload.vals = results;
+        Ok(())
     }
 
     /// The actor's values, for an operator's turn.
@@ -383,7 +385,7 @@ fn new_store(birth: Birth) -> Store<Guest> {
     let limits = &kind.policy.limits;
     let (memory, elements, turn) = (limits.memory, limits.table_elements, limits.turn);
     let lines = Lines::new(birth.outside.clone());
-    let head = Head { from: None, deadline: Time::NEVER, path: Path::START, chain: NO_CHAIN.clone() };
+    let head = Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: NO_CHAIN.clone() };
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles + OWN_HANDLES);
     let engine = birth.component.engine.wasmtime.clone();

@@ -97,16 +97,26 @@ struct Live {
 pub(crate) struct Machine {
     pub(crate) turns: Turns<Message, Output>,
     slot: Slot,
-    /// Turns that ended.
-    pub(crate) ran: u64,
+    /// Calls that were let in, and turns that ended: counted here and not for the whole silo, where
+    /// all workers would write to one place.
+    calls: u64,
+    ran: u64,
 }
 
 impl Machine {
+    /// Calls that were let in, and turns that ended.
+    pub(crate) const fn counts(&self) -> (u64, u64) {
+        (self.calls, self.ran)
+    }
+
     /// The turn of a call that may begin at once, with the instance to run it.
     fn enter(&mut self, method: &MethodRef) -> Option<(Turn, Live)> {
         match std::mem::take(&mut self.slot) {
             Slot::Live(live) if Arc::ptr_eq(&live.served, &method.served) => match self.turns.enter() {
-                Some(turn) => return Some((turn, live)),
+                Some(turn) => {
+                    self.calls += 1;
+                    return Some((turn, live));
+                }
                 None => self.slot = Slot::Live(live),
             },
             other => self.slot = other,
@@ -131,16 +141,12 @@ pub(crate) struct Activation {
     over: AtomicBool,
 }
 
-/// A call on its way to an activation.
-pub(crate) struct Entering {
-    pub(crate) head: Head,
-    pub(crate) payload: Payload,
-}
-
 /// How a call stands that was just made.
-pub(crate) enum Asked {
-    /// It ran on this very stack, or never left.
-    Done(Outcome),
+pub(crate) enum Entered {
+    /// It could not begin here and now; it is as it was.
+    Busy,
+    /// It ran on this very stack; the payload is its result, if it has one.
+    Done(Result<(), CallError>),
     /// Its answer will come.
     Waits(oneshot::Receiver<Outcome>),
 }
@@ -150,7 +156,7 @@ type Next = Step<Message>;
 impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
-        let machine = Machine { turns: Turns::new(id.clone(), bounds), slot: Slot::Empty, ran: 0 };
+        let machine = Machine { turns: Turns::new(id.clone(), bounds), slot: Slot::Empty, calls: 0, ran: 0 };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -172,42 +178,45 @@ impl Activation {
     #[expect(clippy::result_large_err, reason = "a refused message goes on to another activation")]
     pub(crate) fn admit(&self, message: Message, now: Time) -> Result<Admitted, Refused<Message>> {
         self.last_used.store(now.0, Ordering::Relaxed);
-        self.machine.lock().turns.admit(message)
+        let mut machine = self.machine.lock();
+        let admitted = machine.turns.admit(message);
+        machine.calls += u64::from(admitted.is_ok());
+        admitted
     }
 
     /// Runs a call as this actor's turn on the caller's stack, up to its first wait, if the actor
-    /// is idle and its instance lives; gives it back otherwise.
-    #[expect(clippy::result_large_err, reason = "what is given back goes on through the mailbox")]
+    /// is idle and its instance lives.
     pub(crate) fn enter(
         self: &Arc<Self>,
         silo: &Arc<Inner>,
         method: &MethodRef,
-        call: Entering,
+        head: &mut Head,
+        payload: &mut Payload,
         now: Instant,
-    ) -> Result<Asked, Entering> {
-        let Some(_inside) = Inside::enter() else { return Err(call) };
+    ) -> Entered {
+        let Some(_inside) = Inside::enter() else { return Entered::Busy };
         let entered = self.machine.lock().enter(method);
-        let Some((turn, mut live)) = entered else { return Err(call) };
+        let Some((turn, mut live)) = entered else { return Entered::Busy };
         self.last_used.store(silo.clock.at(now).0, Ordering::Relaxed);
         self.progressed.store(false, Ordering::Relaxed);
-        let Entering { head, payload } = call;
-        let deadline = head.deadline;
-        let input = TurnInput { head, turn, method: method.at, payload };
         if live.instance.runs_now() {
-            let ran = live.instance.turn_now(input, now).map(|payload| (live, payload));
-            return Ok(self.ended_here(silo, method, ran));
+            let input = TurnInput { head, turn, method: method.at, payload };
+            let ran = live.instance.turn_now(input, now).map(|()| live);
+            return self.ended_here(silo, method, ran, payload);
         }
-        let mut turn: turn::Running = Box::pin(async move {
-            let payload = live.instance.turn(input, now).await?;
-            Ok((live, payload))
-        });
+        let deadline = head.deadline;
+        let mut turn = turn::on_its_own(live, head.take(), turn, method.at, std::mem::take(payload), now);
         // Whatever is registered with this waker is registered anew by the task's first poll.
         match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(ran) => Ok(self.ended_here(silo, method, ran)),
+            Poll::Ready(Ok((live, result))) => {
+                *payload = result;
+                self.ended_here(silo, method, Ok(live), payload)
+            }
+            Poll::Ready(Err(trap)) => self.ended_here(silo, method, Err(trap), payload),
             Poll::Pending => {
                 let (reply, answer) = oneshot::channel();
                 silo.spawn(self.clone().go_on(turn, method.clone(), reply, deadline, now));
-                Ok(Asked::Waits(answer))
+                Entered::Waits(answer)
             }
         }
     }
@@ -283,6 +292,8 @@ impl Activation {
     fn gone(&self, silo: &Inner, generation: Option<u64>) {
         drop(self.take_slot());
         self.over.store(true, Ordering::Relaxed);
+        let (calls, turns) = self.machine.lock().counts();
+        silo.metrics.gone(calls, turns);
         silo.catalog.remove(self);
         if let Some(generation) = generation {
             silo.store.release(&self.id, generation);

@@ -13,7 +13,7 @@ use quark_engine::values::{Payload, json, msgpack};
 use quark_engine::{Answer, CallFailure, Calling, OutgoingWork, Signature};
 use tokio::sync::oneshot;
 
-use crate::activation::{Activation, Asked, Entering};
+use crate::activation::{Activation, Entered};
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Origin, Outcome, Work};
 use crate::silo::Inner;
@@ -25,7 +25,6 @@ const MESSAGE_OVERHEAD: usize = 64;
 
 /// A call on its way out, before it has a mailbox.
 pub(crate) struct Outgoing {
-    pub(crate) from: Option<ActorId>,
     pub(crate) path: Path,
     pub(crate) chain: Arc<Chain>,
     /// The caller's own; the call never has a later one.
@@ -195,7 +194,7 @@ impl Inner {
         to: &Arc<Activation>,
         call: Outgoing,
         method: &MethodRef,
-        payload: Payload,
+        mut payload: Payload,
         now: Instant,
     ) -> Asking {
         let policy = &method.served.kind().policy;
@@ -209,13 +208,12 @@ impl Inner {
         if deadline <= at {
             return Asking::Done(Err(CallError::DeadlineExceeded));
         }
-        self.metrics.calls.increment(1);
-        let head = Head { from: call.from, deadline, path: call.path, chain: call.chain };
-        let Entering { head, payload } = match to.enter(self, method, Entering { head, payload }, now) {
-            Ok(Asked::Done(outcome)) => return Asking::Done(outcome),
-            Ok(Asked::Waits(answer)) => return Asking::Waits(answer, self.clock.instant(deadline)),
-            Err(back) => back,
-        };
+        let mut head = Head { teller: None, deadline, path: call.path, chain: call.chain };
+        match to.enter(self, method, &mut head, &mut payload, now) {
+            Entered::Busy => {}
+            Entered::Done(outcome) => return Asking::Done(outcome.map(|()| payload)),
+            Entered::Waits(answer) => return Asking::Waits(answer, self.clock.instant(deadline)),
+        }
         let (reply, mut answer) = oneshot::channel();
         let work = Work::Method { method: method.clone(), payload, origin: Origin::Caller(reply) };
         let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD };
@@ -308,7 +306,7 @@ impl Inner {
             .map_err(|error| CallError::Incompatible(error.to_string()))?;
         let bytes = payload.bytes() + MESSAGE_OVERHEAD;
         let head = Head {
-            from: id.from.clone(),
+            teller: id.from.clone(),
             deadline: Time::NEVER,
             path: Path::START,
             chain: Arc::new(tell.chain.clone()),

@@ -1,5 +1,7 @@
 //! All metrics, by name. Handles are made once: counting costs one atomic addition.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use metrics::{Counter, Gauge, Recorder, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use quark_core::activation::Why;
@@ -9,8 +11,10 @@ use crate::dead_letters::Reason;
 
 pub(crate) struct Metrics {
     handle: PrometheusHandle,
-    pub(crate) calls: Counter,
-    pub(crate) turns: Counter,
+    calls: Counter,
+    turns: Counter,
+    /// Of activations that are gone; the others are asked when somebody looks.
+    gone: (AtomicU64, AtomicU64),
     pub(crate) activations: Counter,
     pub(crate) failures: Counter,
     pub(crate) overloaded: Counter,
@@ -26,6 +30,8 @@ pub(crate) struct Metrics {
 
 /// What gauges show when somebody looks.
 pub(crate) struct Now {
+    pub(crate) calls: u64,
+    pub(crate) turns: u64,
     pub(crate) live: usize,
     pub(crate) activations: usize,
     pub(crate) capacity: usize,
@@ -58,6 +64,7 @@ impl Metrics {
             handle,
             calls: counter!("quark_calls_total"),
             turns: counter!("quark_turns_total"),
+            gone: Default::default(),
             activations: counter!("quark_activations_total"),
             failures: counter!("quark_failures_total"),
             overloaded: counter!("quark_overloaded_total"),
@@ -73,6 +80,16 @@ impl Metrics {
             capacity: gauge!("quark_capacity_instances"),
             tells: gauge!("quark_tells_held"),
         }
+    }
+
+    /// An activation is over that let in so many calls and ran so many turns.
+    pub(crate) fn gone(&self, calls: u64, turns: u64) {
+        self.gone.0.fetch_add(calls, Ordering::Relaxed);
+        self.gone.1.fetch_add(turns, Ordering::Relaxed);
+    }
+
+    pub(crate) fn of_gone(&self) -> (u64, u64) {
+        (self.gone.0.load(Ordering::Relaxed), self.gone.1.load(Ordering::Relaxed))
     }
 
     pub(crate) fn commit(&self, outcome: Result<(), CommitError>) {
@@ -99,6 +116,9 @@ impl Metrics {
     pub(crate) fn render(&self, now: Now) -> String {
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
         let float = |number: usize| number as f64;
+        // Both only grow: a lower number, of an activation that was just going, is not taken.
+        self.calls.absolute(now.calls);
+        self.turns.absolute(now.turns);
         self.live.set(float(now.live));
         self.activations_now.set(float(now.activations));
         self.capacity.set(float(now.capacity));

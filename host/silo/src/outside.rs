@@ -45,7 +45,7 @@ impl ActorOutside {
 fn send(silo: &Arc<Inner>, last: Option<&Mutex<Option<Route>>>, from: &ActorId, call: OutgoingCall) -> Calling {
     let OutgoingCall { to, work, from_method, deadline, path, chain, turn, timeout, write: _ } = call;
     let path = path.with(from.clone(), from_method, turn.generation, turn.number);
-    let outgoing = Outgoing { from: Some(from.clone()), path, chain, deadline, timeout };
+    let outgoing = Outgoing { path, chain, deadline, timeout };
     silo.call_from(last, to, outgoing, work, Instant::now())
 }
 

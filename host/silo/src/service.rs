@@ -97,7 +97,6 @@ impl Silo {
             return self.accept(to, &method, &payload, chain).await;
         }
         let call = Outgoing {
-            from: None,
             path: Path::START,
             chain: Arc::new(chain),
             deadline: Time::NEVER,
@@ -167,7 +166,7 @@ impl Silo {
         let (reply, answer) = oneshot::channel();
         let now = self.0.clock.now();
         let deadline = now.after(OPERATE_TIMEOUT);
-        let head = Head { from: None, deadline, path: Path::START, chain: Arc::default() };
+        let head = Head { teller: None, deadline, path: Path::START, chain: Arc::default() };
         let operate = Operate { name: name.into(), operation, if_match, reply };
         let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0 };
         self.0.deliver(&to, message, now)?;
@@ -237,7 +236,7 @@ impl Silo {
                     phase: phase_name(turns.phase()).into(),
                     waiting: turns.waiting().0 as u64,
                     idle_ms: idle_ms(activation, now),
-                    turns: machine.ran,
+                    turns: machine.counts().1,
                 });
             }
         });
@@ -278,7 +277,7 @@ fn live_report(activation: &Activation, served: &Served, clock: Clock) -> LiveRe
         mailbox_capacity: mailbox.capacity as u64,
         mailbox_bytes: mailbox.bytes,
         commits: turns.commits() as u64,
-        turns: machine.ran,
+        turns: machine.counts().1,
         idle_ms: idle_ms(activation, clock.now()),
         running: turns.running().is_some(),
     }
@@ -367,7 +366,15 @@ impl Service for Silo {
 
     fn metrics(&self) -> String {
         let silo = &self.0;
+        // Before those that live: one that goes meanwhile is missed once, never counted twice.
+        let (mut calls, mut turns) = silo.metrics.of_gone();
+        silo.catalog.for_each(|activation| {
+            let (more_calls, more_turns) = activation.machine.lock().counts();
+            (calls, turns) = (calls + more_calls, turns + more_turns);
+        });
         silo.metrics.render(Now {
+            calls,
+            turns,
             live: silo.catalog.live(),
             activations: silo.catalog.len(),
             capacity: silo.catalog.capacity(),

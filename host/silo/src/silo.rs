@@ -167,7 +167,7 @@ impl Inner {
 
     /// A message whose caller has stopped waiting before its turn.
     pub(crate) fn expired(&self, to: &ActorId, message: Message) {
-        self.dead_letters.add(Reason::Expired, "", to, message.method(), message.head.from.as_ref());
+        self.dead_letters.add(Reason::Expired, "", to, message.method(), message.head.sender());
         self.answer_all(vec![message], &CallError::DeadlineExceeded);
     }
 

@@ -172,9 +172,8 @@ impl Silo {
         run.progressed = true;
         let Some(message) = &run.message else { return };
         let from = cx.work.id(actor).clone();
-        let path =
-            message.head.path.with(from.clone(), format!("m{}", message.method).into(), turn.generation, turn.number);
-        let head = Head { from: Some(from), deadline, path, chain: chain() };
+        let path = message.head.path.with(from, format!("m{}", message.method).into(), turn.generation, turn.number);
+        let head = Head { teller: None, deadline, path, chain: chain() };
         let source = Source::Actor(actor);
         let seen = Some((actor, get(state, "stamp", 0)));
         let depth = message.depth + 1;

@@ -150,7 +150,7 @@ impl World {
     fn call(&mut self, source: Source, to: usize, method: usize, what: What) {
         let Some((id, deadline)) = self.ask(source, to) else { return };
         let cx = &mut self.cx;
-        let head = Head { from: None, deadline, path: Path::START, chain: chain() };
+        let head = Head { teller: None, deadline, path: Path::START, chain: chain() };
         let size = cx.rng.index(200);
         let message = Msg { id, to, head, source, method, amount: 0, depth: 0, seen: None, size, begun: false, what };
         cx.after(cx.work.hop, Due::Arrive(message));

@@ -30,7 +30,7 @@ impl context::Host for Guest {
     }
 
     fn caller(&mut self) -> wasmtime::Result<Option<types::ActorId>> {
-        Ok(self.turn.head.from.as_ref().map(actor_id))
+        Ok(self.turn.head.sender().map(actor_id))
     }
 
     fn principal(&mut self) -> wasmtime::Result<Option<String>> {

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use quark_core::activation::{Point, Turn};
 use quark_core::commit::{Commit, CommitError, Write};
-use quark_core::envelope::TellId;
+use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
 use quark_core::time::Time;
 use quark_engine::values::Payload;
 use quark_engine::{Left, Trap, TurnInput};
 use tokio::sync::oneshot;
 
-use super::{Activation, Asked, Live, Slot};
+use super::{Activation, Entered, Live, Slot};
 use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Origin, Outcome, Output, Work, commit_failed};
 use crate::silo::Inner;
@@ -55,9 +55,10 @@ impl Activation {
         drop(machine);
         let Message { head, work, .. } = message;
         let Work::Method { method, payload, origin } = work else { return None };
-        let input = TurnInput { head, turn, method: method.at, payload };
+        let (mut head, mut payload) = (head, payload);
+        let input = TurnInput { head: &mut head, turn, method: method.at, payload: &mut payload };
         self.progressed.store(false, Ordering::Relaxed);
-        let ran = live.instance.turn_now(input, now).map(|payload| (live, payload));
+        let ran = live.instance.turn_now(input, now).map(|()| (live, payload));
         self.finished(silo, Finished { ran, method, origin, started: now });
         None
     }
@@ -80,37 +81,39 @@ impl Activation {
         self.run(None).await;
     }
 
-    /// A turn has run for a caller that stands on this very stack.
-    pub(super) fn ended_here(self: &Arc<Self>, silo: &Arc<Inner>, method: &MethodRef, mut ran: Ran) -> Asked {
-        let left = ran.as_mut().ok().and_then(|(live, _)| live.instance.left());
+    /// A turn has run for a caller that stands on this very stack; its result is in the payload.
+    pub(super) fn ended_here(
+        self: &Arc<Self>,
+        silo: &Arc<Inner>,
+        method: &MethodRef,
+        mut ran: Result<Live, Trap>,
+        payload: &mut Payload,
+    ) -> Entered {
+        let left = ran.as_mut().ok().and_then(|live| live.instance.left());
         if left.is_none()
-            && let Ok((live, payload)) = ran
+            && let Ok(live) = ran
         {
-            match self.answered_here(silo, live, payload) {
-                Ok(outcome) => return Asked::Done(outcome),
-                Err(back) => ran = Ok(back),
+            match self.answered_here(live, payload) {
+                Ok(outcome) => return Entered::Done(outcome),
+                Err(live) => ran = Ok(live),
             }
         }
         let (reply, mut answer) = oneshot::channel();
+        let ran = ran.map(|live| (live, std::mem::take(payload)));
         self.finish(silo, ran, left.unwrap_or_default(), method, Origin::Caller(reply), None);
         self.drive();
         match answer.try_recv() {
-            Ok(outcome) => Asked::Done(outcome),
-            Err(_) => Asked::Waits(answer),
+            Ok(outcome) => Entered::Done(outcome.map(|result| *payload = result)),
+            Err(_) => Entered::Waits(answer),
         }
     }
 
     /// The end of a turn that left nothing behind: its answer needs no channel, unless it must wait
     /// for a commit under way.
-    fn answered_here(
-        self: &Arc<Self>,
-        silo: &Arc<Inner>,
-        live: Live,
-        payload: Payload,
-    ) -> Result<Outcome, (Live, Payload)> {
+    fn answered_here(self: &Arc<Self>, live: Live, payload: &Payload) -> Result<Result<(), CallError>, Live> {
         let mut machine = self.machine.lock();
         if !machine.turns.is_open() {
-            return Err((live, payload));
+            return Err(live);
         }
         let outcome = within_limit(&live, payload);
         machine.slot = Slot::Live(live);
@@ -118,7 +121,6 @@ impl Activation {
         machine.turns.end(None);
         let rests = machine.turns.rest();
         drop(machine);
-        silo.metrics.turns.increment(1);
         if !rests {
             self.drive();
         }
@@ -155,10 +157,9 @@ impl Activation {
         if let Origin::Outbox(id) = &origin {
             live.instance.handles(id.clone());
         }
-        let input = TurnInput { head, turn, method: method.at, payload };
+        let turn = on_its_own(live, head, turn, method.at, payload, started);
         // After that nobody waits for it any more, and the instance cannot be entered again.
-        let turn = tokio::time::timeout_at(last, live.instance.turn(input, started));
-        let ran = turn.await.unwrap_or(Err(Trap::Abandoned)).map(|payload| (live, payload));
+        let ran = tokio::time::timeout_at(last, turn).await.unwrap_or(Err(Trap::Abandoned));
         self.finished(silo, Finished { ran, method, origin, started });
     }
 
@@ -178,7 +179,6 @@ impl Activation {
         origin: Origin,
         started: Option<Instant>,
     ) {
-        silo.metrics.turns.increment(1);
         let Left { write, wishes } = left;
         let (live, payload) = match ran {
             Ok(ended) => ended,
@@ -200,7 +200,10 @@ impl Activation {
         let progressed = self.progressed.load(Ordering::Relaxed);
         let tell = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let output = match origin {
-            Origin::Caller(to) => Output::Reply { to, outcome: within_limit(&live, payload), progressed },
+            Origin::Caller(to) => {
+                let outcome = within_limit(&live, &payload).map(|()| payload);
+                Output::Reply { to, outcome, progressed }
+            }
             Origin::Outbox(_) => Output::Nothing,
         };
         let mut machine = self.machine.lock();
@@ -343,13 +346,29 @@ impl MidTurn {
     }
 }
 
-/// The result, unless it is larger than the kind's limit.
-fn within_limit(live: &Live, payload: Payload) -> Outcome {
+/// A turn with an instance of its own.
+pub(super) fn on_its_own(
+    mut live: Live,
+    mut head: Head,
+    turn: Turn,
+    method: usize,
+    mut payload: Payload,
+    started: Instant,
+) -> Running {
+    Box::pin(async move {
+        let input = TurnInput { head: &mut head, turn, method, payload: &mut payload };
+        live.instance.turn(input, started).await?;
+        Ok((live, payload))
+    })
+}
+
+/// Whether the result is within the kind's limit.
+fn within_limit(live: &Live, payload: &Payload) -> Result<(), CallError> {
     let limit = live.served.kind().policy.limits.result;
     if payload.bytes() as u64 > limit {
         return Err(CallError::Failed(format!("its result is over the limit of {limit} bytes")));
     }
-    Ok(payload)
+    Ok(())
 }
 
 /// The method in the version that lives, if the message was made for another one.
