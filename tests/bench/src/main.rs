@@ -3,7 +3,7 @@
 //! Only ratios inside one run carry over from machine to machine: every row stands beside its floor
 //! or its peer, measured in the same interleaved rounds. `--smoke` runs the same code small and
 //! asserts only that every row is there. A word on the command line runs the groups that have it in
-//! their name. The order of the modules is the reading order.
+//! their name, `--probe=NAME` only that probe of theirs, again and again, for a profiler. The order of the modules is the reading order.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command; its output is the table")]
 
 mod report;
@@ -28,7 +28,7 @@ use anyhow::Result;
 
 use crate::guest::Guests;
 use crate::report::Report;
-use crate::rounds::Sizes;
+use crate::rounds::{Probed, Sizes};
 
 type Group = fn(&Guests, &Sizes, &mut Report) -> Result<()>;
 
@@ -47,21 +47,24 @@ const GROUPS: [(&str, Group); 9] = [
 
 fn main() -> ExitCode {
     let mut smoke = false;
+    let mut probe = None;
     let mut wanted = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--smoke" => smoke = true,
+            _ if argument.starts_with("--probe=") => probe = argument.split_once('=').map(|(_, name)| name.to_owned()),
             _ if argument.starts_with('-') => {
-                eprintln!("quark-bench: unknown `{argument}`; it is: quark-bench [--smoke] [GROUP...]");
+                eprintln!("quark-bench: unknown `{argument}`; it is: quark-bench [--smoke] [--probe=NAME] [GROUP...]");
                 return ExitCode::from(2);
             }
             _ => wanted.push(argument),
         }
     }
-    let outcome = run(smoke, &wanted);
+    let outcome = run(smoke, probe, &wanted);
     host::clean();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Probed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quark-bench: {error:#}");
             ExitCode::FAILURE
@@ -69,8 +72,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(smoke: bool, wanted: &[String]) -> Result<()> {
-    let sizes = if smoke { Sizes::SMOKE } else { Sizes::FULL };
+fn run(smoke: bool, probe: Option<String>, wanted: &[String]) -> Result<()> {
+    let sizes = Sizes { probe, ..if smoke { Sizes::SMOKE } else { Sizes::FULL } };
     let guests = Guests::load()?;
     let mut report = Report::new(smoke);
     for (name, group) in GROUPS {

@@ -23,13 +23,38 @@ pub(crate) struct Sizes {
     pub(crate) commits: u64,
     /// Samples of which the p99 is taken.
     pub(crate) latencies: usize,
+    /// Runs this probe alone, for whoever looks at it with a profiler.
+    pub(crate) probe: Option<String>,
 }
 
+/// Samples of a probe that runs alone.
+const PROBE_SAMPLES: usize = 60;
+
+/// A probe ran alone, so there are no rows.
+#[derive(Debug)]
+pub(crate) struct Probed;
+
+impl std::fmt::Display for Probed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("one probe ran alone")
+    }
+}
+
+impl std::error::Error for Probed {}
+
 impl Sizes {
-    pub(crate) const FULL: Self =
-        Self { rounds: 5, asks: 40_000, wakes: 400, idle: 2_000, live: 8_000, commits: 60, latencies: 120 };
+    pub(crate) const FULL: Self = Self {
+        rounds: 5,
+        asks: 40_000,
+        wakes: 400,
+        idle: 2_000,
+        live: 8_000,
+        commits: 60,
+        latencies: 120,
+        probe: None,
+    };
     pub(crate) const SMOKE: Self =
-        Self { rounds: 1, asks: 100, wakes: 5, idle: 20, live: 20, commits: 2, latencies: 5 };
+        Self { rounds: 1, asks: 100, wakes: 5, idle: 20, live: 20, commits: 2, latencies: 5, probe: None };
 }
 
 /// Something that gives one sample.
@@ -47,6 +72,13 @@ impl Medians {
 
 /// Runs all probes in turn, round by round, each round starting with another one.
 pub(crate) fn interleaved(sizes: &Sizes, mut probes: Vec<Probe<'_>>) -> Result<Medians> {
+    if let Some(only) = &sizes.probe {
+        let found = probes.iter_mut().find(|(name, _)| name == only);
+        let (_, probe) = found.with_context(|| format!("no probe `{only}` here"))?;
+        let samples = (0..PROBE_SAMPLES).map(|_| probe()).collect::<Result<Vec<f64>>>()?;
+        eprintln!("quark-bench: {only}: {:.1}", median(samples));
+        return Err(Probed.into());
+    }
     let mut samples = vec![Vec::new(); probes.len()];
     for round in 0..=sizes.rounds {
         for at in 0..probes.len() {
