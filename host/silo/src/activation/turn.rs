@@ -130,7 +130,7 @@ impl Activation {
     /// A turn with all that may wait before it.
     pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
         let Message { mut head, work, .. } = message;
-        let (method, payload, origin) = match work {
+        let (method, mut payload, origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
         };
@@ -156,6 +156,11 @@ impl Activation {
         self.progressed.store(false, Ordering::Relaxed);
         if let Origin::Outbox(id) = &origin {
             live.instance.handles(id.clone());
+        }
+        if live.instance.runs_now() {
+            let input = TurnInput { head: &mut head, turn, method: method.at, payload: &mut payload };
+            let ran = live.instance.turn_now(input, started).map(|()| (live, payload));
+            return self.finished(silo, Finished { ran, method, origin, started });
         }
         let turn = on_its_own(live, head, turn, method.at, payload, started);
         // After that nobody waits for it any more, and the instance cannot be entered again.
