@@ -362,7 +362,9 @@ fn func(live: &Live, store: &mut Store<Guest>, export: &ComponentExportIndex) ->
 }
 
 impl Component {
-    fn runs_now(&self) -> bool {
+    /// Whether its turns run on their callers' stacks: they cannot wait, and have been short.
+    #[must_use]
+    pub fn runs_now(&self) -> bool {
         self.lane == Lane::Direct && self.pace.is_short()
     }
 }

@@ -43,6 +43,10 @@ const INLINE_DEPTH_MAX: u32 = 8;
 const INLINE_TURNS_MAX: u32 = 4;
 /// How many turns a task runs before others get its worker.
 const TASK_TURNS_MAX: u32 = 64;
+/// How often a call looks whether a short turn of another worker has ended.
+const SPINS_MAX: u32 = 8;
+/// Pauses of the processor between two looks.
+const SPIN: u32 = 16;
 /// How long a `deactivate` hook has.
 const HOOK_GRACE: Duration = Duration::from_secs(5);
 
@@ -195,8 +199,7 @@ impl Activation {
         now: Instant,
     ) -> Entered {
         let Some(_inside) = Inside::enter() else { return Entered::Busy };
-        let entered = self.machine.lock().enter(method);
-        let Some((turn, mut live)) = entered else { return Entered::Busy };
+        let Some((turn, mut live)) = self.take_turn(method) else { return Entered::Busy };
         self.last_used.store(silo.clock.at(now).0, Ordering::Relaxed);
         self.progressed.store(false, Ordering::Relaxed);
         if live.instance.runs_now() {
@@ -219,6 +222,22 @@ impl Activation {
                 Entered::Waits(answer)
             }
         }
+    }
+
+    /// The turn of a call that may begin at once. When another worker is just running a turn of the
+    /// shortest kind, its end is waited for some hundred nanoseconds: a place in the mailbox costs
+    /// both workers more.
+    fn take_turn(&self, method: &MethodRef) -> Option<(Turn, Live)> {
+        for _ in 0..SPINS_MAX {
+            let mut machine = self.machine.lock();
+            let entered = machine.enter(method);
+            if entered.is_some() || !machine.turns.is_soon_idle() || !method.served.component.runs_now() {
+                return entered;
+            }
+            drop(machine);
+            (0..SPIN).for_each(|_| std::hint::spin_loop());
+        }
+        None
     }
 
     /// Runs what there is to run, as far as possible on this stack. The caller holds the token.

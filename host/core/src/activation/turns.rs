@@ -258,6 +258,12 @@ impl<M: Message, O> Turns<M, O> {
         Some(self.begin(generation))
     }
 
+    /// Whether a turn runs now and nothing stands behind it: with its end the actor can be entered.
+    #[must_use]
+    pub fn is_soon_idle(&self) -> bool {
+        self.phase == Phase::Awake && self.running && self.leave.is_none() && self.mailbox.is_empty()
+    }
+
     /// Asks it to leave memory: now if it is idle, else once its running turn has ended. True when
     /// the caller now holds the token. An idle one with messages waiting stays, unless the reason
     /// is an operator's or the silo's.
