@@ -8,8 +8,9 @@ help: ## these lines
 setup: ## get what this machine lacks to build and test
 	@scripts/setup.sh
 
+# The whole workspace is always selected: one set of features, so that nothing is built twice.
 build: setup ## target/release/quark
-	cargo build --release --locked -p quark-cli
+	cargo build --release --locked --workspace --bin quark
 
 actors: setup ## the sample actors, in target/actors
 	@scripts/build-actors.sh
@@ -29,9 +30,10 @@ sim: ## simulate the turn machine: SEEDS=N for that many seeds, SEED=n for one
 e2e: setup ## the real binary, real components, real kills
 	@scripts/test.sh samples build e2e
 
-bench: setup ## ratios against raw wasmtime, tokio, kameo and ractor; JSON in target/bench
+bench: setup ## ratios against raw wasmtime, tokio, kameo and ractor; JSON in target/bench; GROUPS="hot nested" for some
 	@scripts/build-actors.sh
-	cargo run --release --locked -p quark-bench
+	cargo build --release --locked --workspace --bin quark-bench
+	"$${CARGO_TARGET_DIR:-target}/release/quark-bench" $(GROUPS)
 
 bench-smoke: setup ## the same, small
 	@scripts/test.sh samples build bench_smoke

@@ -10,8 +10,9 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAll
 use crate::error::EngineError;
 
 /// How often guests are interrupted to look at their time. A turn that runs longer than this gives
-/// its worker to others in between.
-pub const TICK: Duration = Duration::from_millis(10);
+/// its worker to others in between, so a neighbour of spinning actors waits a few ticks at most.
+/// Shorter ones would wake an idle machine more often, for little.
+pub const TICK: Duration = Duration::from_millis(2);
 /// How many ticks there have been.
 pub(crate) type Beats = Arc<AtomicU64>;
 /// The stack of guest code.

@@ -158,10 +158,8 @@ pub(crate) struct TurnClock {
     entered: Instant,
     /// On a fiber a tick yields; on the caller's stack there is nothing to yield with.
     fiber: bool,
-    /// Ticks seen by the running turn.
-    pub(crate) ticks: u32,
     pub(crate) timed_out: bool,
-    /// Called at the first tick of a turn that cannot yield.
+    /// Called once in a long turn that cannot yield.
     hold: Option<fn()>,
     /// Counts the engine's ticks: cheaper to look at than the time.
     beats: Beats,
@@ -169,16 +167,7 @@ pub(crate) struct TurnClock {
 
 impl TurnClock {
     pub(crate) fn new(limit: Duration, beats: Beats) -> Self {
-        Self {
-            beats,
-            limit,
-            spent: Duration::ZERO,
-            entered: Instant::now(),
-            fiber: true,
-            ticks: 0,
-            timed_out: false,
-            hold: None,
-        }
+        Self { beats, limit, spent: Duration::ZERO, entered: Instant::now(), fiber: true, timed_out: false, hold: None }
     }
 
     /// The guest is entered.
@@ -186,7 +175,6 @@ impl TurnClock {
         self.spent = Duration::ZERO;
         self.entered = now;
         self.fiber = fiber;
-        self.ticks = 0;
         self.hold = hold;
     }
 
@@ -219,7 +207,6 @@ impl TurnClock {
         let ran = now.duration_since(self.entered);
         self.spent += if self.fiber { ran.min(TICK * 3 / 2) } else { ran };
         self.entered = now;
-        self.ticks += 1;
         if self.spent >= self.limit {
             self.timed_out = true;
             return UpdateDeadline::Interrupt;
@@ -227,12 +214,19 @@ impl TurnClock {
         if self.fiber {
             return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         }
-        if self.ticks == 1
-            && let Some(hold) = self.hold
+        if self.is_long()
+            && let Some(hold) = self.hold.take()
         {
             hold();
+            self.resume();
         }
         UpdateDeadline::Continue(1)
+    }
+
+    /// Whether the running turn, or the last one, is no short one. A tick alone does not say so:
+    /// it falls into a turn of a microsecond as well.
+    pub(crate) fn is_long(&self) -> bool {
+        self.spent >= TICK / 2
     }
 
     pub(crate) const fn limit(&self) -> Duration {

@@ -43,8 +43,8 @@ impl Pace {
         self.0.load(Ordering::Relaxed) >= SHORT_TURNS_MIN
     }
 
-    fn ended(&self, ticks: u32) {
-        if ticks > 0 {
+    fn ended(&self, long: bool) {
+        if long {
             self.0.store(0, Ordering::Relaxed);
         } else if !self.is_short() {
             self.0.fetch_add(1, Ordering::Relaxed);
@@ -299,7 +299,7 @@ impl Instance {
         outcome: wasmtime::Result<()>,
         mut results: Vals,
     ) -> Result<(), Trap> {
-        self.component.pace.ended(self.store.data().clock.ticks);
+        self.component.pace.ended(self.store.data().clock.is_long());
         outcome.map_err(|error| trap(&self.store, &error))?;
         let signature = &self.component.kinds[self.kind_at].methods[input.method].signature;
         if signature.blobs_out {
