@@ -17,8 +17,12 @@ pub const TICK: Duration = Duration::from_millis(2);
 pub(crate) type Beats = Arc<AtomicU64>;
 /// The stack of guest code.
 const WASM_STACK_BYTES: usize = 512 * 1024;
-/// The stack of a fiber: guest code, and the host functions that it calls.
-const FIBER_STACK_BYTES: usize = 1024 * 1024;
+/// What the host's own functions need of a stack, at most, from one guest down to the next.
+const HOST_STACK_BYTES: usize = 1024 * 1024;
+/// The stack of a fiber: its guest's code, and above that a turn in the direct lane which runs on
+/// its caller's stack. That one cannot call further, and every fiber has a stack of its own, so
+/// there are never more than two guests on one. What is not used takes address space alone.
+const FIBER_STACK_BYTES: usize = 2 * WASM_STACK_BYTES + HOST_STACK_BYTES;
 /// Core instances that one component may have (its own code, adapters and shims).
 const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
 /// Core instances, memories and tables reserved for each live actor, on average.

@@ -5,6 +5,7 @@
 mod durability;
 mod calls;
 mod hostile;
+mod stacks;
 mod lifecycle;
 mod state;
 mod input;
