@@ -28,7 +28,7 @@ impl Rogue {
             key if key.starts_with("trap-activate-") => panic!("{key} trapped while waking"),
             key if key.starts_with("spin-activate-") => spin(),
             key if key.starts_with("slow-activate-") => {
-                std::thread::sleep(Duration::from_millis(500));
+                sleep(Duration::from_millis(500));
                 Ok(())
             }
             _ => Ok(()),
@@ -55,7 +55,7 @@ impl Rogue {
     }
 
     fn sleep(&self, ms: u64) -> Result<(), CallError> {
-        std::thread::sleep(Duration::from_millis(ms));
+        sleep(Duration::from_millis(ms));
         Ok(())
     }
 
@@ -175,6 +175,11 @@ impl Victim {
     fn hits(&self) -> Result<u64, CallError> {
         Ok(self.hits)
     }
+}
+
+/// Suspends the turn.
+fn sleep(wait: Duration) {
+    monotonic_clock::subscribe_duration(wait.as_nanos().try_into().unwrap_or(u64::MAX)).block();
 }
 
 fn spin() -> ! {
