@@ -79,13 +79,16 @@ enum Slot {
     #[default]
     Empty,
     /// Claimed and loaded; no message has needed the guest yet.
-    Loaded {
-        generation: u64,
-        state: State,
-        served: Arc<Served>,
-        cause: Cause,
-    },
+    Loaded(Box<Loaded>),
     Live(Live),
+}
+
+/// What a new instance is made of.
+struct Loaded {
+    generation: u64,
+    state: State,
+    served: Arc<Served>,
+    cause: Cause,
 }
 
 /// An instance that lives, and what goes with it.
@@ -330,7 +333,8 @@ impl Activation {
                         if self.restart.swap(false, Ordering::Relaxed) { Cause::Restart } else { Cause::Message };
                     let state = State::new(claim.values, limit);
                     let mut machine = self.machine.lock();
-                    machine.slot = Slot::Loaded { generation: claim.generation, state, served, cause };
+                    let generation = claim.generation;
+                    machine.slot = Slot::Loaded(Box::new(Loaded { generation, state, served, cause }));
                     machine.turns.loaded(claim.generation, claim.etag);
                     drop(machine);
                     silo.metrics.activations.increment(1);
@@ -347,9 +351,9 @@ impl Activation {
     /// The living instance; made now if there is none.
     async fn wake(&self, silo: &Arc<Inner>) -> Result<Live, Trap> {
         let slot = self.take_slot();
-        let (generation, state, served, cause) = match slot {
+        let Loaded { generation, state, served, cause } = match slot {
             Slot::Live(live) => return Ok(live),
-            Slot::Loaded { generation, state, served, cause } => (generation, state, served, cause),
+            Slot::Loaded(loaded) => *loaded,
             Slot::Empty => return Err(Trap::Guest("nothing is loaded".into())),
         };
         let place = silo.make_room().await?;

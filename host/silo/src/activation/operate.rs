@@ -6,7 +6,7 @@ use quark_core::activation::{Point, Why};
 use quark_core::commit::Write;
 use quark_engine::{Cause, Trap};
 
-use super::{Activation, HOOK_GRACE, Live, Slot, why_name};
+use super::{Activation, HOOK_GRACE, Live, Loaded, Slot, why_name};
 use crate::api::{Failure, StateOperation, StateValue, codes};
 use crate::message::{Operate, Output};
 use crate::silo::Inner;
@@ -28,8 +28,8 @@ impl Activation {
             }
             change(&mut slot, &name, operation)
         };
-        if let Slot::Loaded { state, .. } = &mut slot {
-            write.changes.extend(state.take_changes());
+        if let Slot::Loaded(loaded) = &mut slot {
+            write.changes.extend(loaded.state.take_changes());
         }
         let etag = if write.is_empty() { shown } else { Some((etag + 1).to_string()) };
         let outcome = outcome.map(|bytes| StateValue { bytes, etag });
@@ -59,13 +59,13 @@ impl Activation {
             state.undo();
             Write::default()
         });
-        (Slot::Loaded { generation, state, served, cause: Cause::Message }, write)
+        (Slot::Loaded(Box::new(Loaded { generation, state, served, cause: Cause::Message })), write)
     }
 }
 
 fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Result<Option<Vec<u8>>, Failure> {
     let state = match slot {
-        Slot::Loaded { state, .. } => state,
+        Slot::Loaded(loaded) => &mut loaded.state,
         Slot::Live(live) => live.instance.state(),
         Slot::Empty => return Err(Failure::new(codes::INTERNAL, "nothing is loaded")),
     };
