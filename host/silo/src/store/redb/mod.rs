@@ -12,7 +12,8 @@
 //!
 //! Reading order: `fences` (who may write), `queue`, `space`, `tables`; `frame` and `rows` (the
 //! log's bytes), `segment` (its files); `overlay` and `view` (what is read); `checkpoint`, `deploys`
-//! (what goes into the tables); `open`, `start`; `checkpointer`, `batch`, `writer` (the threads).
+//! (what goes into the tables); `open`, `start`; `desk`, `shared`; `checkpointer` (a thread);
+//! `batch`, `log`, `close`, `writer` (the other).
 
 mod fences;
 mod queue;
@@ -27,8 +28,12 @@ mod checkpoint;
 mod deploys;
 mod open;
 mod start;
+mod desk;
+mod shared;
 mod checkpointer;
 mod batch;
+mod log;
+mod close;
 mod writer;
 
 #[cfg(test)]
@@ -47,17 +52,20 @@ use quark_core::id::{ActorId, Key, KindName};
 use redb::Builder;
 use tokio::sync::watch;
 
-use self::checkpointer::{Checkpointer, Desk};
+use self::checkpointer::Checkpointer;
+use self::desk::Desk;
 use self::fences::{Fences, Numbers};
+use self::log::{Bounds, Log};
 pub use self::open::OpenError;
 use self::open::{Folder, OpenFile};
-use self::queue::{Job, Queue, Reply, Work};
+use self::queue::{Queue, Reply, Work};
 use self::segment::{Disk, Hook};
+use self::shared::Shared;
 use self::space::Space;
 use self::start::{Opening, Started};
 use self::tables::{Broken, Tables};
-use self::view::{Base, View};
-use self::writer::{Bounds, Log, Writer};
+use self::view::View;
+use self::writer::Writer;
 use super::{Claim, Deployment, Done, PAGE_MAX, Snapshot, Store, StoreError, StoreHealth};
 
 /// Milliseconds that a caller is told to wait while the database is reopened.
@@ -92,19 +100,6 @@ struct Below {
     open_file: OpenFile,
     hook: Hook,
     bounds: Bounds,
-}
-
-/// What the callers and the two threads have in common.
-struct Shared {
-    queue: Queue,
-    fences: Fences,
-    numbers: Numbers,
-    space: Space,
-    desk: Desk,
-    /// What can be read, or why nothing can now.
-    view: RwLock<Result<View, String>>,
-    /// Whether the writer has ended.
-    gone: watch::Sender<bool>,
 }
 
 impl RedbStore {
@@ -155,7 +150,6 @@ impl RedbStore {
             checkpointer: spawned.map_err(not_spawned)?,
             log: Some(Log::new(active)),
             opened: opening.opened,
-            record: Vec::new(),
         };
         let spawned = thread::Builder::new().name("store-writer".into()).spawn(|| writer.run());
         if spawned.is_err() {
@@ -177,104 +171,6 @@ impl RedbStore {
 impl Drop for RedbStore {
     fn drop(&mut self) {
         self.shared.queue.close();
-    }
-}
-
-impl Shared {
-    fn write(&self, work: Work, reply: Reply) {
-        self.queue.push(Job { work, reply });
-    }
-
-    /// Answers from what is durable now: takes what it needs of the overlays, and then asks the
-    /// tables that lay below them at that moment, without a lock.
-    fn read<O, T>(
-        &self,
-        over: impl FnOnce(&View) -> O,
-        ask: impl FnOnce(&Tables, O) -> Result<T, Broken>,
-    ) -> Result<T, StoreError> {
-        let unavailable = |reason| StoreError::Unavailable { reason, retry_ms: REOPEN_RETRY_MS };
-        let taken = match &*self.view.read() {
-            Ok(view) => Ok((over(view), guarded(|| view.snapshot()), view.base.clone())),
-            Err(reason) => Err(reason.clone()),
-        };
-        let (over, snapshot, Base { database: _kept_open, opened }) = taken.map_err(unavailable)?;
-        snapshot.and_then(|tx| guarded(|| ask(&Tables::open(tx)?, over))).map_err(|broken| match broken {
-            Broken::Damaged(row) => StoreError::Damaged(row),
-            Broken::Io(reason) => {
-                self.write(Work::Reopen { opened }, Reply::Nobody);
-                unavailable(reason)
-            }
-        })
-    }
-
-    fn base(&self) -> Option<Base> {
-        self.view.read().as_ref().ok().map(|view| view.base.clone())
-    }
-
-    /// Takes the sealed overlay away, when the tables have it.
-    fn unseal(&self, opened: u64) {
-        let mut sealed = None;
-        if let Ok(view) = &mut *self.view.write()
-            && view.base.opened == opened
-        {
-            sealed = view.sealed.take();
-        }
-        // Without the lock, since there may be much to free.
-        drop(sealed);
-    }
-
-    /// From now on there is nothing to read, for this reason. Gives back what there was.
-    fn bar(&self, reason: String) -> Option<View> {
-        std::mem::replace(&mut *self.view.write(), Err(reason)).ok()
-    }
-
-    /// Outbox rows; a step of which all rows are gone is no answer, as an empty one is the end.
-    fn outbox(&self, after: Option<&TellId>, limit: usize) -> Result<Vec<(TellId, Tell)>, StoreError> {
-        let limit = limit.min(PAGE_MAX);
-        let mut from = after.cloned();
-        loop {
-            let after = from.as_ref();
-            let (page, until) = self.read(
-                |view| view.outbox(after, limit),
-                |tables, (over, until)| Ok((tables.outbox(after, until.as_ref(), over, limit)?, until)),
-            )?;
-            if until.is_none() || !page.is_empty() || limit == 0 {
-                return Ok(page);
-            }
-            from = until;
-        }
-    }
-
-    async fn claim(&self, actor: &ActorId) -> Result<Claim, StoreError> {
-        let Some((generation, writing)) = self.fences.claim(actor, &self.numbers) else {
-            self.write(Work::Reserve, Reply::Nobody);
-            let reason = "all numbers for claims are used up; more are being reserved".into();
-            return Err(StoreError::Unavailable { reason, retry_ms: REOPEN_RETRY_MS });
-        };
-        let mut unclaim = Unclaim { shared: self, actor, generation, armed: true };
-        if writing {
-            self.fences.written(actor).await;
-        }
-        let stored = self.read(|view| view.changed(actor), |tables, over| view::load(tables, actor, over))?;
-        unclaim.armed = false;
-        let (etag, values) = stored.map_or_else(Default::default, |stored| (stored.etag, stored.values));
-        Ok(Claim { generation, etag, values })
-    }
-}
-
-/// Gives a claim back that failed, or that its caller gave up while it waited.
-struct Unclaim<'a> {
-    shared: &'a Shared,
-    actor: &'a ActorId,
-    generation: u64,
-    armed: bool,
-}
-
-impl Drop for Unclaim<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.shared.fences.release(self.actor, self.generation);
-        }
     }
 }
 

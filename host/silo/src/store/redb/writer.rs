@@ -1,60 +1,28 @@
 //! The one thread that writes the log.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quark_core::commit::CommitError;
-use redb::Database;
 
+use super::REOPEN_RETRY_MS;
 use super::batch::{self, Batch};
-use super::checkpointer::Sealed;
-use super::frame;
+use super::close::shut;
+use super::desk::Sealed;
+use super::log::{Bounds, Log};
 use super::open::{Folder, OpenFile};
 use super::queue::{Job, Taken, Verdict, Work, answer};
-use super::segment::{Disk, Segment, Step, Unwritten};
+use super::segment::{Disk, Unwritten};
+use super::shared::Shared;
 use super::space::SPACE_RETRY_MS;
-use super::start::{self, Opening, Started, clean};
+use super::start::{self, Opening, Started};
 use super::tables::Broken;
-use super::view::{Base, View};
-use super::{REOPEN_RETRY_MS, Shared, checkpoint};
 
-/// When a generation of the log is sealed, to be brought into the tables.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// With this many bytes in its file or in memory,
-    pub(super) bytes: u64,
-    /// when it changes this many rows, each of which can cost the tables a page of 4 KiB,
-    pub(super) rows: usize,
-    /// or when nothing was written for so long.
-    pub(super) quiet: Duration,
-    /// The writer waits for the checkpoint that is running when the generation behind it has this
-    /// many bytes or rows. Meanwhile the queue fills and refuses.
-    pub(super) bytes_max: u64,
-    pub(super) rows_max: usize,
-}
-
-impl Bounds {
-    /// What the log can hold at most, two files of `bytes_max` and a batch each, is brought into
-    /// the tables with far less room than the floor of free space leaves.
-    pub(super) const DEFAULT: Self = Self {
-        bytes: 16 * 1024 * 1024,
-        rows: 32 * 1024,
-        quiet: Duration::from_secs(3),
-        bytes_max: 64 * 1024 * 1024,
-        rows_max: 48 * 1024,
-    };
-}
-
-/// What a record's buffer keeps of its size between batches.
-const RECORD_KEEP_BYTES: usize = 4 * 1024 * 1024;
 /// The first wait after a reopening that failed; it doubles with each further one.
 const REOPEN_WAIT_MIN: Duration = Duration::from_millis(20);
 /// The longest wait between two tries to reopen.
 const REOPEN_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long readers may still use a database that is being closed.
-const READERS_WAIT_MAX: Duration = Duration::from_secs(1);
-
 /// Takes all that waits, writes it in one durable step, answers, and starts over:
 ///
 /// ```text
@@ -75,27 +43,12 @@ pub(super) struct Writer {
     /// None while the store is down.
     pub(super) log: Option<Log>,
     pub(super) opened: u64,
-    pub(super) record: Vec<u8>,
-}
-
-/// The log as far as this thread needs it.
-pub(super) struct Log {
-    active: Segment,
-    /// Of the next record.
-    sequence: u64,
-    written: Instant,
 }
 
 /// The database is closed after an error.
 struct Down {
     until: Instant,
     wait: Duration,
-}
-
-impl Log {
-    pub(super) fn new(active: Segment) -> Self {
-        Self { active, sequence: 1, written: Instant::now() }
-    }
 }
 
 impl Writer {
@@ -137,7 +90,7 @@ impl Writer {
         if self.shared.view.read().as_ref().is_ok_and(|view| view.active.is_empty()) {
             return None;
         }
-        let due = log.written + self.bounds.quiet;
+        let due = log.written() + self.bounds.quiet;
         if due > Instant::now() {
             return Some(due);
         }
@@ -216,27 +169,17 @@ impl Writer {
         };
         let checked = match &*self.shared.view.read() {
             Ok(view) => {
-                super::guarded(|| Batch::new(view, &self.shared.numbers, &mut self.record)?.check(jobs, verdicts))
+                super::guarded(|| Batch::new(view, &self.shared.numbers, &mut log.record)?.check(jobs, verdicts))
             }
             Err(why) => Err(Broken::Io(why.clone())),
         };
         checked.map_err(|why| Failure::Broken(why, unwritten))?;
-        if self.record.len() == frame::FRAME_BYTES {
-            return Ok(());
-        }
-        frame::seal(&mut self.record, log.active.salt(), log.sequence);
-        let appended = log.active.append(&self.record);
-        self.record.truncate(RECORD_KEEP_BYTES);
-        self.record.shrink_to(RECORD_KEEP_BYTES);
         let io = |error: std::io::Error| Broken::Io(format!("the log: {error}"));
-        appended.map_err(|unwritten_because| match unwritten_because {
+        log.append().map_err(|failed| match failed {
             Unwritten::NoRoom(error) => Failure::Refused(error),
             Unwritten::Surely(error) => Failure::Broken(io(error), unwritten),
             Unwritten::Perhaps(error) => Failure::Broken(io(error), CommitError::Unknown),
-        })?;
-        log.sequence += 1;
-        log.written = Instant::now();
-        Ok(())
+        })
     }
 
     /// Shows what landed to all readers.
@@ -267,14 +210,14 @@ impl Writer {
 
     fn is_over(&self, bytes: u64, rows: usize) -> bool {
         let (Some(log), Ok(view)) = (&self.log, &*self.shared.view.read()) else { return false };
-        log.active.end() >= bytes || view.active.bytes() as u64 >= bytes || view.active.rows() >= rows
+        log.bytes() >= bytes || view.active.bytes() as u64 >= bytes || view.active.rows() >= rows
     }
 
     /// Hands the active generation to the checkpointer, if that one is done with the last.
     fn seal(&mut self) {
         let Some(log) = &mut self.log else { return };
         let Some(spare) = self.shared.desk.take_spare() else { return };
-        let segment = std::mem::replace(&mut log.active, spare);
+        let segment = log.turn(spare);
         let mut view = self.shared.view.write();
         let Ok(view) = &mut *view else { return };
         let overlay = Arc::new(std::mem::take(&mut view.active));
@@ -324,46 +267,6 @@ fn settle(verdicts: Vec<Option<Verdict>>) -> Vec<Verdict> {
 fn failing(verdicts: Vec<Option<Verdict>>, outcome: CommitError) -> Vec<Verdict> {
     let failing = |verdict: Option<Verdict>| verdict.unwrap_or(Err(outcome)).and(Err(outcome));
     verdicts.into_iter().map(failing).collect()
-}
-
-/// Brings what is left into the tables, and closes them for good once those who read have ended.
-fn shut(view: View, disk: &Disk) {
-    let View { base, sealed, active } = view;
-    let Base { database, .. } = base;
-    let written = super::guarded(|| {
-        let tx = checkpoint::begin(&database)?;
-        if let Some(sealed) = sealed {
-            checkpoint::fill(&tx, &sealed)?;
-        }
-        checkpoint::fill(&tx, &active)?;
-        checkpoint::set_no_log(&tx)?;
-        disk.step(Step::Checkpoint).map_err(|error| Broken::Io(error.to_string()))?;
-        Ok(tx.commit()?)
-    });
-    match written {
-        Ok(()) => clean(disk, disk.numbers().unwrap_or_default()),
-        Err(error) => tracing::warn!(%error, "the next start brings the log into the tables"),
-    }
-    close(database);
-}
-
-fn close(mut database: Arc<Database>) {
-    let started = Instant::now();
-    loop {
-        match Arc::try_unwrap(database) {
-            Ok(database) => {
-                let closed = super::guarded(|| Ok(database.close()?));
-                if let Err(error) = closed {
-                    tracing::warn!(%error, "the store closed with an error");
-                }
-                return;
-            }
-            // The last reader closes it then.
-            Err(_) if started.elapsed() > READERS_WAIT_MAX => return,
-            Err(used) => database = used,
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn refuse(jobs: Vec<Job>, retry_ms: u64) {

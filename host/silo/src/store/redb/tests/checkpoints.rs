@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use super::log::copy;
 use super::{HASTY, no_floor, open, open_hasty, settled};
 use crate::store::conformance::{accept, actor, commit, outbox_ids, tell, write};
+use crate::store::redb::log::Bounds;
 use crate::store::redb::queue::QUEUE_WRITES_MAX;
 use crate::store::redb::segment::{Hook, Step};
-use crate::store::redb::writer::Bounds;
 use crate::store::redb::{Below, RedbStore};
 use crate::store::{Claim, Store, StoreHealth};
 

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::{HASTY, no_floor, open, settled};
 use crate::store::conformance::{actor, commit, set, values, write};
+use crate::store::redb::log::Bounds;
 use crate::store::redb::segment::Step;
-use crate::store::redb::writer::Bounds;
 use crate::store::redb::{Below, RedbStore};
 use crate::store::{Claim, Store as _, StoreError, StoreHealth};
 

@@ -7,9 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::log::{copy, disk};
 use super::open;
 use crate::store::conformance::{actor, commit, write};
 use crate::store::redb::RedbStore;
+use crate::store::redb::checkpoint::meta;
+use crate::store::redb::start::replay;
 use crate::store::{Claim, Store as _};
 
 const WORKERS: usize = 2;
@@ -115,10 +118,23 @@ async fn figures_of_an_open_after_a_kill() {
     eprintln!("filled in {:.1?}", started.elapsed());
     child.kill().unwrap();
     child.wait().unwrap();
-    let bytes: u64 =
-        std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    eprintln!("{} MB, load {}", bytes / 1_000_000, load());
+    let copied = copy(folder.path());
     let started = Instant::now();
-    let store = open(folder.path());
-    eprintln!("opened {} MB after a kill in {:.1?}, load {}", bytes / 1_000_000, started.elapsed(), load());
-    store.close().await;
+    let database = redb::Database::open(copied.path().join("quark.redb")).unwrap();
+    eprintln!("the database alone in {:.1?}", started.elapsed());
+    let meta = meta(&database).unwrap();
+    drop(database);
+    let disk = disk(folder.path());
+    let started = Instant::now();
+    let (overlay, _) = replay(&disk, meta.log.unwrap(), &disk.numbers().unwrap()).unwrap();
+    eprintln!("read {} rows of the log in {:.1?}", overlay.rows(), started.elapsed());
+    for after in ["a kill", "a close"] {
+        let started = Instant::now();
+        let store = open(folder.path());
+        eprintln!("opened after {after} in {:.1?}, load {}", started.elapsed(), load());
+        store.close().await;
+    }
 }

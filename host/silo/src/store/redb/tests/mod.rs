@@ -15,9 +15,9 @@ use std::time::Duration;
 use quark_core::commit::CommitError;
 use tokio::sync::oneshot;
 
+use super::log::Bounds;
 use super::queue::{Job, Queue, Reply, Work};
 use super::segment::Hook;
-use super::writer::Bounds;
 use super::{Below, RedbOptions, RedbStore};
 use crate::store::conformance::{self, Fresh, actor, commit, outbox_ids, set, tell, values, write};
 use crate::store::{Claim, Deployment, Store, StoreHealth};
