@@ -1,19 +1,39 @@
-//! The embedded store: one file of redb, written by one thread, read from everywhere.
+//! The embedded store: one file of redb and a log before it, written by one thread each, read from
+//! everywhere.
 //!
 //! ```text
-//! commit, accept ...  -> queue -> writer: fences, batch -> one fsync -> done, done, done
-//! claim, read ...     -> tables, on the caller's thread -> answer
+//! commit, accept ...  -> queue -> writer: fences, checks -> one record, one fsync -> overlay -> done, done
+//!                                 now and then: overlay -> checkpointer -> tables -> next log file
+//! claim, read ...     -> overlay over tables, on the caller's thread -> answer
 //! ```
 //!
-//! Reading order: `fences` (who may write), `queue`, `space`, `tables`, `open`, `batch` (one durable
-//! step), `writer` (the thread).
+//! A write is durable when it is in the log, and can be read from then on: out of the overlay until
+//! a checkpoint has brought it into the tables. A start brings in what a crash left in the log.
+//!
+//! Reading order: `fences` (who may write), `queue`, `space`, `tables`; `frame` and `rows` (the
+//! log's bytes), `segment` (its files); `overlay` and `view` (what is read); `checkpoint`, `deploys`
+//! (what goes into the tables); `open`, `start`; `desk`, `shared`; `checkpointer` (a thread);
+//! `batch`, `log`, `close`, `writer` (the other).
 
 mod fences;
 mod queue;
 mod space;
 mod tables;
+mod frame;
+mod rows;
+mod segment;
+mod overlay;
+mod view;
+mod checkpoint;
+mod deploys;
 mod open;
+mod start;
+mod desk;
+mod shared;
+mod checkpointer;
 mod batch;
+mod log;
+mod close;
 mod writer;
 
 #[cfg(test)]
@@ -29,17 +49,24 @@ use parking_lot::RwLock;
 use quark_core::commit::Commit;
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase as _};
+use redb::Builder;
 use tokio::sync::watch;
 
+use self::checkpointer::Checkpointer;
+use self::desk::Desk;
 use self::fences::{Fences, Numbers};
+use self::log::{Bounds, Log};
 pub use self::open::OpenError;
 use self::open::{Folder, OpenFile};
-use self::queue::{Job, Queue, Reply, Work};
+use self::queue::{Queue, Reply, Work};
+use self::segment::{Disk, Hook};
+use self::shared::Shared;
 use self::space::Space;
-use self::tables::{Broken, COMPONENTS, DEPLOYMENTS};
+use self::start::{Opening, Started};
+use self::tables::{Broken, Tables};
+use self::view::View;
 use self::writer::Writer;
-use super::{Claim, Deployment, Done, Snapshot, Store, StoreError, StoreHealth};
+use super::{Claim, Deployment, Done, PAGE_MAX, Snapshot, Store, StoreError, StoreHealth};
 
 /// Milliseconds that a caller is told to wait while the database is reopened.
 const REOPEN_RETRY_MS: u64 = 100;
@@ -68,16 +95,11 @@ pub struct RedbStore {
     shared: Arc<Shared>,
 }
 
-/// What the callers and the writer have in common.
-struct Shared {
-    queue: Queue,
-    fences: Fences,
-    numbers: Numbers,
-    space: Space,
-    /// The open database, or why there is none now.
-    database: RwLock<Result<Arc<Database>, String>>,
-    /// Whether the writer has ended.
-    gone: watch::Sender<bool>,
+/// What tests put in place of the disk, and of bounds that only much work would reach.
+struct Below {
+    open_file: OpenFile,
+    hook: Hook,
+    bounds: Bounds,
 }
 
 impl RedbStore {
@@ -95,95 +117,60 @@ impl RedbStore {
             });
             builder.open(file)
         };
-        Self::open_with(folder, options, Box::new(open_file))
+        let below = Below { open_file: Box::new(open_file), hook: Arc::new(|_| Ok(())), bounds: Bounds::DEFAULT };
+        Self::open_with(folder, options, below)
     }
 
-    fn open_with(path: &Path, options: RedbOptions, open_file: OpenFile) -> Result<Self, OpenError> {
+    fn open_with(path: &Path, options: RedbOptions, below: Below) -> Result<Self, OpenError> {
+        let Below { open_file, hook, bounds } = below;
         let folder = Folder::lock(path)?;
         folder.make_data_file()?;
-        let database = folder.open(&open_file)?;
-        let reserved = folder.start(&database)?;
+        let disk = Disk::new(path, hook);
+        let opening = Opening { opened: 1, reserve: true };
+        let Started { view, active, spare, reserved } = start::start(&folder, &disk, &open_file, opening)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             fences: Fences::new(),
             numbers: Numbers::new(reserved),
             space: Space::new(path, options.free_space_floor),
-            database: RwLock::new(Ok(Arc::new(database))),
+            desk: Desk::default(),
+            view: RwLock::new(Ok(view)),
             gone: watch::Sender::new(false),
         });
-        let writer = Writer { shared: Arc::clone(&shared), folder, open_file };
+        shared.desk.reset(spare);
+        let not_spawned = |error: std::io::Error| OpenError::Failed { path: path.into(), reason: error.to_string() };
+        let checkpointer = Checkpointer { shared: Arc::clone(&shared), disk: disk.clone() };
+        let spawned = thread::Builder::new().name("store-tables".into()).spawn(|| checkpointer.run());
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            folder,
+            disk,
+            open_file,
+            bounds,
+            checkpointer: spawned.map_err(not_spawned)?,
+            log: Some(Log::new(active)),
+            opened: opening.opened,
+        };
         let spawned = thread::Builder::new().name("store-writer".into()).spawn(|| writer.run());
-        spawned.map_err(|error| OpenError::Failed { path: path.into(), reason: error.to_string() })?;
+        if spawned.is_err() {
+            shared.desk.close();
+        }
+        spawned.map_err(not_spawned)?;
         Ok(Self { shared })
     }
 
-    fn ask<T: Send + 'static>(
+    fn ask<O, T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&ReadTransaction) -> Result<T, Broken>,
+        over: impl FnOnce(&View) -> O,
+        ask: impl FnOnce(&Tables, O) -> Result<T, Broken>,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
-        future::ready(self.shared.read(ask)).boxed()
+        future::ready(self.shared.read(over, ask)).boxed()
     }
 }
 
 impl Drop for RedbStore {
     fn drop(&mut self) {
         self.shared.queue.close();
-    }
-}
-
-impl Shared {
-    fn write(&self, work: Work, reply: Reply) {
-        self.queue.push(Job { work, reply });
-    }
-
-    /// Answers from what is committed now.
-    fn read<T>(&self, ask: impl FnOnce(&ReadTransaction) -> Result<T, Broken>) -> Result<T, StoreError> {
-        let unavailable = |reason| StoreError::Unavailable { reason, retry_ms: REOPEN_RETRY_MS };
-        let database = self.database.read().clone().map_err(unavailable)?;
-        guarded(|| ask(&database.begin_read()?)).map_err(|broken| match broken {
-            Broken::Damaged(row) => StoreError::Damaged(row),
-            Broken::Io(reason) => {
-                self.write(Work::Reopen, Reply::Nobody);
-                unavailable(reason)
-            }
-        })
-    }
-
-    /// From now on there is no database to read, for this reason. Gives back the one there was.
-    fn bar(&self, reason: String) -> Option<Arc<Database>> {
-        std::mem::replace(&mut *self.database.write(), Err(reason)).ok()
-    }
-
-    async fn claim(&self, actor: &ActorId) -> Result<Claim, StoreError> {
-        let Some((generation, writing)) = self.fences.claim(actor, &self.numbers) else {
-            self.write(Work::Reserve, Reply::Nobody);
-            let reason = "all numbers for claims are used up; more are being reserved".into();
-            return Err(StoreError::Unavailable { reason, retry_ms: REOPEN_RETRY_MS });
-        };
-        let mut unclaim = Unclaim { shared: self, actor, generation, armed: true };
-        if writing {
-            self.fences.written(actor).await;
-        }
-        let stored = self.read(|tx| tables::load(tx, actor))?;
-        unclaim.armed = false;
-        let (etag, values) = stored.map_or_else(Default::default, |stored| (stored.etag, stored.values));
-        Ok(Claim { generation, etag, values })
-    }
-}
-
-/// Gives a claim back that failed, or that its caller gave up while it waited.
-struct Unclaim<'a> {
-    shared: &'a Shared,
-    actor: &'a ActorId,
-    generation: u64,
-    armed: bool,
-}
-
-impl Drop for Unclaim<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.shared.fences.release(self.actor, self.generation);
-        }
     }
 }
 
@@ -213,11 +200,11 @@ impl Store for RedbStore {
         after: Option<&'a TellId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(TellId, Tell)>, StoreError>> {
-        self.ask(|tx| tables::outbox(tx, after, limit))
+        future::ready(self.shared.outbox(after, limit)).boxed()
     }
 
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {
-        self.ask(|tx| tables::load(tx, actor))
+        self.ask(|view| view.changed(actor), |tables, over| view::load(tables, actor, over))
     }
 
     fn keys<'a>(
@@ -226,7 +213,9 @@ impl Store for RedbStore {
         after: Option<&'a Key>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
-        self.ask(|tx| tables::keys(tx, kind, after, limit))
+        let limit = limit.min(PAGE_MAX);
+        let over = |view: &View| view.keys(kind, after, limit);
+        self.ask(over, |tables, over| view::keys(tables, kind, after, over, limit))
     }
 
     fn deploy(&self, deployment: Deployment, component: Arc<[u8]>, done: Done<()>) {
@@ -234,15 +223,15 @@ impl Store for RedbStore {
     }
 
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<Deployment>, StoreError>> {
-        self.ask(|tx| tables::deployments(&tx.open_table(DEPLOYMENTS)?))
+        self.ask(|_| (), |tables, ()| tables.deployments())
     }
 
     fn component<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<Option<Arc<[u8]>>, StoreError>> {
-        self.ask(|tx| Ok(tx.open_table(COMPONENTS)?.get(hash)?.map(|row| row.value().into())))
+        self.ask(|_| (), |tables, ()| tables.component(hash))
     }
 
     fn health(&self) -> StoreHealth {
-        let broken = self.shared.database.read().as_ref().err().cloned();
+        let broken = self.shared.view.read().as_ref().err().cloned();
         let shortage = || self.shared.space.shortage().map(|shortage| shortage.to_string());
         broken.or_else(shortage).map_or(StoreHealth::Writable, StoreHealth::ReadOnly)
     }

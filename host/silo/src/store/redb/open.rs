@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redb::{Database, DatabaseError, ReadableTable as _, StorageError};
+use redb::{Database, DatabaseError, StorageError};
 
 use super::guarded;
-use super::tables::{ACTORS, Broken, COMPONENTS, DEPLOYMENTS, FORMAT, META, META_FORMAT, META_RESERVED, OUTBOX};
+use super::tables::{ACTORS, Broken, COMPONENTS, DEPLOYMENTS, FORMAT, META, META_FORMAT, OUTBOX};
 
 /// Held locked while a silo has the folder; its text is that silo's process id.
 const LOCK_FILE: &str = "silo.lock";
@@ -156,32 +156,6 @@ impl Folder {
         make().map_err(|error| failed(&file, error))
     }
 
-    /// Checks the format and takes the next reservation of numbers, durably.
-    pub(super) fn start(&self, database: &Database) -> Result<u64, OpenError> {
-        let path = self.data_file();
-        let started = guarded(|| {
-            let tx = database.begin_write()?;
-            let mut meta = tx.open_table(META)?;
-            let number = |name: &str| -> Result<Option<u64>, Broken> { Ok(meta.get(name)?.map(|row| row.value())) };
-            let found = number(META_FORMAT)?;
-            if found != Some(FORMAT) {
-                return Ok(Err(found));
-            }
-            let reserved = number(META_RESERVED)?.unwrap_or(0) + 1;
-            meta.insert(META_RESERVED, reserved)?;
-            drop(meta);
-            tx.commit()?;
-            Ok(Ok(reserved))
-        });
-        match started {
-            Ok(Ok(reserved)) => Ok(reserved),
-            Ok(Err(Some(found))) if found > FORMAT => Err(OpenError::Newer { path, found, known: FORMAT }),
-            Ok(Err(_)) => Err(OpenError::Damaged { path, reason: "it does not say its format".into() }),
-            Err(Broken::Damaged(reason)) => Err(OpenError::Damaged { path, reason }),
-            Err(Broken::Io(reason)) => Err(OpenError::Failed { path, reason }),
-        }
-    }
-
     /// Opens the data file.
     pub(super) fn open(&self, open_file: &OpenFile) -> Result<Database, OpenError> {
         let path = self.data_file();
@@ -196,16 +170,19 @@ impl Folder {
                 }
                 Err(other) => Err(Broken::from(other)),
             })
-            .unwrap_or_else(|broken| {
-                Err(match broken {
-                    Broken::Damaged(reason) => OpenError::Damaged { path: self.data_file(), reason },
-                    Broken::Io(reason) => OpenError::Failed { path: self.data_file(), reason },
-                })
-            })
+            .unwrap_or_else(|broken| Err(self.broken(broken)))
+    }
+
+    /// The data file gave no answer.
+    pub(super) fn broken(&self, broken: Broken) -> OpenError {
+        match broken {
+            Broken::Damaged(reason) => OpenError::Damaged { path: self.data_file(), reason },
+            Broken::Io(reason) => OpenError::Failed { path: self.data_file(), reason },
+        }
     }
 }
 
-fn failed(path: &Path, error: io::Error) -> OpenError {
+pub(super) fn failed(path: &Path, error: io::Error) -> OpenError {
     let path = path.into();
     // The system's kinds grow; what is not known here is told as it is.
     #[expect(clippy::wildcard_enum_match_arm)]

@@ -1,5 +1,6 @@
 //! What waits for the writer: bounded, and answered in the order in which it came.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,9 +14,9 @@ use crate::store::{Deployment, Done};
 /// The most writes that wait. As many again can be in the batch that is being written.
 pub(super) const QUEUE_WRITES_MAX: usize = 16 * 1024;
 /// The most bytes of writes that wait; a single larger write passes when nothing else waits.
-const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Milliseconds after which a full queue is likely to have room: a few batches.
-const QUEUE_RETRY_MS: u64 = 25;
+pub(super) const QUEUE_RETRY_MS: u64 = 25;
 /// Milliseconds that a caller is told to wait when the store is closed: until a silo is back.
 pub(super) const CLOSED_RETRY_MS: u64 = 1000;
 /// What one write counts beside its own bytes.
@@ -36,8 +37,10 @@ pub(super) enum Work {
     Refused(CommitError),
     /// Reserve more numbers.
     Reserve,
-    /// A read met an I/O error: the database answers nothing until it is reopened.
-    Reopen,
+    /// That opening of the database met an I/O error: it answers nothing until it is reopened.
+    Reopen {
+        opened: u64,
+    },
 }
 
 pub(super) enum Reply {
@@ -53,20 +56,23 @@ impl Job {
     pub(super) fn actor(&self) -> Option<(&ActorId, u64)> {
         match &self.work {
             Work::Commit(commit) => Some((&commit.actor, commit.generation)),
-            Work::Accept(_) | Work::Discard(_) | Work::Deploy(..) | Work::Refused(_) | Work::Reserve | Work::Reopen => {
-                None
-            }
+            Work::Accept(_)
+            | Work::Discard(_)
+            | Work::Deploy(..)
+            | Work::Refused(_)
+            | Work::Reserve
+            | Work::Reopen { .. } => None,
         }
     }
 
     /// What the job counts; none for those that are not writes of somebody.
-    fn bytes(&self) -> Option<usize> {
+    pub(super) fn bytes(&self) -> Option<usize> {
         let bytes = match &self.work {
             Work::Commit(commit) => commit.write.bytes(),
             Work::Accept(tell) => tell.bytes(),
             Work::Discard(_) => 0,
             Work::Deploy(deployment, component) => deployment.manifest.len() + component.len(),
-            Work::Refused(_) | Work::Reserve | Work::Reopen => return None,
+            Work::Refused(_) | Work::Reserve | Work::Reopen { .. } => return None,
         };
         Some(bytes + WRITE_OVERHEAD)
     }
@@ -76,6 +82,16 @@ impl Job {
             Reply::Nobody => {}
             Reply::Unit(done) => done(verdict.map(|_| ())),
             Reply::Id(done) => done(verdict.map(|sequence| TellId { from: None, sequence })),
+        }
+    }
+}
+
+/// Answers each job. No lock is held here. A `done` that panics must not take the thread along.
+pub(super) fn answer(jobs: Vec<Job>, mut verdict: impl FnMut(&Job) -> Verdict) {
+    for job in jobs {
+        let verdict = verdict(&job);
+        if panic::catch_unwind(AssertUnwindSafe(|| job.answer(verdict))).is_err() {
+            tracing::error!("somebody panicked when a write's outcome was told");
         }
     }
 }
@@ -190,7 +206,7 @@ impl Waiting {
     fn already_asked(&mut self, work: &Work) -> bool {
         let asked = match work {
             Work::Reserve => &mut self.reserving,
-            Work::Reopen => &mut self.reopening,
+            Work::Reopen { .. } => &mut self.reopening,
             Work::Commit(_) | Work::Accept(_) | Work::Discard(_) | Work::Deploy(..) | Work::Refused(_) => return false,
         };
         std::mem::replace(asked, true)

@@ -2,7 +2,7 @@
 //!
 //! | table       | key                         | row                          |
 //! |-------------|-----------------------------|------------------------------|
-//! | meta        | name                        | number: `format`, `reserved` |
+//! | meta        | name                        | number: `format`, `reserved`, `log` |
 //! | actors      | kind, key, none             | [`ActorRow`]                 |
 //! | actors      | kind, key, some value name  | the value's bytes            |
 //! | outbox      | kind, key, sequence         | [`TellRow`], the arguments   |
@@ -23,14 +23,17 @@ use std::sync::Arc;
 
 use quark_core::envelope::{Chain, Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
-use redb::{ReadTransaction, ReadableTable, TableDefinition};
-use serde::de::DeserializeOwned;
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Deployment, PAGE_BYTES_MAX, PAGE_MAX, Snapshot};
+use crate::store::{Deployment, PAGE_BYTES_MAX, Snapshot};
 
 /// The version of this layout. A newer one is refused; an older one would be converted on opening.
+/// All that was written is in the tables.
 pub(super) const FORMAT: u64 = 1;
+/// The same tables, and beside them a log whose records they lack: a version of Quark that knows
+/// nothing of the log must not open them. A store that closes goes back to [`FORMAT`].
+pub(super) const FORMAT_LOGGED: u64 = 2;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const ACTORS: TableDefinition<'_, ActorKey<'_>, &[u8]> = TableDefinition::new("actors");
@@ -38,10 +41,13 @@ pub(super) const OUTBOX: TableDefinition<'_, TellKey<'_>, (&[u8], &[u8])> = Tabl
 pub(super) const DEPLOYMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("deployments");
 pub(super) const COMPONENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("components");
 
-/// In `meta`: [`FORMAT`] as it was when the file was made.
+/// In `meta`: [`FORMAT`] or [`FORMAT_LOGGED`].
 pub(super) const META_FORMAT: &str = "format";
 /// In `meta`: the last reservation of numbers; one more with each start.
 pub(super) const META_RESERVED: &str = "reserved";
+
+/// In `meta`, with [`FORMAT_LOGGED`]: the first file of the log whose records the tables lack.
+pub(super) const META_LOG: &str = "log";
 
 pub(super) type ActorKey<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
 pub(super) type TellKey<'a> = (&'a [u8], &'a [u8], u64);
@@ -105,76 +111,141 @@ pub(super) fn tell_key(id: &TellId) -> TellKey<'_> {
     }
 }
 
-/// An actor's e-tag and values; none when it never wrote.
-pub(super) fn load(tx: &ReadTransaction, actor: &ActorId) -> Result<Option<Snapshot>, Broken> {
-    let (kind, key, _) = actor_key(actor);
-    let mut stored = None;
-    for entry in tx.open_table(ACTORS)?.range(actor_key(actor)..)? {
-        let (at, row) = entry?;
-        match (at.value(), &mut stored) {
-            ((of_kind, of_key, None), None) if (of_kind, of_key) == (kind, key) => {
-                let ActorRow { etag } = parse(row.value(), "an actor")?;
-                stored = Some(Snapshot { etag, values: BTreeMap::new() });
-            }
-            ((of_kind, of_key, Some(name)), Some(stored)) if (of_kind, of_key) == (kind, key) => {
-                let name = Arc::from(text(name, "a value's name")?);
-                stored.values.insert(name, Arc::from(row.value()));
-            }
-            _ => break,
-        }
-    }
-    Ok(stored)
+/// What is asked of the tables, as they were committed at one moment.
+pub(super) struct Tables {
+    actors: ReadOnlyTable<ActorKey<'static>, &'static [u8]>,
+    outbox: ReadOnlyTable<TellKey<'static>, (&'static [u8], &'static [u8])>,
+    tx: ReadTransaction,
 }
 
-/// The tells after that one, in order.
-pub(super) fn outbox(
-    tx: &ReadTransaction,
-    after: Option<&TellId>,
-    limit: usize,
-) -> Result<Vec<(TellId, Tell)>, Broken> {
-    let after = after.map_or(Bound::Unbounded, |id| Bound::Excluded(tell_key(id)));
-    let mut page = Vec::new();
-    let mut bytes = 0;
-    for entry in tx.open_table(OUTBOX)?.range::<TellKey<'_>>((after, Bound::Unbounded))?.take(limit.min(PAGE_MAX)) {
-        let (at, row) = entry?;
-        let (kind, key, sequence) = at.value();
-        let from = if kind.is_empty() { None } else { Some(actor(kind, key)?) };
-        let (row, arguments) = row.value();
-        let TellRow { to, method, chain } = parse(row, "a tell")?;
-        let tell = Tell { to, method, arguments: arguments.to_vec(), chain };
-        bytes += tell.bytes();
-        page.push((TellId { from, sequence }, tell));
-        if bytes >= PAGE_BYTES_MAX {
-            break;
-        }
+/// Where an outbox row of the tables is replaced: by a tell, or by none.
+pub(super) type Over = (TellId, Option<Arc<Tell>>);
+
+impl Tables {
+    pub(super) fn open(tx: ReadTransaction) -> Result<Self, Broken> {
+        Ok(Self { actors: tx.open_table(ACTORS)?, outbox: tx.open_table(OUTBOX)?, tx })
     }
-    Ok(page)
+
+    /// The actor's e-tag; 0 when it never wrote.
+    pub(super) fn etag(&self, actor: &ActorId) -> Result<u64, Broken> {
+        let Some(row) = self.actors.get(actor_key(actor))? else { return Ok(0) };
+        Ok(parse::<ActorRow>(row.value(), "an actor")?.etag)
+    }
+
+    pub(super) fn has_tell(&self, id: &TellId) -> Result<bool, Broken> {
+        Ok(self.outbox.get(tell_key(id))?.is_some())
+    }
+
+    /// An actor's e-tag and values; none when it never wrote.
+    pub(super) fn load(&self, actor: &ActorId) -> Result<Option<Snapshot>, Broken> {
+        let (kind, key, _) = actor_key(actor);
+        let mut stored = None;
+        for entry in self.actors.range(actor_key(actor)..)? {
+            let (at, row) = entry?;
+            match (at.value(), &mut stored) {
+                ((of_kind, of_key, None), None) if (of_kind, of_key) == (kind, key) => {
+                    let ActorRow { etag } = parse(row.value(), "an actor")?;
+                    stored = Some(Snapshot { etag, values: BTreeMap::new() });
+                }
+                ((of_kind, of_key, Some(name)), Some(stored)) if (of_kind, of_key) == (kind, key) => {
+                    let name = Arc::from(text(name, "a value's name")?);
+                    stored.values.insert(name, Arc::from(row.value()));
+                }
+                _ => break,
+            }
+        }
+        Ok(stored)
+    }
+
+    /// The tells after that one, in order, up to `until`; those of `over` replace the tables' own.
+    pub(super) fn outbox(
+        &self,
+        after: Option<&TellId>,
+        until: Option<&TellId>,
+        over: Vec<Over>,
+        limit: usize,
+    ) -> Result<Vec<(TellId, Tell)>, Broken> {
+        let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(tell_key(id)));
+        let to = until.map_or(Bound::Unbounded, |id| Bound::Included(tell_key(id)));
+        let mut page = Page { rows: Vec::new(), bytes: 0, limit };
+        let mut over = over.into_iter().peekable();
+        for entry in self.outbox.range::<TellKey<'_>>((from, to))? {
+            let (at, row) = entry?;
+            let (kind, key, sequence) = at.value();
+            let id = TellId { from: if kind.is_empty() { None } else { Some(actor(kind, key)?) }, sequence };
+            while let Some((over_id, tell)) = over.next_if(|(over, _)| *over < id) {
+                page.push_over(over_id, tell);
+            }
+            match over.next_if(|(over, _)| *over == id) {
+                Some((id, tell)) => page.push_over(id, tell),
+                None if page.is_full() => {}
+                None => {
+                    let (row, arguments) = row.value();
+                    let TellRow { to, method, chain } = parse(row, "a tell")?;
+                    page.push(id, Tell { to, method, arguments: arguments.to_vec(), chain });
+                }
+            }
+            if page.is_full() {
+                return Ok(page.rows);
+            }
+        }
+        over.for_each(|(id, tell)| page.push_over(id, tell));
+        Ok(page.rows)
+    }
+
+    /// The keys of a kind after that one, in order.
+    pub(super) fn keys(&self, kind: &KindName, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, Broken> {
+        let kind = kind.as_str().as_bytes();
+        let mut page = Vec::new();
+        let mut from = after.map_or_else(Vec::new, next_key);
+        while page.len() < limit {
+            let Some(entry) = self.actors.range::<ActorKey<'_>>((kind, from.as_slice(), None)..)?.next() else { break };
+            let (at, _) = entry?;
+            let (of, key, _) = at.value();
+            if of != kind {
+                break;
+            }
+            let key = actor(of, key)?.key;
+            // Leaps over the actor's values, which may be many and large.
+            from = next_key(&key);
+            page.push(key);
+        }
+        Ok(page)
+    }
+
+    pub(super) fn deployments(&self) -> Result<Vec<Deployment>, Broken> {
+        deployments(&self.tx.open_table(DEPLOYMENTS)?)
+    }
+
+    pub(super) fn component(&self, hash: &str) -> Result<Option<Arc<[u8]>>, Broken> {
+        Ok(self.tx.open_table(COMPONENTS)?.get(hash)?.map(|row| row.value().into()))
+    }
 }
 
-/// The keys of a kind after that one, in order.
-pub(super) fn keys(
-    tx: &ReadTransaction,
-    kind: &KindName,
-    after: Option<&Key>,
+/// An answer of outbox rows while it grows.
+struct Page {
+    rows: Vec<(TellId, Tell)>,
+    bytes: usize,
     limit: usize,
-) -> Result<Vec<Key>, Broken> {
-    let table = tx.open_table(ACTORS)?;
-    let kind = kind.as_str().as_bytes();
-    let mut page = Vec::new();
-    let mut from = after.map_or_else(Vec::new, next_key);
-    while page.len() < limit.min(PAGE_MAX) {
-        let Some(entry) = table.range::<ActorKey<'_>>((kind, from.as_slice(), None)..)?.next() else { break };
-        let (at, _) = entry?;
-        let (of, key, _) = at.value();
-        if of != kind {
-            break;
-        }
-        let key = actor(of, key)?.key;
-        // Leaps over the actor's values, which may be many and large.
-        from = next_key(&key);
-        page.push(key);
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.rows.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX
     }
-    Ok(page)
+
+    fn push(&mut self, id: TellId, tell: Tell) {
+        self.bytes += tell.bytes();
+        self.rows.push((id, tell));
+    }
+
+    fn push_over(&mut self, id: TellId, tell: Option<Arc<Tell>>) {
+        if let Some(tell) = tell
+            && !self.is_full()
+        {
+            self.push(id, Arc::unwrap_or_clone(tell));
+        }
+    }
 }
 
 /// The least bytes above a key.
@@ -188,7 +259,7 @@ pub(super) fn deployments(table: &impl ReadableTable<&'static str, &'static [u8]
 }
 
 /// A stored row; `what` names it for people.
-pub(super) fn parse<T: DeserializeOwned>(row: &[u8], what: &str) -> Result<T, Broken> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(row: &'a [u8], what: &str) -> Result<T, Broken> {
     rmp_serde::from_slice(row).map_err(|error| Broken::Damaged(format!("{what}: {error}")))
 }
 

@@ -1,25 +1,28 @@
-//! The one thread that writes.
+//! The one thread that writes the log.
 
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quark_core::commit::CommitError;
 
-use super::batch::{self, Failure};
+use super::REOPEN_RETRY_MS;
+use super::batch::{self, Batch};
+use super::close::shut;
+use super::desk::Sealed;
+use super::log::{Bounds, Log};
 use super::open::{Folder, OpenFile};
-use super::queue::{Job, Taken, Verdict, Work};
+use super::queue::{Job, Taken, Verdict, Work, answer};
+use super::segment::{Disk, Unwritten};
+use super::shared::Shared;
 use super::space::SPACE_RETRY_MS;
+use super::start::{self, Opening, Started};
 use super::tables::Broken;
-use super::{REOPEN_RETRY_MS, Shared};
 
 /// The first wait after a reopening that failed; it doubles with each further one.
 const REOPEN_WAIT_MIN: Duration = Duration::from_millis(20);
 /// The longest wait between two tries to reopen.
 const REOPEN_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long readers may still use a database that is being closed.
-const READERS_WAIT_MAX: Duration = Duration::from_secs(1);
-
 /// Takes all that waits, writes it in one durable step, answers, and starts over:
 ///
 /// ```text
@@ -33,7 +36,13 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     /// Dropped, and so unlocked, after the database is closed.
     pub(super) folder: Folder,
+    pub(super) disk: Disk,
     pub(super) open_file: OpenFile,
+    pub(super) bounds: Bounds,
+    pub(super) checkpointer: JoinHandle<()>,
+    /// None while the store is down.
+    pub(super) log: Option<Log>,
+    pub(super) opened: u64,
 }
 
 /// The database is closed after an error.
@@ -43,13 +52,16 @@ struct Down {
 }
 
 impl Writer {
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let mut down: Option<Down> = None;
+        let mut quiet: Option<Instant> = None;
         loop {
-            match self.shared.queue.take(down.as_ref().map(|down| down.until)) {
+            match self.shared.queue.take(down.as_ref().map(|down| down.until).or(quiet)) {
                 Taken::Jobs(jobs) => {
                     if let Err(why) = self.write(jobs) {
                         tracing::error!(%why, "the store failed; reopening it");
+                        self.log = None;
+                        self.shared.desk.clear();
                         down = Some(Down { until: Instant::now(), wait: REOPEN_WAIT_MIN });
                     }
                 }
@@ -59,38 +71,89 @@ impl Writer {
             if let Some(due) = down.take_if(|down| down.until <= Instant::now()) {
                 down = self.reopen(due);
             }
+            quiet = self.tidy();
         }
-        self.shut("it is closed");
+        self.shared.desk.close();
+        if self.checkpointer.join().is_err() {
+            tracing::error!("the checkpointer panicked");
+        }
+        if let Some(view) = self.shared.bar("it is closed".into()) {
+            shut(view, &self.disk);
+        }
         drop(self.folder);
         self.shared.gone.send_replace(true);
     }
 
+    /// Seals what nobody wrote to for a while. Gives when to look again.
+    fn tidy(&mut self) -> Option<Instant> {
+        let log = self.log.as_ref()?;
+        if self.shared.view.read().as_ref().is_ok_and(|view| view.active.is_empty()) {
+            return None;
+        }
+        let due = log.written() + self.bounds.quiet;
+        if due > Instant::now() {
+            return Some(due);
+        }
+        self.seal();
+        Some(Instant::now() + self.bounds.quiet)
+    }
+
     /// One batch. After an error the database must be reopened.
-    fn write(&self, jobs: Vec<Job>) -> Result<(), Broken> {
-        // A copy, since `done`s are called below and no lock may be held then.
-        let Ok(database) = self.shared.database.read().clone() else {
+    fn write(&mut self, jobs: Vec<Job>) -> Result<(), Broken> {
+        if self.log.is_none() {
             refuse(jobs, REOPEN_RETRY_MS);
             return Ok(());
-        };
-        // A read that failed asks for a reopening, for which no room is needed.
-        let reopening = jobs.iter().any(|job| matches!(job.work, Work::Reopen));
-        if !reopening && self.shared.space.shortage().is_some() {
+        }
+        let broke = |job: &Job| matches!(job.work, Work::Reopen { opened } if opened == self.opened);
+        if jobs.iter().any(broke) {
+            let why = Broken::Io("reading or writing its tables failed".into());
+            self.bar(&why);
+            refuse(jobs, REOPEN_RETRY_MS);
+            return Err(why);
+        }
+        if self.shared.space.shortage().is_some() {
             refuse(jobs, SPACE_RETRY_MS);
             return Ok(());
         }
+        if let Err(why) = self.make_room() {
+            self.bar(&why);
+            refuse(jobs, REOPEN_RETRY_MS);
+            return Err(why);
+        }
+        let (deploys, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| matches!(job.work, Work::Deploy(..)));
+        if self.shared.numbers.low().is_some() {
+            self.shared.desk.reserve();
+        }
+        let ended = self.write_batch(jobs);
+        if ended.is_ok() {
+            deploys.into_iter().for_each(|job| self.shared.desk.deploy(job));
+        } else {
+            refuse(deploys, REOPEN_RETRY_MS);
+        }
+        ended
+    }
+
+    fn write_batch(&mut self, mut jobs: Vec<Job>) -> Result<(), Broken> {
         let passed = self.shared.fences.begin(jobs.iter().map(Job::actor));
-        let fenced = |passed: bool| (!passed).then_some(Err(CommitError::Fenced));
-        let verdicts = passed.iter().map(|passed| fenced(*passed)).collect();
-        let written = batch::write(&database, &self.shared.numbers, &jobs, verdicts);
+        let fenced = |passed: &bool| (!passed).then_some(Err(CommitError::Fenced));
+        let mut verdicts: Vec<Option<Verdict>> = passed.iter().map(fenced).collect();
+        let written = self.log(&jobs, &mut verdicts);
         let (verdicts, failed) = match written {
-            Ok(verdicts) => (verdicts, Ok(())),
-            Err(Failure { why, verdicts }) => {
-                // Before the actors are unmarked: a claim must not load from a database that may
-                // show less than what the file holds.
-                self.shared.bar(format!("it failed ({why}) and is being reopened"));
-                (verdicts, Err(why))
+            Ok(()) => (settle(verdicts), Ok(())),
+            Err(Failure::Refused(why)) => {
+                tracing::error!(error = %why, "there is no room for the log");
+                (failing(verdicts, CommitError::Unavailable { retry_ms: SPACE_RETRY_MS }), Ok(()))
+            }
+            Err(Failure::Broken(why, outcome)) => {
+                // Before the actors are unmarked: a claim must not load from a view that may show
+                // less than what the files hold.
+                self.bar(&why);
+                (failing(verdicts, outcome), Err(why))
             }
         };
+        if failed.is_ok() {
+            self.apply(&mut jobs, &verdicts);
+        }
         let marked = jobs.iter().zip(&passed).filter(|(_, passed)| **passed);
         self.shared.fences.end(marked.filter_map(|(job, _)| Some(job.actor()?.0)));
         let mut verdicts = verdicts.into_iter();
@@ -98,10 +161,82 @@ impl Writer {
         failed
     }
 
-    fn reopen(&self, due: Down) -> Option<Down> {
-        match self.folder.open(&self.open_file) {
-            Ok(database) => {
-                *self.shared.database.write() = Ok(Arc::new(database));
+    /// Checks the jobs and appends those that pass, durably.
+    fn log(&mut self, jobs: &[Job], verdicts: &mut [Option<Verdict>]) -> Result<(), Failure> {
+        let unwritten = CommitError::Unavailable { retry_ms: REOPEN_RETRY_MS };
+        let Some(log) = &mut self.log else {
+            return Err(Failure::Broken(Broken::Io("it is not open".into()), unwritten));
+        };
+        let checked = match &*self.shared.view.read() {
+            Ok(view) => {
+                super::guarded(|| Batch::new(view, &self.shared.numbers, &mut log.record)?.check(jobs, verdicts))
+            }
+            Err(why) => Err(Broken::Io(why.clone())),
+        };
+        checked.map_err(|why| Failure::Broken(why, unwritten))?;
+        let io = |error: std::io::Error| Broken::Io(format!("the log: {error}"));
+        log.append().map_err(|failed| match failed {
+            Unwritten::NoRoom(error) => Failure::Refused(error),
+            Unwritten::Surely(error) => Failure::Broken(io(error), unwritten),
+            Unwritten::Perhaps(error) => Failure::Broken(io(error), CommitError::Unknown),
+        })
+    }
+
+    /// Shows what landed to all readers.
+    fn apply(&self, jobs: &mut [Job], verdicts: &[Verdict]) {
+        let mut view = self.shared.view.write();
+        let Ok(view) = &mut *view else { return };
+        for (job, verdict) in jobs.iter_mut().zip(verdicts) {
+            if let Ok(sequence) = verdict
+                && let Some(item) = batch::landed(&mut job.work, *sequence)
+            {
+                let follows = view.active.apply(item);
+                debug_assert!(follows, "e-tags were checked");
+            }
+        }
+    }
+
+    /// Seals a generation that is full; waits when it is much too full.
+    fn make_room(&mut self) -> Result<(), Broken> {
+        let Bounds { bytes, rows, bytes_max, rows_max, .. } = self.bounds;
+        if self.is_over(bytes_max, rows_max) && !self.shared.desk.wait_for_spare() {
+            return Err(Broken::Io("its tables could not be written".into()));
+        }
+        if self.is_over(bytes, rows) {
+            self.seal();
+        }
+        Ok(())
+    }
+
+    fn is_over(&self, bytes: u64, rows: usize) -> bool {
+        let (Some(log), Ok(view)) = (&self.log, &*self.shared.view.read()) else { return false };
+        log.bytes() >= bytes || view.active.bytes() as u64 >= bytes || view.active.rows() >= rows
+    }
+
+    /// Hands the active generation to the checkpointer, if that one is done with the last.
+    fn seal(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let Some(spare) = self.shared.desk.take_spare() else { return };
+        let segment = log.turn(spare);
+        let mut view = self.shared.view.write();
+        let Ok(view) = &mut *view else { return };
+        let overlay = Arc::new(std::mem::take(&mut view.active));
+        view.sealed = Some(Arc::clone(&overlay));
+        self.shared.desk.seal(Sealed { overlay, segment });
+    }
+
+    fn bar(&self, why: &Broken) {
+        drop(self.shared.bar(format!("it failed ({why}) and is being reopened")));
+    }
+
+    fn reopen(&mut self, due: Down) -> Option<Down> {
+        let opening = Opening { opened: self.opened + 1, reserve: false };
+        match start::start(&self.folder, &self.disk, &self.open_file, opening) {
+            Ok(Started { view, active, spare, .. }) => {
+                self.opened = opening.opened;
+                self.log = Some(Log::new(active));
+                self.shared.desk.reset(spare);
+                *self.shared.view.write() = Ok(view);
                 tracing::info!("the store is open again");
                 None
             }
@@ -113,44 +248,35 @@ impl Writer {
             }
         }
     }
+}
 
-    /// Closes the database for good, once those who read from it have ended.
-    fn shut(&self, reason: &str) {
-        let Some(mut database) = self.shared.bar(reason.into()) else { return };
-        let started = Instant::now();
-        loop {
-            match Arc::try_unwrap(database) {
-                Ok(database) => {
-                    let closed = super::guarded(|| Ok(database.close()?));
-                    if let Err(error) = closed {
-                        tracing::warn!(%error, "the store closed with an error");
-                    }
-                    return;
-                }
-                // The last reader closes it then.
-                Err(_) if started.elapsed() > READERS_WAIT_MAX => return,
-                Err(used) => database = used,
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
+enum Failure {
+    /// Nothing was written and nothing is broken.
+    Refused(std::io::Error),
+    /// The store must be reopened; this became of all that was not refused for its own sake.
+    Broken(Broken, CommitError),
+}
+
+/// What has no verdict was not written.
+fn settle(verdicts: Vec<Option<Verdict>>) -> Vec<Verdict> {
+    let unwritten = Err(CommitError::Unavailable { retry_ms: REOPEN_RETRY_MS });
+    verdicts.into_iter().map(|verdict| verdict.unwrap_or(unwritten)).collect()
+}
+
+/// What was refused for its own sake stays so.
+fn failing(verdicts: Vec<Option<Verdict>>, outcome: CommitError) -> Vec<Verdict> {
+    let failing = |verdict: Option<Verdict>| verdict.unwrap_or(Err(outcome)).and(Err(outcome));
+    verdicts.into_iter().map(failing).collect()
 }
 
 fn refuse(jobs: Vec<Job>, retry_ms: u64) {
     answer(jobs, |job| match job.work {
         Work::Refused(first) => Err(first),
-        Work::Commit(_) | Work::Accept(_) | Work::Discard(_) | Work::Deploy(..) | Work::Reserve | Work::Reopen => {
-            Err(CommitError::Unavailable { retry_ms })
-        }
+        Work::Commit(_)
+        | Work::Accept(_)
+        | Work::Discard(_)
+        | Work::Deploy(..)
+        | Work::Reserve
+        | Work::Reopen { .. } => Err(CommitError::Unavailable { retry_ms }),
     });
-}
-
-/// No lock is held here. A `done` that panics must not take the writer along.
-fn answer(jobs: Vec<Job>, mut verdict: impl FnMut(&Job) -> Verdict) {
-    for job in jobs {
-        let verdict = verdict(&job);
-        if panic::catch_unwind(AssertUnwindSafe(|| job.answer(verdict))).is_err() {
-            tracing::error!("somebody panicked when a write's outcome was told");
-        }
-    }
 }

@@ -14,9 +14,11 @@ use redb::backends::FileBackend;
 use redb::{Builder, StorageBackend};
 use tokio::sync::oneshot;
 
-use super::{no_floor, open};
+use super::{HASTY, no_floor, open, settled};
 use crate::store::conformance::{actor, commit, set, values, write};
-use crate::store::redb::RedbStore;
+use crate::store::redb::log::Bounds;
+use crate::store::redb::segment::Step;
+use crate::store::redb::{Below, RedbStore};
 use crate::store::{Claim, Store as _, StoreError, StoreHealth};
 
 /// What fails now.
@@ -35,6 +37,14 @@ struct Faults {
 struct FaultyFile {
     file: FileBackend,
     faults: Arc<Faults>,
+}
+
+impl Faults {
+    fn sync(&self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        drop(self.hold.lock());
+        check(&self.sync)
+    }
 }
 
 fn check(fault: &AtomicBool) -> io::Result<()> {
@@ -57,9 +67,7 @@ impl StorageBackend for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.faults.syncs.fetch_add(1, Ordering::SeqCst);
-        drop(self.faults.hold.lock());
-        check(&self.faults.sync)?;
+        self.faults.sync()?;
         self.file.sync_data()
     }
 
@@ -70,14 +78,25 @@ impl StorageBackend for FaultyFile {
 }
 
 fn open_faulty(folder: &Path, faults: &Arc<Faults>) -> RedbStore {
-    let faults = Arc::clone(faults);
+    open_bounded(folder, faults, Bounds::DEFAULT)
+}
+
+fn open_bounded(folder: &Path, faults: &Arc<Faults>, bounds: Bounds) -> RedbStore {
+    let (faults, log) = (Arc::clone(faults), Arc::clone(faults));
     let open_file = move |path: &Path| {
         check(&faults.open)?;
         let file = FileBackend::new(File::options().read(true).write(true).open(path)?)?;
         // Without a cache every question reaches the file.
         Builder::new().set_cache_size(0).create_with_backend(FaultyFile { file, faults: Arc::clone(&faults) })
     };
-    RedbStore::open_with(folder, no_floor(), Box::new(open_file)).unwrap()
+    let hook = move |step: Step| match step {
+        Step::Read | Step::Remove => check(&log.read),
+        Step::Make | Step::Grow | Step::Write | Step::Rename => check(&log.write),
+        Step::Sync | Step::SyncFolder => log.sync(),
+        Step::Checkpoint | Step::Checkpointed => Ok(()),
+    };
+    let below = Below { open_file: Box::new(open_file), hook: Arc::new(hook), bounds };
+    RedbStore::open_with(folder, no_floor(), below).unwrap()
 }
 
 /// Waits for the store to be well again, as a silo would.
@@ -152,10 +171,11 @@ async fn a_failed_write_changes_nothing_of_what_was_acknowledged() {
 async fn a_failed_read_is_unavailable_and_mends_itself_without_a_write() {
     let folder = tempfile::tempdir().unwrap();
     let faults = Arc::new(Faults::default());
-    let store = open_faulty(folder.path(), &faults);
+    let store = open_bounded(folder.path(), &faults, HASTY);
     let a = actor("a");
     let mut claim = store.claim(&a).await.unwrap();
     set(&store, &a, &mut claim, &[("v", Some(&[1; 100_000]))]).await;
+    settled(&store).await;
     faults.read.store(true, Ordering::SeqCst);
     assert!(matches!(store.read(&a).await, Err(StoreError::Unavailable { .. })));
     faults.read.store(false, Ordering::SeqCst);

@@ -2,17 +2,23 @@
 
 mod crash;
 mod faults;
+mod figures;
+mod log;
+mod checkpoints;
 mod opening;
 mod random;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quark_core::commit::CommitError;
 use tokio::sync::oneshot;
 
+use super::log::Bounds;
 use super::queue::{Job, Queue, Reply, Work};
-use super::{RedbOptions, RedbStore};
+use super::segment::Hook;
+use super::{Below, RedbOptions, RedbStore};
 use crate::store::conformance::{self, Fresh, actor, commit, outbox_ids, set, tell, values, write};
 use crate::store::{Claim, Deployment, Store, StoreHealth};
 
@@ -22,6 +28,42 @@ pub(super) fn no_floor() -> RedbOptions {
 
 pub(super) fn open(folder: &Path) -> RedbStore {
     RedbStore::open(folder, no_floor()).unwrap()
+}
+
+/// Checkpoints all the time.
+pub(super) const HASTY: Bounds =
+    Bounds { bytes: 4096, rows: 16, quiet: Duration::from_millis(5), bytes_max: 64 * 1024, rows_max: 64 };
+
+pub(super) fn open_hasty(folder: &Path, hook: Hook) -> RedbStore {
+    let open_file = Box::new(|file: &Path| redb::Database::open(file));
+    RedbStore::open_with(folder, no_floor(), Below { open_file, hook, bounds: HASTY }).unwrap()
+}
+
+/// Waits until all is in the tables.
+pub(super) async fn settled(store: &RedbStore) {
+    for _ in 0..1000 {
+        if let Ok(view) = &*store.shared.view.read()
+            && view.active.is_empty()
+            && view.sealed.is_none()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the log is not brought into the tables");
+}
+
+fn make_hasty() -> Fresh {
+    let folder = tempfile::tempdir().unwrap();
+    (Arc::new(open_hasty(folder.path(), Arc::new(|_| Ok(())))), Box::new(folder))
+}
+
+/// The whole suite again, with checkpoints between any two steps.
+mod hasty {
+    use super::make_hasty;
+    use crate::store::conformance;
+
+    conformance::suite!(make_hasty);
 }
 
 fn make() -> Fresh {
@@ -142,9 +184,12 @@ fn a_full_queue_refuses_in_order() {
     for job in jobs {
         let verdict = match &job.work {
             Work::Refused(error) => Err(*error),
-            Work::Commit(_) | Work::Accept(_) | Work::Discard(_) | Work::Deploy(..) | Work::Reserve | Work::Reopen => {
-                Ok(0)
-            }
+            Work::Commit(_)
+            | Work::Accept(_)
+            | Work::Discard(_)
+            | Work::Deploy(..)
+            | Work::Reserve
+            | Work::Reopen { .. } => Ok(0),
         };
         job.answer(verdict);
     }
@@ -158,7 +203,7 @@ fn a_full_queue_refuses_in_order() {
 fn what_the_store_asks_of_itself_is_asked_once() {
     let queue = Queue::new();
     let ask = || {
-        queue.push(Job { work: Work::Reopen, reply: Reply::Nobody });
+        queue.push(Job { work: Work::Reopen { opened: 1 }, reply: Reply::Nobody });
         queue.push(Job { work: Work::Reserve, reply: Reply::Nobody });
     };
     for _ in 0..2 {

@@ -50,8 +50,8 @@ async fn a_newer_format_is_left_alone() {
     tx.commit().unwrap();
     drop(database);
     let error = refused(folder.path());
-    assert!(matches!(error, OpenError::Newer { found: 9, known: 1, .. }), "{error}");
-    assert!(error.to_string().contains("format 9") && error.to_string().contains("format 1"), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 9, known: 2, .. }), "{error}");
+    assert!(error.to_string().contains("format 9") && error.to_string().contains("format 2"), "{error}");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Random writes and questions: this store and the one in memory must answer alike.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use quark_core::commit::CommitError;
 use quark_core::envelope::TellId;
@@ -8,7 +10,7 @@ use quark_core::id::{ActorId, Key};
 use quark_core::state::Change;
 use tokio::sync::oneshot;
 
-use super::open;
+use super::{open, open_hasty};
 use crate::store::conformance::{actor, tell, write};
 use crate::store::memory::MemoryStore;
 use crate::store::redb::RedbStore;
@@ -105,6 +107,18 @@ impl Pair {
         let rows = self.memory.outbox(None, 1000).await.unwrap();
         let expect: Vec<_> = rows.iter().map(|(id, tell)| (self.redb_id(id), tell.clone())).collect();
         assert_eq!(self.redb.outbox(None, 1000).await.unwrap(), expect);
+        let limit = 1 + random.below(5);
+        let mut at = random.below(expect.len() + 1);
+        loop {
+            let after = at.checked_sub(1).map(|before| &expect[before].0);
+            let page = self.redb.outbox(after, limit).await.unwrap();
+            assert!(page.len() <= limit && expect[at..].starts_with(&page), "after {after:?}");
+            at += page.len();
+            if page.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(at, expect.len(), "only an empty page is the end");
         rows.into_iter().map(|(id, _)| id).collect()
     }
 }
@@ -114,6 +128,9 @@ async fn both_stores_answer_alike() {
     for seed in 1..=SEEDS {
         let folder = tempfile::tempdir().unwrap();
         let mut random = Random(seed);
+        // Half of them with checkpoints all the time.
+        let hasty = seed % 2 == 0;
+        let open = |folder: &Path| if hasty { open_hasty(folder, Arc::new(|_| Ok(()))) } else { open(folder) };
         let (memory, redb) = (MemoryStore::new(), open(folder.path()));
         let mut pair = Pair { memory, redb, claims: Vec::new(), outside: BTreeMap::new() };
         let mut known = Vec::new();

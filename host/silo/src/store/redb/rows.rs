@@ -1,0 +1,223 @@
+//! What a record of the log says: writes, as MessagePack.
+
+use std::borrow::Cow;
+
+use quark_core::commit::{Commit, Write};
+use quark_core::envelope::{Chain, Tell, TellId};
+use quark_core::id::ActorId;
+use quark_core::state::Change;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::tables::{Broken, parse};
+
+/// Before each row: its length.
+const LENGTH_BYTES: usize = 4;
+
+/// One write, as it is applied: all checks were made before it was logged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    /// Its generation means nothing any more.
+    Commit(Commit),
+    Accept(u64, Tell),
+    Discard(TellId),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Row<'a> {
+    #[serde(rename = "c", borrow)]
+    Commit(CommitRow<'a>),
+    #[serde(rename = "a", borrow)]
+    Accept(AcceptRow<'a>),
+    #[serde(rename = "d")]
+    Discard(Cow<'a, TellId>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct CommitRow<'a> {
+    actor: Cow<'a, ActorId>,
+    etag: u64,
+    #[serde(borrow)]
+    changes: Vec<(&'a str, Option<Bytes<'a>>)>,
+    #[serde(borrow)]
+    tells: Vec<TellRow<'a>>,
+    handled: Option<Cow<'a, TellId>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AcceptRow<'a> {
+    sequence: u64,
+    #[serde(borrow)]
+    tell: TellRow<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TellRow<'a> {
+    to: Cow<'a, ActorId>,
+    method: &'a str,
+    #[serde(borrow)]
+    arguments: Bytes<'a>,
+    chain: Cow<'a, Chain>,
+}
+
+/// Bytes that are written as such; serde takes a slice for a list of numbers.
+struct Bytes<'a>(&'a [u8]);
+
+pub(super) fn put_commit(record: &mut Vec<u8>, commit: &Commit) -> Result<(), Broken> {
+    let Write { changes, tells, handled } = &commit.write;
+    let row = CommitRow {
+        actor: Cow::Borrowed(&commit.actor),
+        etag: commit.etag,
+        changes: changes.iter().map(|change| (&*change.name, change.value.as_deref().map(Bytes))).collect(),
+        tells: tells.iter().map(TellRow::of).collect(),
+        handled: handled.as_ref().map(Cow::Borrowed),
+    };
+    put(record, &Row::Commit(row))
+}
+
+pub(super) fn put_accept(record: &mut Vec<u8>, sequence: u64, tell: &Tell) -> Result<(), Broken> {
+    put(record, &Row::Accept(AcceptRow { sequence, tell: TellRow::of(tell) }))
+}
+
+pub(super) fn put_discard(record: &mut Vec<u8>, id: &TellId) -> Result<(), Broken> {
+    put(record, &Row::Discard(Cow::Borrowed(id)))
+}
+
+fn put(record: &mut Vec<u8>, row: &Row<'_>) -> Result<(), Broken> {
+    let start = record.len();
+    record.extend_from_slice(&[0; LENGTH_BYTES]);
+    // Only a value that has no MessagePack form fails, and ours all have one.
+    rmp_serde::encode::write(record, row).map_err(|error| Broken::Damaged(error.to_string()))?;
+    let length = record.len() - start - LENGTH_BYTES;
+    // What does not fit into a length does not fit into a record, and is taken out again.
+    record[start..start + LENGTH_BYTES].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(())
+}
+
+/// The writes of one record, in order.
+pub(super) fn items(payload: &[u8]) -> impl Iterator<Item = Result<Item, Broken>> {
+    let mut rest = payload;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let row = std::mem::take(&mut rest).split_first_chunk().and_then(|(length, rows)| {
+            let (row, others) = rows.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            rest = others;
+            Some(row)
+        });
+        let row = row.ok_or_else(|| Broken::Damaged("a logged write is cut off".into()));
+        Some(row.and_then(|row| parse::<Row<'_>>(row, "a logged write")).map(Row::item))
+    })
+}
+
+impl Row<'_> {
+    fn item(self) -> Item {
+        match self {
+            Self::Commit(row) => {
+                let value = |value: Option<Bytes<'_>>| value.map(|Bytes(value)| value.into());
+                let changes = row.changes.into_iter();
+                let write = Write {
+                    changes: changes.map(|(name, bytes)| Change { name: name.into(), value: value(bytes) }).collect(),
+                    tells: row.tells.into_iter().map(TellRow::tell).collect(),
+                    handled: row.handled.map(Cow::into_owned),
+                };
+                Item::Commit(Commit { actor: row.actor.into_owned(), generation: 0, etag: row.etag, write })
+            }
+            Self::Accept(row) => Item::Accept(row.sequence, row.tell.tell()),
+            Self::Discard(id) => Item::Discard(id.into_owned()),
+        }
+    }
+}
+
+impl<'a> TellRow<'a> {
+    fn of(tell: &'a Tell) -> Self {
+        let Tell { to, method, arguments, chain } = tell;
+        Self { to: Cow::Borrowed(to), method, arguments: Bytes(arguments), chain: Cow::Borrowed(chain) }
+    }
+
+    fn tell(self) -> Tell {
+        Tell {
+            to: self.to.into_owned(),
+            method: self.method.into(),
+            arguments: self.arguments.0.into(),
+            chain: self.chain.into_owned(),
+        }
+    }
+}
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Bytes<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Bytes(bytes))
+            }
+        }
+        from.deserialize_bytes(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::{actor, tell};
+
+    fn some() -> (Vec<u8>, Vec<Item>) {
+        let change = |name: &str, value: Option<&[u8]>| Change { name: name.into(), value: value.map(Into::into) };
+        let commit = Commit {
+            actor: actor("a"),
+            generation: 0,
+            etag: 3,
+            write: Write {
+                changes: vec![change("", Some(b"")), change("é", Some(&[200; 300])), change("gone", None)],
+                tells: vec![tell("b", &[255; 40]), tell("c", b"")],
+                handled: Some(TellId { from: None, sequence: u64::MAX }),
+            },
+        };
+        let discarded = TellId { from: Some(actor("b")), sequence: 4096 };
+        let mut payload = Vec::new();
+        put_commit(&mut payload, &commit).unwrap();
+        put_accept(&mut payload, 7, &tell("b", b"x")).unwrap();
+        put_discard(&mut payload, &discarded).unwrap();
+        (payload, vec![Item::Commit(commit), Item::Accept(7, tell("b", b"x")), Item::Discard(discarded)])
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were() {
+        let (payload, expect) = some();
+        assert_eq!(items(&payload).collect::<Result<Vec<_>, _>>().unwrap(), expect);
+        assert_eq!(items(&[]).count(), 0);
+    }
+
+    /// Cut or changed anywhere: an error or other rows, never a panic, and always an end.
+    #[test]
+    fn any_bytes_come_to_an_end() {
+        let (payload, _) = some();
+        for at in 0..payload.len() {
+            assert!(items(&payload[..at]).count() <= 3);
+            for change in [0x01, 0x80, 0xff] {
+                let mut scratched = payload.clone();
+                scratched[at] ^= change;
+                assert!(items(&scratched).count() <= payload.len());
+            }
+        }
+        // Arrays, strings and maps of four billion.
+        for hostile in [&[0xdd, 255, 255, 255, 255][..], &[0xdb, 255, 255, 255, 255], &[0xdf, 255, 255, 255, 255, 1]] {
+            assert!(items(hostile).all(|item| item.is_err()));
+            let inside = [&[9, 0, 0, 0, 0x81, 0xa1, b'c', 0x95][..], hostile].concat();
+            assert!(items(&inside).all(|item| item.is_err()));
+        }
+    }
+}
