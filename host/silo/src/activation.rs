@@ -243,6 +243,9 @@ impl Activation {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
         };
+        if matches!(&origin, Origin::Outbox(id) if !silo.outbox.begin(id)) {
+            return self.machine.lock().end(Duration::ZERO);
+        }
         if head.deadline == Time::NEVER {
             head.deadline = silo.clock.now().after(silo.config.default_timeout);
         }
