@@ -4,9 +4,13 @@
 
 mod durability;
 mod calls;
+mod blobs;
+mod tells;
 mod hostile;
 mod lifecycle;
 mod state;
 mod input;
+mod admission;
 mod folder;
+mod disk;
 mod cli;
