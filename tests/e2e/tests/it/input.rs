@@ -258,3 +258,16 @@ fn a_silo_for_others_does_not_start_without_a_token() {
     let ran = quark_e2e::run(command).exits(2);
     assert!(ran.stderr.contains("token"), "{ran:?}");
 }
+
+#[test]
+fn heads_beyond_the_bounds_are_told_so() {
+    let (_silo, client) = with_counter();
+    let long = format!("/v1/actors/counter/kept/value?{}", "q".repeat(20_000));
+    let _ = client.get(&long).failure(414, "target-too-long");
+    let (host, large) = (&client.address, "x".repeat(170_000));
+    let answer = client
+        .raw(format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nx: {large}\r\n\r\n").as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("head-too-large"), "{answer}");
+    assert!(client.raw(b"no HTTP at all\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    check_unharmed(&client);
+}
