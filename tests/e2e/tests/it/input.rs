@@ -166,6 +166,18 @@ fn arguments_that_do_not_fit_are_refused_with_the_type() {
 }
 
 #[test]
+fn a_mistake_deep_inside_is_shown_by_its_path() {
+    let silo = Silo::with(&["zoo"]);
+    let client = silo.client();
+    let animals = r#"[[{"name": "a", "home": {"x": 1, "y": "2"}}]]"#;
+    let failure = client.call_text("zoo/z", "echo-animals", animals).failure(400, "bad-arguments");
+    assert!(failure["message"].as_str().unwrap().contains("it[0].home.y, byte 38"), "{failure}");
+    let animal = r#"{name: "a", home: {x: 1, y: "2"}}"#;
+    let ran = silo.cli(&["call", "zoo/z", "echo-nested", animal]).exits(2);
+    assert!(ran.stderr.contains("it.home.y, byte 28"), "{ran:?}");
+}
+
+#[test]
 fn keys_are_checked_and_any_text_will_do() {
     let (_silo, client) = with_counter();
     let call = |key: &str| {
