@@ -6,11 +6,15 @@
 mod wait;
 mod command;
 mod samples;
+mod made;
+mod disk;
 mod client;
 mod silo;
 
 pub use client::{Answer, Client, encoded};
 pub use command::{Ran, quark, run};
+pub use disk::Disk;
+pub use made::made_of;
 pub use samples::{component, component_path};
 pub use silo::Silo;
 pub use wait::{DEADLINE, eventually};

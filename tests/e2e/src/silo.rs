@@ -148,11 +148,16 @@ impl Silo {
     }
 
     /// SIGTERM, and nothing else.
+    pub fn ask_to_stop(&self) {
+        self.signal("TERM");
+    }
+
+    /// A signal, by its name without SIG.
     ///
     /// # Panics
     /// When it does not run.
-    pub fn ask_to_stop(&self) {
-        let kill = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid())]).status().unwrap();
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().unwrap();
         assert!(kill.success());
     }
 

@@ -9,8 +9,9 @@ pub struct ArgumentError {
     pub message: String,
     /// What would fit: mostly a type, as WIT writes it.
     pub expected: Option<String>,
-    /// Where, if it has a place in the text or the bytes.
-    pub at: Option<Place>,
+    /// Where, if it has a place in the text or the bytes. Boxed, so that what is right pays little
+    /// for what could have been wrong.
+    pub at: Option<Box<Place>>,
 }
 
 impl ArgumentError {
@@ -18,6 +19,14 @@ impl ArgumentError {
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), expected: None, at: None }
+    }
+
+    /// The same within something larger: called from the inside to the outside.
+    pub(super) fn within(mut self, step: Step) -> Self {
+        if let Some(at) = &mut self.at {
+            at.path.push(step);
+        }
+        self
     }
 }
 
@@ -28,7 +37,7 @@ impl fmt::Display for ArgumentError {
             write!(f, "; expected {expected}")?;
         }
         if let Some(at) = &self.at {
-            write!(f, "; at byte {}", at.byte)?;
+            write!(f, "; at {at}")?;
             if !at.excerpt.is_empty() {
                 write!(f, "\n{}", at.excerpt)?;
             }
@@ -46,6 +55,34 @@ pub struct Place {
     pub byte: usize,
     /// In a text, two lines: what stands around the place, and a caret under it.
     pub excerpt: String,
+    /// From the innermost value out to the argument.
+    pub(super) path: Vec<Step>,
+}
+
+/// From a value to one in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// An argument, a field, or a case with a payload.
+    Name(String),
+    /// An element.
+    Index(usize),
+    /// What stands under a key of a map.
+    Key(String),
+}
+
+/// `order.items[3].name, byte 27`
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (depth, step) in self.path.iter().rev().enumerate() {
+            match step {
+                Step::Name(name) if depth == 0 => f.write_str(name)?,
+                Step::Name(name) => write!(f, ".{name}")?,
+                Step::Index(at) => write!(f, "[{at}]")?,
+                Step::Key(key) => write!(f, "[{}]", show(key))?,
+            }
+        }
+        write!(f, "{}byte {}", if self.path.is_empty() { "" } else { ", " }, self.byte)
+    }
 }
 
 impl Place {
@@ -59,7 +96,16 @@ impl Place {
         excerpt.push('\n');
         excerpt.push_str(&" ".repeat(before.len()));
         excerpt.push('^');
-        Self { byte, excerpt }
+        Self { byte, excerpt, path: Vec::new() }
+    }
+}
+
+/// A word as an error shows it.
+pub(super) fn show(word: &str) -> String {
+    let cut = word.char_indices().nth(WORD_CHARS_MAX).map(|(at, _)| at);
+    match cut {
+        Some(at) => format!("`{}...`", word[..at].escape_debug()),
+        None => format!("`{}`", word.escape_debug()),
     }
 }
 
@@ -74,6 +120,8 @@ pub(super) fn nearest(name: &str, known: &[String]) -> Option<String> {
     (distance <= known.len() / 3 + 1 && distance < known.len()).then(|| known.clone())
 }
 
+/// How much of a wrong word an error shows.
+const WORD_CHARS_MAX: usize = 40;
 /// How much of the text an error shows on each side of its place.
 const EXCERPT_CHARS: usize = 32;
 /// Longer names are no typing errors.

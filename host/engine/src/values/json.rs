@@ -26,6 +26,7 @@ use bytes::Bytes;
 use wasmtime::component::Val;
 use wasmtime::component::types::Type;
 
+use super::errors::Step;
 use super::text::{Text, describe_params};
 use super::{ArgumentError, Payload, base64};
 
@@ -43,11 +44,11 @@ pub fn from_json(params: &[(String, Type)], text: &str) -> Result<Payload, Argum
         text.array(
             || format!("an array of the arguments {}", describe_params(params)),
             |text| {
-                let Some((_, ty)) = params.get(vals.len()) else {
+                let Some((name, ty)) = params.get(vals.len()) else {
                     let message = format!("found {} after the last argument", text.found());
                     return Err(text.fail(text.at(), &message, &describe_params(params)));
                 };
-                vals.push(text.json(ty)?);
+                vals.push(text.json(ty).map_err(|error| error.within(Step::Name(name.clone())))?);
                 Ok(())
             },
         )?;

@@ -5,11 +5,9 @@ use wasmtime::component::Val;
 use wasmtime::component::types::Type;
 
 use super::budget::{Budget, MEMORY_MAX, TooMuch};
-use super::errors::{ArgumentError, Place, nearest};
+use super::errors::{ArgumentError, Place, nearest, show};
 use super::types::describe;
 
-/// How much of a wrong word an error shows.
-const WORD_CHARS_MAX: usize = 40;
 /// How much of a parameter list an error shows.
 const PARAMS_BYTES_MAX: usize = 400;
 
@@ -116,7 +114,7 @@ impl<'t> Text<'t> {
     }
 
     pub(super) fn fail(&self, at: usize, message: &str, expected: &str) -> ArgumentError {
-        let at = Some(Place::of(self.text, at));
+        let at = Some(Box::new(Place::of(self.text, at)));
         ArgumentError { message: message.into(), expected: Some(expected.into()), at }
     }
 
@@ -188,15 +186,6 @@ pub(super) fn describe_params(params: &[(String, Type)]) -> String {
     }
     all.push(')');
     all
-}
-
-/// A word as an error shows it.
-pub(super) fn show(word: &str) -> String {
-    let cut = word.char_indices().nth(WORD_CHARS_MAX).map(|(at, _)| at);
-    match cut {
-        Some(at) => format!("`{}...`", word[..at].escape_debug()),
-        None => format!("`{}`", word.escape_debug()),
-    }
 }
 
 /// Whether this is a decimal number as JSON and WAVE both write it.

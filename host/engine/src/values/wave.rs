@@ -9,6 +9,7 @@ use bytes::Bytes;
 use wasmtime::component::Val;
 use wasmtime::component::types::Type;
 
+use super::errors::Step;
 use super::text::{Text, describe_params};
 use super::{ArgumentError, Payload, base64};
 
@@ -27,7 +28,7 @@ pub fn from_wave(params: &[(String, Type)], text: &str) -> Result<Payload, Argum
             let message = format!("argument `{name}` is missing");
             return Err(text.fail(text.at(), &message, &describe_params(params)));
         }
-        vals.push(text.wave(ty)?);
+        vals.push(text.wave(ty).map_err(|error| error.within(Step::Name(name.clone())))?);
         text.skip_space();
         if !text.eat(",") && place + 1 < params.len() && !text.rest().is_empty() {
             let message = format!("found {} after argument `{name}`", text.found());

@@ -134,6 +134,10 @@ impl Activation {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
         };
+        // Recalled meanwhile: it comes again in its place.
+        if matches!(&origin, Origin::Outbox(id) if !silo.outbox.begin(id)) {
+            return self.machine.lock().turns.end(None);
+        }
         if head.deadline == Time::NEVER {
             head.deadline = silo.clock.now().after(silo.config.default_timeout);
         }

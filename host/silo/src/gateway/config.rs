@@ -30,7 +30,9 @@ impl GatewayConfig {
 pub struct Bounds {
     /// Connections at a time; one more is answered 503 and closed.
     pub connections: usize,
-    /// Bytes of a request's line and headers together. A manifest travels in a header.
+    /// Bytes of a request's target: its path and query.
+    pub target_bytes: usize,
+    /// Bytes of a request's target and headers together. A manifest travels in a header.
     pub head_bytes: usize,
     /// Headers of a request.
     pub head_fields: usize,
@@ -88,6 +90,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections: 1024,
+            target_bytes: 16 << 10,
             head_bytes: 160 << 10,
             head_fields: 128,
             head_time: Duration::from_secs(30),

@@ -13,6 +13,10 @@ pub(super) const NO_SUCH_ROUTE: &str = "no-such-route";
 pub(super) const WRONG_METHOD: &str = "wrong-method";
 /// The body came too slowly.
 pub(super) const SLOW_BODY: &str = "slow-body";
+/// The request's target is over the limit.
+pub(super) const TARGET_TOO_LONG: &str = "target-too-long";
+/// The request's headers are over the limit.
+pub(super) const HEAD_TOO_LARGE: &str = "head-too-large";
 /// The actor's mailbox, or the gateway, is full.
 pub(super) const OVERLOADED: &str = "overloaded";
 
@@ -104,6 +108,8 @@ const STATUSES: &[(&str, StatusCode)] = &[
     ("stopped", StatusCode::CONFLICT),
     ("too-large", StatusCode::PAYLOAD_TOO_LARGE),
     (codes::BODY_TOO_LARGE, StatusCode::PAYLOAD_TOO_LARGE),
+    (TARGET_TOO_LONG, StatusCode::URI_TOO_LONG),
+    (HEAD_TOO_LARGE, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
     (codes::BAD_CONTENT_TYPE, StatusCode::UNSUPPORTED_MEDIA_TYPE),
     (OVERLOADED, StatusCode::TOO_MANY_REQUESTS),
     (codes::INTERNAL, StatusCode::INTERNAL_SERVER_ERROR),

@@ -1,7 +1,7 @@
 //! The HTTP edge: what a client outside asks arrives here, and its answer leaves here.
 //!
 //! ```text
-//! socket -> server (how many, how long) -> routes: guard (host, token), request id
+//! socket -> server (how many, how long) -> routes: request id, head (size), guard (host, token)
 //!        -> actors | admin -> Service (the silo) -> failure (status, JSON)
 //! ```
 //!
@@ -15,6 +15,7 @@ mod service;
 pub mod token;
 mod failure;
 mod guard;
+mod head;
 mod body;
 mod edge;
 mod target;

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 
 use super::edge::{Edge, RequestId};
 use super::failure::{NO_SUCH_ROUTE, Refused, WRONG_METHOD};
+use super::head;
 use super::target;
 use super::{actors, admin};
 use crate::api::{Health, codes};
@@ -93,6 +94,7 @@ fn random_id() -> String {
 
 /// Lets in whoever names this silo. Whoever reaches an exposed one may only ask whether it is up.
 async fn enter(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Result<Response, Refused> {
+    head::check(&edge.bounds, &request)?;
     edge.guard.check_host(request.uri(), request.headers())?;
     if edge.guard.is_exposed() && ![HEALTHZ, READYZ].contains(&request.uri().path()) {
         edge.guard.check_token(request.headers())?;

@@ -21,6 +21,7 @@ use super::body::Room;
 use super::config::{Bounds, GatewayConfig};
 use super::edge::Edge;
 use super::guard::Guard;
+use super::head;
 use super::routes;
 use super::service::Service;
 use super::socket::Socket;
@@ -134,9 +135,9 @@ async fn serve_client(stream: TcpStream, router: Router, bounds: Bounds, mut sto
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_time)
-        .max_headers(bounds.head_fields)
-        .max_header_size(bounds.head_bytes)
-        .max_buf_size(bounds.head_bytes.max(BUFFER_BYTES_MIN))
+        .max_headers(bounds.head_fields * head::SLACK)
+        .max_header_size(bounds.head_bytes * head::SLACK)
+        .max_buf_size((bounds.head_bytes * head::SLACK).max(BUFFER_BYTES_MIN))
         .serve_connection(TokioIo::new(Socket::new(stream, bounds.write_pause)), TowerToHyperService::new(router));
     let mut draining = false;
     let ended = loop {

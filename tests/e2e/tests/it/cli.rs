@@ -131,3 +131,95 @@ fn wit_prints_the_contract_in_both_flavours() {
     let _ = silo.cli(&["wit", "--out", folder.to_str().unwrap()]).exits(0);
     assert_eq!(fs::read_to_string(folder.join("types.wit")).unwrap(), files["types.wit"].as_str().unwrap());
 }
+
+#[test]
+fn any_key_can_be_written_and_what_is_none_is_wrong_usage() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let silo = deployed(&["counter"]);
+    let long = "k".repeat(512);
+    for key in ["a/b", "a#b", "100%", "a b", "-", "../x", "\u{e4}\u{1F600}", long.as_str()] {
+        let actor = format!("counter/{key}");
+        assert_eq!(silo.cli(&["call", &actor, "increment", "1"]).exits(0).stdout, "ok(1)\n", "{key}");
+        assert_eq!(silo.cli(&["inspect", &actor, "--json"]).exits(0).json()["key"], key);
+    }
+    let ran = silo.cli(&["call", &format!("counter/{long}k"), "value"]).exits(2);
+    assert!(ran.stderr.contains("512"), "{ran:?}");
+    let not_utf8 = std::ffi::OsStr::from_bytes(b"counter/\xff");
+    let ran = silo.cli(&["call".as_ref(), not_utf8, "value".as_ref()]).exits(2);
+    assert!(ran.stderr.contains("UTF-8"), "{ran:?}");
+}
+
+#[test]
+fn numbers_and_nesting_beyond_all_bounds_are_wrong_usage() {
+    let silo = deployed(&["counter"]);
+    let deep = format!("[{}{}]", "[".repeat(10_000), "]".repeat(10_000));
+    for bad in ["[18446744073709551616]", "[1e99]", "[-1]", "[1.5]", deep.as_str()] {
+        let ran = silo.cli(&["call", "counter/a", "increment", "--json", bad]).exits(2);
+        assert!(!ran.stderr.is_empty() && ran.stdout.is_empty(), "{ran:?}");
+    }
+    let ran = silo.cli(&["call", "counter/a", "increment", "18446744073709551616"]).exits(2);
+    assert!(ran.stderr.contains("u64"), "{ran:?}");
+    assert_eq!(silo.cli(&["call", "counter/a", "increment", "18446744073709551615"]).exits(0).stdout.len(), 25);
+}
+
+#[test]
+fn the_environment_stands_for_the_flags() {
+    let silo = deployed(&["counter"]);
+    let token = silo.client().token.unwrap();
+    // A user who does not share the silo's settings.
+    let elsewhere = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = quark_e2e::quark(&silo.folder().join("elsewhere"));
+        command.args(arguments).envs(variables.iter().copied());
+        quark_e2e::run(command)
+    };
+    let url = format!("http://{}", silo.address());
+    let ran = elsewhere(&[("QUARK_URL", &url), ("QUARK_TOKEN", &token)], &["ps", "--json"]).exits(0);
+    assert_eq!(ran.json()["kinds"][0]["name"], "counter");
+    let ran = elsewhere(&[("QUARK_URL", &url)], &["ps"]).exits(3);
+    assert!(ran.stderr.contains("QUARK_TOKEN"), "{ran:?}");
+    let _ = elsewhere(&[("QUARK_URL", "http://127.0.0.1:1")], &["ps", "--url", &url, "--token", &token]).exits(0);
+    let _ = elsewhere(&[("QUARK_URL", &url)], &["call", "counter/a", "value"]).exits(0);
+}
+
+#[test]
+fn headers_and_json_reach_every_command_that_takes_them() {
+    let silo = deployed(&["relay", "counter", "rogue"]);
+    let with = ["call", "relay/r", "header", "\"tenant\"", "--header", "tenant=acme"];
+    assert_eq!(silo.cli(&with).exits(0).stdout, "ok(some(\"acme\"))\n");
+    let ran = silo.cli(&["call", "relay/r", "header", "\"tenant\"", "--header", "tenant"]).exits(2);
+    assert!(ran.stderr.contains("NAME=VALUE"), "{ran:?}");
+    let _ = silo.cli(&["call", "counter/a", "increment", "1"]).exits(0);
+    let out = silo.cli(&["deactivate", "counter/a", "--json"]).exits(0).json();
+    assert_eq!(out["deactivated"], true, "{out}");
+}
+
+#[test]
+fn completions_are_scripts_for_the_shell_asked_for() {
+    let silo = Silo::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = silo.cli(&["completions", shell]).exits(0);
+        assert!(ran.stdout.contains("dead-letters"), "{shell}: {ran:?}");
+    }
+    let script = silo.folder().join("quark.bash");
+    fs::write(&script, silo.cli(&["completions", "bash"]).stdout).unwrap();
+    let parsed = std::process::Command::new("bash").arg("-n").arg(&script).status().unwrap();
+    assert!(parsed.success());
+    let ran = silo.cli(&["completions", "cmd"]).exits(2);
+    assert!(ran.stderr.contains("bash"), "{ran:?}");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let silo = Silo::new();
+    let all = silo.cli(&["--help"]).exits(0).stdout;
+    for command in
+        ["silo", "deploy", "call", "tell", "ps", "inspect", "state", "deactivate", "dead-letters", "wit", "completions"]
+    {
+        assert!(all.contains(command), "{command}: {all}");
+        let ran = silo.cli(&[command, "--help"]).exits(0);
+        assert!(ran.stdout.contains("Usage: quark"), "{ran:?}");
+        let ran = silo.cli(&[command, "--no-such-flag"]).exits(2);
+        assert!(ran.stderr.contains("--no-such-flag"), "{ran:?}");
+    }
+}

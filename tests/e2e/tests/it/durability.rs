@@ -153,3 +153,13 @@ fn sigterm_under_load_loses_nothing_acknowledged() {
         assert!(value == acknowledged || value == acknowledged + 1, "{key}: {value}, acknowledged {acknowledged}");
     }
 }
+
+#[test]
+fn ctrl_c_stops_it_as_sigterm_does() {
+    let mut silo = Silo::with(&["counter"]);
+    assert_eq!(silo.client().call("counter/a", "increment", &json!([3])).number(), 3);
+    silo.signal("INT");
+    assert!(silo.ended().success(), "{}", silo.log());
+    silo.restart(&[]);
+    assert_eq!(silo.client().call("counter/a", "value", &json!([])).number(), 3);
+}

@@ -1,7 +1,9 @@
 //! The data folder: whose it is, what is in it, and whether there is room.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use quark_e2e::{Silo, eventually, run};
 use redb::{Database, TableDefinition};
@@ -39,29 +41,46 @@ fn damaged_data_is_told_as_such() {
     assert_eq!(fs::read(silo.data().join("quark.redb")).unwrap(), b"no database at all");
 }
 
+/// Somebody whom modes bind, unlike root.
+const NOBODY: u32 = 65_534;
+
 #[test]
 fn a_read_only_folder_is_told_as_such() {
     let mut silo = Silo::with(&["counter"]);
+    assert_eq!(silo.client().call("counter/a", "increment", &json!([1])).number(), 1);
     assert!(silo.stop().success());
-    let set = |mode: u32| fs::set_permissions(silo.data(), fs::Permissions::from_mode(mode)).unwrap();
-    for entry in fs::read_dir(silo.data()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() && path.file_name().is_some_and(|name| name != "admin-token") {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o400)).unwrap();
+    let root = fs::metadata(silo.folder()).unwrap().uid() == 0;
+    let data = silo.data();
+    let inside = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+    let all: Vec<_> = inside.chain([data.clone(), silo.folder().to_owned()]).collect();
+    let change = |owner: u32, file: u32, folder: u32| {
+        for path in &all {
+            if root {
+                chown(path, Some(owner), Some(owner)).unwrap();
+            }
+            let mode = if path.is_dir() { folder } else { file };
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    let mut command = silo.command(&[]);
+    if root {
+        command.uid(NOBODY).gid(NOBODY);
+        let reach = Command::new("test").arg("-x").arg(command.get_program()).uid(NOBODY).gid(NOBODY).status();
+        if !reach.unwrap().success() {
+            #[expect(clippy::print_stderr, reason = "whoever reads the results should know")]
+            {
+                eprintln!("not tested: only root reaches {}", command.get_program().display());
+            }
+            return;
         }
     }
-    set(0o500);
-    if fs::write(silo.data().join("probe"), b"").is_ok() {
-        #[expect(clippy::print_stderr, reason = "whoever reads the results should know")]
-        {
-            eprintln!("not tested: this user is root, for whom no folder is read-only");
-        }
-        return;
-    }
-    let ran = run(silo.command(&[]));
-    set(0o700);
+    change(NOBODY, 0o400, 0o500);
+    let ran = run(command);
+    change(0, 0o600, 0o700);
     let ran = ran.exits(3);
     assert!(ran.stderr.contains("cannot be written"), "{ran:?}");
+    silo.restart(&[]);
+    assert_eq!(silo.client().call("counter/a", "value", &json!([])).number(), 1);
 }
 
 #[test]

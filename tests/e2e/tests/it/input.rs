@@ -166,6 +166,18 @@ fn arguments_that_do_not_fit_are_refused_with_the_type() {
 }
 
 #[test]
+fn a_mistake_deep_inside_is_shown_by_its_path() {
+    let silo = Silo::with(&["zoo"]);
+    let client = silo.client();
+    let animals = r#"[[{"name": "a", "home": {"x": 1, "y": "2"}}]]"#;
+    let failure = client.call_text("zoo/z", "echo-animals", animals).failure(400, "bad-arguments");
+    assert!(failure["message"].as_str().unwrap().contains("it[0].home.y, byte 38"), "{failure}");
+    let animal = r#"{name: "a", home: {x: 1, y: "2"}}"#;
+    let ran = silo.cli(&["call", "zoo/z", "echo-nested", animal]).exits(2);
+    assert!(ran.stderr.contains("it.home.y, byte 28"), "{ran:?}");
+}
+
+#[test]
 fn keys_are_checked_and_any_text_will_do() {
     let (_silo, client) = with_counter();
     let call = |key: &str| {
@@ -257,4 +269,17 @@ fn a_silo_for_others_does_not_start_without_a_token() {
     command.args(["silo", "--http", "0.0.0.0:0", "--data"]).arg(silo.data());
     let ran = quark_e2e::run(command).exits(2);
     assert!(ran.stderr.contains("token"), "{ran:?}");
+}
+
+#[test]
+fn heads_beyond_the_bounds_are_told_so() {
+    let (_silo, client) = with_counter();
+    let long = format!("/v1/actors/counter/kept/value?{}", "q".repeat(20_000));
+    let _ = client.get(&long).failure(414, "target-too-long");
+    let (host, large) = (&client.address, "x".repeat(170_000));
+    let answer = client
+        .raw(format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nx: {large}\r\n\r\n").as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("head-too-large"), "{answer}");
+    assert!(client.raw(b"no HTTP at all\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    check_unharmed(&client);
 }

@@ -4,10 +4,14 @@
 
 mod durability;
 mod calls;
+mod blobs;
+mod tells;
 mod hostile;
 mod stacks;
 mod lifecycle;
 mod state;
 mod input;
+mod admission;
 mod folder;
+mod disk;
 mod cli;

@@ -3,7 +3,8 @@
 use wasmtime::component::Val;
 use wasmtime::component::types::{Map, Record, Type, Variant};
 
-use crate::values::text::{Read, Text, show};
+use crate::values::errors::{Step, show};
+use crate::values::text::{Read, Text};
 use crate::values::types::describe;
 
 impl<'t> Text<'t> {
@@ -63,8 +64,8 @@ impl<'t> Text<'t> {
             Type::Option(option) => self.optional(&option.ty(), ty),
             Type::Result(result) => {
                 let (name, payload) = self.single(ty, |text, at, name| match name {
-                    "ok" => text.content(result.ok()),
-                    "err" => text.content(result.err()),
+                    "ok" => text.content(name, result.ok()),
+                    "err" => text.content(name, result.err()),
                     _ => Err(text.fail(at, &format!("{} is neither `ok` nor `err`", show(name)), &describe(ty))),
                 })?;
                 Ok(Val::Result(if name == "ok" { Ok(payload) } else { Err(payload) }))
@@ -172,7 +173,8 @@ impl<'t> Text<'t> {
         self.array(
             || describe(ty),
             |text| {
-                vals.push(text.json(element)?);
+                let at = vals.len();
+                vals.push(text.json(element).map_err(|error| error.within(Step::Index(at)))?);
                 Ok(())
             },
         )?;
@@ -185,11 +187,12 @@ impl<'t> Text<'t> {
         self.array(
             || describe(ty),
             |text| {
-                let Some(element) = types.get(vals.len()) else {
+                let at = vals.len();
+                let Some(element) = types.get(at) else {
                     let message = format!("the array has {} elements, and here is one more", types.len());
                     return Err(text.fail(text.at(), &message, &describe(ty)));
                 };
-                vals.push(text.json(element)?);
+                vals.push(text.json(element).map_err(|error| error.within(Step::Index(at)))?);
                 Ok(())
             },
         )?;
@@ -206,14 +209,17 @@ impl<'t> Text<'t> {
         if key_ty == Type::String {
             self.object(ty, |text, _, key| {
                 text.charge_vals(1, ty)?;
-                entries.push((Val::String(key), text.json(&value_ty)?));
+                let val = text.json(&value_ty).map_err(|error| error.within(Step::Key(key.clone())))?;
+                entries.push((Val::String(key), val));
                 Ok(())
             })?;
         } else {
             self.array(
                 || describe(ty),
                 |text| {
-                    let pair = text.array_of(&[key_ty.clone(), value_ty.clone()], ty)?;
+                    let at = entries.len();
+                    let pair = text.array_of(&[key_ty.clone(), value_ty.clone()], ty);
+                    let pair = pair.map_err(|error| error.within(Step::Index(at)))?;
                     entries.extend(<[Val; 2]>::try_from(pair).map(|[key, value]| (key, value)));
                     Ok(())
                 },
@@ -235,7 +241,8 @@ impl<'t> Text<'t> {
             let (Some(field), None) = (field, &vals[place]) else {
                 return Err(text.fail(at, &format!("field {} is there twice", show(&key)), &describe(ty)));
             };
-            vals[place] = Some(text.json(&field.ty)?);
+            let val = text.json(&field.ty).map_err(|error| error.within(Step::Name(field.name.to_owned())))?;
+            vals[place] = Some(val);
             Ok(())
         })?;
         let fields = record.fields().zip(vals).map(|(field, val)| match val {
@@ -260,7 +267,7 @@ impl<'t> Text<'t> {
         }
         let (name, payload) = self.single(ty, |text, at, name| {
             let place = text.known(at, "case", name, names, ty)?;
-            text.content(variant.cases().nth(place).and_then(|case| case.ty))
+            text.content(name, variant.cases().nth(place).and_then(|case| case.ty))
         })?;
         Ok(Val::Variant(name, payload))
     }
@@ -273,7 +280,7 @@ impl<'t> Text<'t> {
             return Ok(Val::Option(Some(Box::new(self.json(inner)?))));
         }
         let (_, val) = self.single(ty, |text, at, name| match name {
-            "some" => text.content(Some(inner.clone())),
+            "some" => text.content(name, Some(inner.clone())),
             _ => Err(text.fail(at, &format!("found {}", show(name)), "null or {\"some\": ...}")),
         })?;
         Ok(Val::Option(val))
@@ -294,10 +301,11 @@ impl<'t> Text<'t> {
         entry.ok_or_else(|| self.fail(at, "the object is empty", &describe(ty)))
     }
 
-    /// A payload; `null` where the type has none.
-    fn content(&mut self, ty: Option<Type>) -> Read<Option<Box<Val>>> {
+    /// The payload of that case; `null` where the type has none.
+    fn content(&mut self, case: &str, ty: Option<Type>) -> Read<Option<Box<Val>>> {
         if let Some(ty) = ty {
-            return Ok(Some(Box::new(self.json(&ty)?)));
+            let val = self.json(&ty).map_err(|error| error.within(Step::Name(case.to_owned())))?;
+            return Ok(Some(Box::new(val)));
         }
         self.skip_white();
         if self.keyword("null") {

@@ -110,6 +110,24 @@ fn mistakes_have_their_place() {
 }
 
 #[test]
+fn mistakes_have_their_path() {
+    let path = |takes: &str, text: &str| {
+        let error = from_json(&params(takes), text).expect_err(text);
+        error.at.map(|at| at.to_string()).unwrap_or_default()
+    };
+    assert_eq!(path("by: u8", "[300]"), "by, byte 1");
+    assert_eq!(path("a: u8, by: list<point>", r#"[1, [{"x": 1}, {"x": "1"}]]"#), "by[1].x, byte 21");
+    assert_eq!(path("by: list<point>", r#"[[{"x": 1, "z": 2}]]"#), "by[0], byte 11");
+    assert_eq!(path("by: tuple<u8, list<u8>>", "[[1, [2, -3]]]"), "by[1][1], byte 9");
+    assert_eq!(path("by: shape", r#"[{"circle": "x"}]"#), "by.circle, byte 12");
+    assert_eq!(path("by: result<u8, string>", r#"[{"err": 5}]"#), "by.err, byte 9");
+    assert_eq!(path("by: option<option<u8>>", r#"[{"some": "x"}]"#), "by.some, byte 10");
+    assert_eq!(path("by: map<string, u32>", r#"[{"a": 1, "b\"c": -2}]"#), r#"by[`b\"c`], byte 18"#);
+    assert_eq!(path("by: map<u8, bool>", "[[[1, true], [2, 3]]]"), "by[1][1], byte 17");
+    assert_eq!(path("by: u8", "5"), "byte 0", "it is about all arguments");
+}
+
+#[test]
 fn arguments_are_counted() {
     assert!(from_json(&params(""), "").unwrap().vals.is_empty());
     assert!(from_json(&params(""), " [ ] ").unwrap().vals.is_empty());

@@ -218,7 +218,7 @@ impl<'b> Input<'b> {
         ArgumentError { message: message.into(), expected: Some(describe(ty)), at: Some(self.place()) }
     }
 
-    fn place(&self) -> Place {
-        Place { byte: self.end - self.rest.len(), excerpt: String::new() }
+    fn place(&self) -> Box<Place> {
+        Box::new(Place { byte: self.end - self.rest.len(), ..Place::default() })
     }
 }

@@ -3,7 +3,8 @@
 use wasmtime::component::Val;
 use wasmtime::component::types::{Record, Type};
 
-use crate::values::text::{Read, Text, show};
+use crate::values::errors::{Step, show};
+use crate::values::text::{Read, Text};
 use crate::values::types::describe;
 
 impl<'t> Text<'t> {
@@ -52,7 +53,9 @@ impl<'t> Text<'t> {
             Type::Map(map) => {
                 let mut entries = Vec::new();
                 self.entries(('[', ']'), ty, |text| {
-                    let entry = text.tuple(&[map.key(), map.value()], ty)?;
+                    let at = entries.len();
+                    let entry = text.tuple(&[map.key(), map.value()], ty);
+                    let entry = entry.map_err(|error| error.within(Step::Index(at)))?;
                     entries.extend(<[Val; 2]>::try_from(entry).map(|[key, val]| (key, val)));
                     Ok(())
                 })?;
@@ -160,7 +163,8 @@ impl<'t> Text<'t> {
     fn sequence(&mut self, brackets: (char, char), element: &Type, ty: &Type) -> Read<Vec<Val>> {
         let mut vals = Vec::new();
         self.entries(brackets, ty, |text| {
-            vals.push(text.wave(element)?);
+            let at = vals.len();
+            vals.push(text.wave(element).map_err(|error| error.within(Step::Index(at)))?);
             Ok(())
         })?;
         Ok(vals)
@@ -170,11 +174,12 @@ impl<'t> Text<'t> {
         let at = self.at();
         let mut vals = Vec::new();
         self.entries(('(', ')'), ty, |text| {
-            let Some(element) = types.get(vals.len()) else {
+            let at = vals.len();
+            let Some(element) = types.get(at) else {
                 let message = format!("the tuple has {} elements, and here is one more", types.len());
                 return Err(text.fail(text.at(), &message, &describe(ty)));
             };
-            vals.push(text.wave(element)?);
+            vals.push(text.wave(element).map_err(|error| error.within(Step::Index(at)))?);
             Ok(())
         })?;
         if vals.len() < types.len() {
@@ -222,7 +227,8 @@ impl<'t> Text<'t> {
                 if vals[place].is_some() {
                     return Err(text.fail(at, &format!("field `{}` is there twice", names[place]), &describe(ty)));
                 }
-                vals[place] = Some(text.wave(&types[place])?);
+                let val = text.wave(&types[place]).map_err(|error| error.within(Step::Name(names[place].clone())))?;
+                vals[place] = Some(val);
                 Ok(())
             })?;
         }
@@ -250,7 +256,7 @@ impl<'t> Text<'t> {
             let message = format!("`{case}` has a payload: write `{case}(...)`");
             return Err(self.fail(self.at(), &message, &describe(&payload)));
         }
-        let val = self.wave(&payload)?;
+        let val = self.wave(&payload).map_err(|error| error.within(Step::Name(case.to_owned())))?;
         self.skip_space();
         if !self.eat(")") {
             let message = format!("found {} where `)` stands", self.found());

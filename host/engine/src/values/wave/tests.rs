@@ -89,6 +89,22 @@ fn mistakes_have_their_place() {
 }
 
 #[test]
+fn mistakes_have_their_path() {
+    let path = |takes: &str, text: &str| {
+        let error = from_wave(&params(takes), text).expect_err(text);
+        error.at.map(|at| at.to_string()).unwrap_or_default()
+    };
+    assert_eq!(path("by: u8", "300"), "by, byte 0");
+    assert_eq!(path("a: u8, by: list<point>", r#"1, [{x: 1}, {x: "1"}]"#), "by[1].x, byte 16");
+    assert_eq!(path("by: tuple<u8, list<u8>>", "(1, [2, -3])"), "by[1][1], byte 8");
+    assert_eq!(path("by: shape", r#"circle("x")"#), "by.circle, byte 7");
+    assert_eq!(path("by: result<u8, string>", "err(5)"), "by.err, byte 4");
+    assert_eq!(path("by: option<u8>", "some(x)"), "by.some, byte 5");
+    assert_eq!(path("by: map<u8, bool>", "[(1, true), (2, 3)]"), "by[1][1], byte 16");
+    assert_eq!(path("by: u8", "1, 2"), "byte 3", "it is about all arguments");
+}
+
+#[test]
 fn arguments_are_split_and_counted() {
     assert!(from_wave(&params(""), " ").unwrap().vals.is_empty());
     let takes = params("a: string, b: list<point>, c: perms");

@@ -1,0 +1,222 @@
+//! What is admitted and what is refused, by components made of WIT alone: their code traps.
+
+use wit_component::{StringEncoding, embed_component_metadata};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
+
+use super::*;
+use crate::engine::EngineConfig;
+
+const KIND: &str = "
+  interface things {
+    resource thing { constructor(key: string); touch: func() -> result<u32, string>; }
+  }";
+
+fn contract() -> Resolve {
+    let mut resolve = Resolve::default();
+    resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit")).unwrap();
+    resolve
+}
+
+/// A core module for the world `made` of that WIT, with the metadata that names it.
+fn module(mut resolve: Resolve, wit: &str) -> Vec<u8> {
+    let package = resolve.push_str("made.wit", wit).unwrap();
+    let world = resolve.select_world(&[package], Some("made")).unwrap();
+    let mut bytes = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8).unwrap();
+    bytes
+}
+
+fn with_contract(wit: &str) -> Vec<u8> {
+    module(contract(), &format!("package test:made;\n{wit}"))
+}
+
+fn admit(bytes: &[u8], manifest: &str) -> Result<Arc<Component>, AdmissionError> {
+    let engine = Engine::new(EngineConfig { instances: 4, ..EngineConfig::default() }).unwrap();
+    Component::admit(&engine, &Cache::none(), bytes, &Manifest::parse(manifest).unwrap(), 1)
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], manifest: &str) -> AdmissionError {
+    match admit(bytes, manifest) {
+        Ok(component) => panic!("it was admitted: {component:?}"),
+        Err(error) => error,
+    }
+}
+
+#[track_caller]
+fn check_refused(wit: &str, expected: impl Fn(&AdmissionError) -> bool, text: &str) {
+    let error = refused(&with_contract(wit), "");
+    assert!(expected(&error) && error.to_string().contains(text), "{wit}: {error:?}: {error}");
+}
+
+#[test]
+fn a_module_with_metadata_is_a_component_with_kinds() {
+    let bytes = with_contract(&format!("{KIND} world made {{ include quark:actor/actor@0.1.0; export things; }}"));
+    // The world includes services that are not built; what is not used is not imported, but a
+    // module made of WIT uses everything.
+    assert!(matches!(refused(&bytes, ""), AdmissionError::NotYet(_)));
+    let bytes = with_contract(&format!("{KIND} world made {{ import quark:actor/state@0.1.0; export things; }}"));
+    let component = admit(&bytes, "").unwrap();
+    let kind = &component.kinds[0];
+    assert_eq!((kind.name.as_str(), kind.name.short()), ("test:made/things#thing", "thing"));
+    assert_eq!(kind.methods.iter().map(|method| &*method.signature.name).collect::<Vec<_>>(), ["touch"]);
+    assert_eq!(component.asks, ["quark:actor/state@0.1.0"]);
+    assert!(component.kind_at(&kind.name) == Some(0) && component.warnings.len() == 1, "{:?}", component.warnings);
+    // The same as a component.
+    let whole = wit_component::ComponentEncoder::default().module(&bytes).unwrap().encode().unwrap();
+    assert_eq!(admit(&whole, "").unwrap().kinds[0].name, kind.name);
+}
+
+#[test]
+fn a_component_that_waits_is_in_the_fiber_lane() {
+    let lane = |import: &str| {
+        let bytes = with_contract(&format!("{KIND} world made {{ {import} export things; }}"));
+        admit(&bytes, "").unwrap().lane
+    };
+    assert_eq!(lane(""), Lane::Direct);
+    assert_eq!(lane("import quark:actor/log@0.1.0;"), Lane::Direct);
+    assert_eq!(lane("import quark:actor/calls@0.1.0;"), Lane::Fiber);
+    let other = with_contract(
+        "interface others { resource other { constructor(key: string); ask: func() -> u32; } }
+         interface things { resource thing { constructor(key: string); touch: func(); } }
+         world made { import others; export things; }",
+    );
+    let component = admit(&other, "").unwrap();
+    assert_eq!((component.lane, &component.asks[..]), (Lane::Fiber, &["calls test:made/others#other".to_owned()][..]));
+}
+
+#[test]
+fn what_is_no_wasm_is_refused_by_its_first_bytes() {
+    for (bytes, text) in [(&b""[..], "it is empty"), (b"hello", "68 65 6c 6c 6f"), (b"\0as", "00 61 73")] {
+        let error = refused(bytes, "");
+        assert!(matches!(error, AdmissionError::NotWasm(_)) && error.to_string().contains(text), "{error}");
+    }
+    assert_eq!(refused(b"\0asm\x01\0\0\0", ""), AdmissionError::NoMetadata);
+}
+
+#[test]
+fn what_ends_early_is_refused_wherever_it_ends() {
+    let bytes = with_contract(&format!("{KIND} world made {{ export things; }}"));
+    let whole = wit_component::ComponentEncoder::default().module(&bytes).unwrap().encode().unwrap();
+    for part in (8..whole.len()).step_by(whole.len() / 24) {
+        let error = refused(&whole[..part], "");
+        // Cut between two sections it is whole, but has nothing to run.
+        let fits = matches!(error, AdmissionError::Damaged(_) | AdmissionError::NoKind(_));
+        assert!(fits, "{part} bytes: {error:?}");
+    }
+    // The metadata of a module that is cut off within its code.
+    let error = refused(&bytes[..bytes.len() / 2], "");
+    assert!(matches!(error, AdmissionError::Damaged(_) | AdmissionError::NoMetadata), "{error:?}");
+}
+
+#[test]
+fn what_exports_no_kind_is_told_what_it_exports() {
+    let no_kind = |error: &AdmissionError| matches!(error, AdmissionError::NoKind(_));
+    check_refused("world made {}", no_kind, "exports nothing");
+    check_refused("world made { export run: func(); }", no_kind, "run");
+    check_refused("interface plain { run: func(); } world made { export plain; }", no_kind, "test:made/plain");
+    check_refused(
+        "interface things { resource thing { touch: func(); } } world made { export things; }",
+        no_kind,
+        "no `constructor(key: string)`",
+    );
+}
+
+#[test]
+fn what_has_another_type_than_the_contract_is_refused_by_name() {
+    let mistyped = |error: &AdmissionError| matches!(error, AdmissionError::Mistyped { .. });
+    for (takes, shown) in [("", "it takes ()"), ("key: u32", "it takes (u32)"), ("a: string, b: u8", "(string, u8)")] {
+        let wit = format!(
+            "interface things {{ resource thing {{ constructor({takes}); touch: func(); }} }} world made {{ export \
+             things; }}"
+        );
+        check_refused(&wit, mistyped, shown);
+    }
+    let own_log = format!(
+        "package test:made; package quark:actor@0.1.0 {{ interface log {{ log: func(line: string); }} }} {KIND} \
+         world made {{ import quark:actor/log@0.1.0; export things; }}"
+    );
+    let error = refused(&module(Resolve::default(), &own_log), "");
+    assert!(mistyped(&error) && error.to_string().contains("log"), "{error}");
+}
+
+#[test]
+fn hooks_of_another_type_than_the_contracts_are_refused_before_an_actor_wakes() {
+    let contracts =
+        with_contract(&format!("{KIND} world made {{ export quark:actor/lifecycle@0.1.0; export things; }}"));
+    assert!(admit(&contracts, "").unwrap().lifecycle.is_some());
+    for lifecycle in [
+        "activate: func(it: u32) -> result<_, string>; deactivate: func(why: u32);",
+        "activate: func(); deactivate: func();",
+        "deactivate: func();",
+    ] {
+        let wit = format!(
+            "package test:made; package quark:actor@0.1.0 {{ interface lifecycle {{ {lifecycle} }} }} {KIND} world \
+             made {{ export quark:actor/lifecycle@0.1.0; export things; }}"
+        );
+        let error = refused(&module(Resolve::default(), &wit), "");
+        let named = matches!(&error, AdmissionError::Mistyped { name, .. } if name == "quark:actor/lifecycle@0.1.0");
+        assert!(named && error.to_string().contains("activate"), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_import_is_named_with_the_nearest_known_one() {
+    let unknown = |inside: &str, name: &str, near: Option<&str>| {
+        let wit = format!("package test:made; {inside} {KIND} world made {{ import {name}; export things; }}");
+        let error = refused(&module(Resolve::default(), &wit), "");
+        let expected = AdmissionError::UnknownImport { name: name.into(), nearest: near.map(Into::into) };
+        assert_eq!(error, expected);
+    };
+    let state = "interface state { get: func(name: string) -> option<string>; }";
+    unknown(
+        &format!("package quark:actors@0.1.0 {{ {state} }}"),
+        "quark:actors/state@0.1.0",
+        Some("quark:actor/state@0.1.0"),
+    );
+    unknown(
+        &format!("package quark:actor@0.2.0 {{ {state} }}"),
+        "quark:actor/state@0.2.0",
+        Some("quark:actor/state@0.1.0"),
+    );
+    unknown("package w:x { interface y { z: func(); } }", "w:x/y", None);
+    let wit = format!("{KIND} world made {{ import run: func(); export things; }}");
+    check_refused(&wit, |error| matches!(error, AdmissionError::UnknownImport { .. }), "`run`");
+}
+
+#[test]
+fn a_service_that_is_not_built_yet_is_refused_by_name() {
+    for service in ["journal", "timers", "reminders", "streams", "children"] {
+        let name = format!("quark:actor/{service}@0.1.0");
+        let wit = format!("{KIND} world made {{ import {name}; export things; }}");
+        check_refused(&wit, |error| *error == AdmissionError::NotYet(name.clone()), service);
+    }
+}
+
+#[test]
+fn a_method_that_cannot_cross_actors_is_refused_by_name() {
+    let method = |method: &str| {
+        format!(
+            "interface things {{ resource thing {{ constructor(key: string); {method} }} }}
+             world made {{ export things; }}"
+        )
+    };
+    let refused = |error: &AdmissionError| matches!(error, AdmissionError::Method { .. });
+    check_refused(&method("touch: func(it: borrow<thing>);"), refused, "`borrow`");
+    let plain =
+        "interface things { resource thing { constructor(key: string); } run: func(); } world made { export things; }";
+    check_refused(plain, refused, "no actor to run on");
+    let deep = format!("{}u8{}", "list<".repeat(90), ">".repeat(90));
+    check_refused(&method(&format!("touch: func(it: {deep});")), refused, "nested deeper");
+}
+
+#[test]
+fn a_manifest_must_fit_the_component() {
+    let bytes = with_contract(&format!("{KIND} world made {{ export things; }}"));
+    let error = refused(&bytes, "[actor.methods.tuch]\nread-only = true\n");
+    assert!(matches!(&error, AdmissionError::Method { method, .. } if method == "tuch"), "{error}");
+    let error = refused(&bytes, "[actor.limits]\nmemory = \"1GiB\"\n");
+    assert!(matches!(error, AdmissionError::TooMuch(_)), "{error}");
+    let component = admit(&bytes, "[actor.methods.touch]\nread-only = true\n").unwrap();
+    assert!(component.kinds[0].methods[0].read_only);
+}

@@ -1,0 +1,187 @@
+//! The task that moves tells: asks the store, fills mailboxes, buries what is dead.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quark_core::envelope::{Tell, TellId};
+use quark_core::error::CallError;
+
+use super::STORE_RETRY;
+use super::state::{BACKOFF, Next};
+use crate::dead_letters::Reason;
+use crate::silo::Inner;
+use crate::store::{PAGE_MAX, StoreError};
+
+/// How often a tell's turn may fail before it is a dead letter.
+const ATTEMPTS_MAX: u32 = 5;
+/// How many tells are delivered before the store is looked at again.
+const ROUND_MAX: usize = 1024;
+/// How long the relay waits before it looks again at a row that cannot be read.
+const DAMAGED_RETRY: Duration = Duration::from_secs(10);
+
+/// Delivers until the silo stops.
+pub(crate) async fn relay(silo: Arc<Inner>) {
+    let mut reader = Reader { limit: PAGE_MAX, retry_at: None };
+    loop {
+        if silo.is_stopped() {
+            return;
+        }
+        if silo.is_stopping() {
+            // The rows are safe; the next start goes on with them.
+            tokio::time::sleep(STORE_RETRY).await;
+            continue;
+        }
+        reader.read(&silo).await;
+        let wake = match deliver_round(&silo) {
+            Round::Cut => {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Round::Idle(wake) => wake,
+        };
+        if reader.wants(&silo) {
+            continue;
+        }
+        let wake = [wake, reader.retry_at].into_iter().flatten().min();
+        let notified = silo.outbox.wake.notified();
+        match wake {
+            Some(at) => drop(tokio::time::timeout_at(at.into(), notified).await),
+            None => notified.await,
+        }
+    }
+}
+
+enum Round {
+    /// There is more to deliver.
+    Cut,
+    /// There is nothing until something changes, or until then.
+    Idle(Option<Instant>),
+}
+
+fn deliver_round(silo: &Arc<Inner>) -> Round {
+    for _ in 0..ROUND_MAX {
+        let next = silo.outbox.state.lock().next(Instant::now());
+        match next {
+            Ok(next) => deliver(silo, &next),
+            Err(wake) => return Round::Idle(wake),
+        }
+    }
+    Round::Cut
+}
+
+fn deliver(silo: &Arc<Inner>, next: &Next) {
+    let Next { id, tell, failures, dead } = next;
+    if *dead || *failures >= ATTEMPTS_MAX {
+        return discard(silo, id, tell, Reason::Failed, "its turns failed too often");
+    }
+    if silo.kinds.get(&tell.to.kind).is_none() {
+        // Perhaps its deployment cannot be served since this start: the row waits for the next one.
+        return silo.outbox.refused(id, BACKOFF.1);
+    }
+    match silo.deliver_tell(id, tell) {
+        Ok(()) => {}
+        Err(CallError::Overloaded(ms) | CallError::Unavailable(ms)) => {
+            silo.outbox.refused(id, Duration::from_millis(ms));
+        }
+        Err(error) => discard(silo, id, tell, Reason::Incompatible, &error.to_string()),
+    }
+}
+
+/// Tells people, once, and then takes the tell's row out of the store: the other way round a crash
+/// of this task in between would lose it unseen. If the store refuses, it is tried again.
+fn discard(silo: &Arc<Inner>, id: &TellId, tell: &Tell, reason: Reason, detail: &str) {
+    if silo.outbox.change(|state| state.condemn(id)) {
+        silo.dead_letters.add(reason, detail, &tell.to, &tell.method, id.from.as_ref());
+    }
+    let (then, row) = (silo.clone(), id.clone());
+    let done = move |outcome: Result<(), _>| match outcome {
+        Ok(()) => then.outbox.handled(&row),
+        Err(_) => then.outbox.refused(&row, STORE_RETRY),
+    };
+    silo.store.discard(id.clone(), Box::new(done));
+}
+
+/// Why rows were not read, and the row before them.
+type NotRead = (StoreError, Option<TellId>);
+
+/// Asks the store, and not too often when it does not answer.
+struct Reader {
+    /// Rows in a page: fewer on the way to one that cannot be read.
+    limit: usize,
+    retry_at: Option<Instant>,
+}
+
+impl Reader {
+    fn wants(&self, silo: &Arc<Inner>) -> bool {
+        let state = silo.outbox.state.lock();
+        self.retry_at.is_none() && (state.wants_page() || state.first_doubt().is_some())
+    }
+
+    /// Settles what is in doubt, then reads a page if there is one to read.
+    async fn read(&mut self, silo: &Arc<Inner>) {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        self.retry_at = None;
+        let asked = match settle_doubts(silo).await {
+            Ok(()) => self.read_page(silo).await,
+            Err(failed) => Err(failed),
+        };
+        let Err((error, after)) = asked else { return };
+        let wait = match &error {
+            StoreError::Unavailable { .. } => {
+                tracing::warn!(%error, "the outbox cannot be read; tells in the store wait");
+                STORE_RETRY
+            }
+            StoreError::Damaged(_) => {
+                let after = after.map_or_else(|| "none, it is the first".into(), |id| id.to_string());
+                tracing::error!(%error, after, "the tell after this one cannot be read; those behind it wait");
+                DAMAGED_RETRY
+            }
+        };
+        self.retry_at = Some(Instant::now() + wait);
+    }
+
+    async fn read_page(&mut self, silo: &Arc<Inner>) -> Result<(), NotRead> {
+        loop {
+            let after = {
+                let mut state = silo.outbox.state.lock();
+                if !state.wants_page() {
+                    return Ok(());
+                }
+                state.begin_page()
+            };
+            match silo.store.outbox(after.as_ref(), self.limit).await {
+                Ok(rows) => {
+                    self.limit = (self.limit * 2).min(PAGE_MAX);
+                    silo.outbox.state.lock().end_page(rows);
+                    return Ok(());
+                }
+                Err(error) => {
+                    silo.outbox.state.lock().drop_page();
+                    let damaged = matches!(error, StoreError::Damaged(_));
+                    if !damaged || self.limit == 1 {
+                        return Err((error, after));
+                    }
+                    // All rows before the one that cannot be read are good.
+                    self.limit = (self.limit / 2).max(1);
+                }
+            }
+        }
+    }
+}
+
+/// Asks the store about tells whose commit may have landed.
+async fn settle_doubts(silo: &Arc<Inner>) -> Result<(), NotRead> {
+    loop {
+        let Some(id) = silo.outbox.state.lock().first_doubt() else { return Ok(()) };
+        let before = id.sequence.checked_sub(1).map(|sequence| TellId { from: id.from.clone(), sequence });
+        let found = silo.store.outbox(before.as_ref(), 1).await.map_err(|error| (error, before))?;
+        let mut state = silo.outbox.state.lock();
+        if found.first().is_some_and(|(found, _)| *found == id) {
+            state.is_there(&id);
+        } else {
+            state.over(&id);
+        }
+    }
+}

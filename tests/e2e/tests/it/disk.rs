@@ -1,0 +1,120 @@
+//! A disk that is really full, or takes no writes.
+
+use quark_e2e::{Client, Disk, Silo, eventually, run};
+use serde_json::json;
+
+/// The default one is as large as these disks.
+const FLOOR: [&str; 2] = ["--free-space-floor", "8MiB"];
+
+fn value(client: &Client, actor: &str) -> u64 {
+    client.call(actor, "value", &json!([])).number()
+}
+
+/// Writes until one is refused; what was acknowledged, and what may have been done beyond that.
+fn write_until_refused(client: &Client, actor: &str) -> (u64, u64) {
+    let mut acknowledged = value(client, actor);
+    let mut unknown = 0;
+    eventually("a write is refused", || {
+        let answer = client.call(actor, "increment", &json!([1]));
+        if answer.status == 200 {
+            acknowledged = answer.number();
+            return None;
+        }
+        let error = answer.json()["error"].take();
+        unknown += u64::from(error["may_be_done"] == true);
+        (answer.status == 503 && error["code"] == "unavailable").then_some(())
+    });
+    (acknowledged, unknown)
+}
+
+/// A silo on a small disk with two live counters, at 5 and 7.
+fn silo_on_disk(floor: &[&str]) -> Option<(Silo, Disk)> {
+    let mut silo = Silo::new();
+    let disk = Disk::mount(&silo.data(), 64)?;
+    silo.restart(floor);
+    let client = silo.client();
+    client.deploy("counter", "");
+    client.deploy("hello", "");
+    assert_eq!(client.call("counter/a", "increment", &json!([5])).number(), 5);
+    assert_eq!(client.call("counter/b", "increment", &json!([7])).number(), 7);
+    Some((silo, disk))
+}
+
+/// Once there is room, writes succeed again and what was acknowledged is there, also for the next
+/// silo.
+fn check_recovers(mut silo: Silo, disk: &Disk, floor: &[&str], (acknowledged, unknown): (u64, u64)) {
+    let client = silo.client();
+    disk.make_room();
+    let known = eventually("writes are taken again", || {
+        let answer = client.call("counter/a", "increment", &json!([1]));
+        (answer.status == 200).then(|| answer.number())
+    });
+    assert!((acknowledged + 1..=acknowledged + 1 + unknown).contains(&known), "{acknowledged} {unknown} {known}");
+    assert_eq!(client.call("counter/b", "increment", &json!([1])).number(), 8);
+    eventually("it is ready again", || (client.get("/readyz").status == 200).then_some(()));
+    silo.kill();
+    silo.restart(floor);
+    assert_eq!((value(&silo.client(), "counter/a"), value(&silo.client(), "counter/b")), (known, 8));
+}
+
+#[test]
+fn on_a_full_disk_writes_are_refused_reads_go_on_and_health_says_why() {
+    let Some((silo, disk)) = silo_on_disk(&FLOOR) else { return };
+    let client = silo.client();
+    disk.fill();
+    let written = write_until_refused(&client, "counter/a");
+    assert_eq!(written.1, 0, "below the floor nothing is tried, so nothing is in doubt");
+    // Live actors go on reading, and so do those that wake and write nothing.
+    assert_eq!(value(&client, "counter/b"), 7);
+    let _ = client.call("greeter/x", "greet", &json!(["Bob"])).expect(200);
+    let _ = client.call("counter/b", "reset", &json!([])).failure(503, "unavailable");
+    let _ = client.deploy_bytes(&quark_e2e::component("bank"), "").failure(503, "unavailable");
+    for (path, status) in [("/readyz", 503), ("/healthz", 200)] {
+        let health = client.get(path).expect(status).json();
+        let problems = health["problems"].to_string();
+        assert!(problems.contains("takes no writes") && problems.contains("make room"), "{path}: {health}");
+    }
+    let ran = silo.cli(&["call", "counter/b", "increment", "1"]).exits(3);
+    assert!(ran.stderr.contains("unavailable"), "{ran:?}");
+    check_recovers(silo, &disk, &FLOOR, written);
+}
+
+#[test]
+fn without_a_floor_a_full_disk_loses_nothing_acknowledged() {
+    let floor = ["--free-space-floor", "0"];
+    let Some((silo, disk)) = silo_on_disk(&floor) else { return };
+    let client = silo.client();
+    disk.fill();
+    let written = write_until_refused(&client, "counter/a");
+    assert_eq!(value(&client, "counter/b"), 7);
+    let answer = client.call("counter/b", "increment", &json!([1]));
+    assert!(matches!(answer.status, 502 | 503), "{}", answer.text());
+    // The database was opened anew under it, and it reads on.
+    eventually("it reads", || (client.call("counter/b", "value", &json!([])).status == 200).then_some(()));
+    assert_eq!(value(&client, "counter/b"), 7);
+    check_recovers(silo, &disk, &floor, written);
+}
+
+#[test]
+fn a_disk_without_room_for_a_start_is_told_as_such() {
+    let Some((mut silo, disk)) = silo_on_disk(&FLOOR) else { return };
+    assert!(silo.stop().success());
+    disk.fill();
+    let ran = run(silo.command(&FLOOR)).exits(3);
+    assert!(ran.stderr.contains("space"), "{ran:?}");
+    disk.make_room();
+    silo.restart(&FLOOR);
+    assert_eq!(value(&silo.client(), "counter/a"), 5);
+}
+
+#[test]
+fn a_disk_that_takes_no_writes_is_told_as_such() {
+    let Some((mut silo, disk)) = silo_on_disk(&FLOOR) else { return };
+    assert!(silo.stop().success());
+    disk.set_read_only(true);
+    let ran = run(silo.command(&FLOOR)).exits(3);
+    assert!(ran.stderr.contains("cannot be written"), "{ran:?}");
+    disk.set_read_only(false);
+    silo.restart(&FLOOR);
+    assert_eq!(value(&silo.client(), "counter/b"), 7);
+}
