@@ -3,7 +3,8 @@
 //! Only ratios inside one run carry over from machine to machine: every row stands beside its floor
 //! or its peer, measured in the same interleaved rounds. `--smoke` runs the same code small and
 //! asserts only that every row is there. A word on the command line runs the groups that have it in
-//! their name, `--probe=NAME` only that probe of theirs, again and again, for a profiler. The order of the modules is the reading order.
+//! their name, `--probe=NAME` only that probe of theirs, again and again, for a profiler. The order of
+//! the modules is the reading order.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command; its output is the table")]
 
 mod report;
