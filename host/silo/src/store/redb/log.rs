@@ -24,14 +24,16 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// What the log can hold at most, two files of `bytes_max` and a batch each, is brought into
-    /// the tables with far less room than the floor of free space leaves.
+    /// What is sealed and a batch (`QUEUE_WRITES_MAX`) more is brought into the tables with less
+    /// room than the floor of free space leaves. More rows would be fewer pages in all, but more
+    /// of them at once: the log's fsyncs wait behind them, and a start after a crash brings them
+    /// in before it answers.
     pub(super) const DEFAULT: Self = Self {
         bytes: 16 * 1024 * 1024,
-        rows: 32 * 1024,
+        rows: 8 * 1024,
         quiet: Duration::from_secs(3),
         bytes_max: 64 * 1024 * 1024,
-        rows_max: 48 * 1024,
+        rows_max: 24 * 1024,
     };
 }
 

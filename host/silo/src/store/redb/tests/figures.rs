@@ -21,8 +21,8 @@ const LASTS: Duration = Duration::from_secs(6);
 const FILL: &str = "QUARK_FIGURES_FOLDER";
 const FILL_ACTORS: usize = 300_000;
 
-/// Commits a second, and the longest that one took.
-fn committers(tasks: usize, actors: usize) -> (f64, Duration) {
+/// Commits a second, and how long each took, in order.
+fn committers(tasks: usize, actors: usize) -> (f64, Vec<Duration>) {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(open(folder.path()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().unwrap();
@@ -35,27 +35,31 @@ fn committers(tasks: usize, actors: usize) -> (f64, Duration) {
                 let one = actor(&format!("{:08x}", (n as u32).wrapping_mul(0x9e37_79b1)));
                 claims.push((one.clone(), store.claim(&one).await.unwrap()));
             }
-            let (started, mut count, mut longest) = (Instant::now(), 0u64, Duration::ZERO);
+            let (started, mut took) = (Instant::now(), Vec::new());
             'all: loop {
                 for (one, claim) in &mut claims {
                     let at = Instant::now();
                     commit(store.as_ref(), write(one, claim, &[("n", Some(&[7; 16]))])).await.unwrap();
                     claim.etag += 1;
-                    count += 1;
-                    longest = longest.max(at.elapsed());
+                    took.push(at.elapsed());
                     if started.elapsed() > LASTS {
                         break 'all;
                     }
                 }
             }
-            (count as f64 / started.elapsed().as_secs_f64(), longest)
+            (took.len() as f64 / started.elapsed().as_secs_f64(), took)
         }
     };
     let tasks: Vec<_> = (0..tasks).map(|task| runtime.spawn(work(task))).collect();
-    let all = tasks.into_iter().map(|task| runtime.block_on(task).unwrap());
-    let all = all.fold((0.0, Duration::ZERO), |(sum, longest), (rate, most)| (sum + rate, longest.max(most)));
+    let (mut rate, mut all) = (0.0, Vec::new());
+    for task in tasks {
+        let (of_one, took) = runtime.block_on(task).unwrap();
+        rate += of_one;
+        all.extend(took);
+    }
+    all.sort_unstable();
     runtime.block_on(store.close());
-    all
+    (rate, all)
 }
 
 fn load() -> String {
@@ -65,9 +69,14 @@ fn load() -> String {
 #[test]
 #[ignore = "it measures"]
 fn figures_of_commits() {
-    for (tasks, actors) in [(1, 1), (1, 20_000), (100, 100), (100, 20_000)] {
-        let (rate, longest) = committers(tasks, actors);
-        eprintln!("{tasks:4} committers, {actors:6} actors: {rate:8.0}/s, longest {longest:9.1?}, load {}", load());
+    for (tasks, actors) in [(1, 100), (1, 20_000), (100, 100), (100, 20_000)] {
+        let (rate, took) = committers(tasks, actors);
+        let of = |part: f64| took[((took.len() - 1) as f64 * part) as usize];
+        let (half, most, longest) = (of(0.5), of(0.999), of(1.0));
+        eprintln!(
+            "{tasks} committers, {actors} actors: {rate:.0}/s, {half:.1?} p50, {most:.1?} p99.9, {longest:.1?} longest, load {}",
+            load()
+        );
     }
 }
 
