@@ -1,6 +1,7 @@
 //! What holds of the outbox without a silo around it.
 
 mod random;
+mod relay;
 
 use quark_core::envelope::Chain;
 use quark_core::id::{ActorId, Key, KindName};
