@@ -106,6 +106,13 @@ impl Reading {
         pass.cursor.clone()
     }
 
+    /// The row that is next is left out.
+    pub(super) fn skip(&mut self, id: TellId) {
+        if let Self::Pass(pass) = self {
+            pass.cursor = pass.cursor.take().max(Some(id));
+        }
+    }
+
     /// The page could not be read.
     pub(super) fn drop_page(&mut self) {
         if let Self::Pass(pass) = self {

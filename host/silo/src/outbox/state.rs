@@ -200,6 +200,11 @@ impl State {
         self.reading.begin_page()
     }
 
+    /// The row that is next cannot be read: the reading goes on behind it.
+    pub(super) fn skip(&mut self, id: TellId) {
+        self.reading.skip(id);
+    }
+
     /// The page could not be read.
     pub(super) fn drop_page(&mut self) {
         self.reading.drop_page();

@@ -92,33 +92,69 @@ impl Store for Scratched {
     }
 }
 
-#[tokio::test]
-async fn rows_before_one_that_cannot_be_read_go_on_and_the_store_is_left_in_peace() {
-    const ROWS: usize = 100;
-    const GOOD: usize = 77;
-    let store = MemoryStore::new();
-    let mut ids = Vec::new();
-    for _ in 0..ROWS {
-        let (done, accepted) = tokio::sync::oneshot::channel();
-        // No such kind is deployed, so it stays with the relay.
-        store.accept(tell("k"), Box::new(move |id| drop(done.send(id))));
-        ids.push(accepted.await.unwrap().unwrap());
-    }
-    let store = Arc::new(Scratched { store, row: ids[GOOD].clone(), asked: AtomicUsize::new(0) });
+async fn accept(store: &MemoryStore) -> TellId {
+    let (done, accepted) = tokio::sync::oneshot::channel();
+    // No such kind is deployed, so it stays with the relay.
+    store.accept(tell("k"), Box::new(move |id| drop(done.send(id))));
+    accepted.await.unwrap().unwrap()
+}
+
+async fn start(store: MemoryStore, row: TellId) -> (Arc<Scratched>, Silo) {
+    let store = Arc::new(Scratched { store, row, asked: AtomicUsize::new(0) });
     let config = SiloConfig { capacity: Some(2), ..SiloConfig::default() };
     let silo = Silo::start(config, store.clone(), Cache::none()).await.unwrap();
-    let all_good = async {
-        while silo.0.outbox.held() < GOOD {
+    (store, silo)
+}
+
+/// Waits until that many are held, and then sees that no more come.
+async fn check_held(silo: &Silo, held: usize) {
+    let all = async {
+        while silo.0.outbox.held() < held {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), all_good).await.expect("those before it are taken up");
-    let asked = store.asked.load(Ordering::Relaxed);
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("what can be read is taken up");
     for _ in 0..1000 {
         silo.0.outbox.look();
         tokio::task::yield_now().await;
     }
-    assert_eq!(silo.0.outbox.held(), GOOD);
+    assert_eq!(silo.0.outbox.held(), held);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_left_out_and_all_others_go_on() {
+    for damaged in [0, 1, 77, 98, 99] {
+        let store = MemoryStore::new();
+        let mut ids = Vec::new();
+        for _ in 0..100 {
+            ids.push(accept(&store).await);
+        }
+        let (store, silo) = start(store, ids[damaged].clone()).await;
+        check_held(&silo, 99).await;
+        assert!(!silo.0.outbox.state.lock().wants_page(), "all has been read");
+        // And what is told from now on.
+        let id = accept(&store.store).await;
+        silo.0.outbox.sent(vec![(id, tell("k"))]);
+        check_held(&silo, 100).await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_found_holds_up_those_behind_it_and_the_store_is_left_in_peace() {
+    let store = MemoryStore::new();
+    for _ in 0..10 {
+        accept(&store).await;
+    }
+    let sender = actor("s");
+    let claim = store.claim(&sender).await.unwrap();
+    let write = quark_core::commit::Write { tells: vec![tell("k"); 3], ..Default::default() };
+    let commit = Commit { actor: sender, generation: claim.generation, etag: claim.etag + 1, write };
+    let row = commit.tell_id(0);
+    store.commit(commit, Box::new(|done| done.unwrap()));
+    let (store, silo) = start(store, row).await;
+    check_held(&silo, 10).await;
+    let asked = store.asked.load(Ordering::Relaxed);
+    check_held(&silo, 10).await;
     let more = store.asked.load(Ordering::Relaxed) - asked;
     assert!(more <= 20, "it was asked {more} times more for a row that is not mended yet");
 }
