@@ -15,10 +15,9 @@ use crate::store::PAGE_MAX;
 const MEANWHILE_MAX: (usize, usize) = (PAGE_MAX, 65_536);
 
 /// What must be read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Reading {
     /// Nothing: all rows of the store are held.
-    #[default]
     Done,
     Pass(Pass),
 }

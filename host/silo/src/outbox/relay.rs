@@ -7,7 +7,8 @@ use quark_core::envelope::{Tell, TellId};
 use quark_core::error::CallError;
 
 use super::STORE_RETRY;
-use super::state::{BACKOFF, Next};
+use super::lines::Next;
+use super::state::BACKOFF;
 use crate::dead_letters::Reason;
 use crate::silo::Inner;
 use crate::store::{PAGE_MAX, StoreError};

@@ -6,7 +6,8 @@ mod relay;
 use quark_core::envelope::Chain;
 use quark_core::id::{ActorId, Key, KindName};
 
-use super::state::{BACKOFF, Next};
+use super::lines::Next;
+use super::state::BACKOFF;
 use super::*;
 
 const MANY: Bounds = Bounds { tells: 1000, bytes: 1 << 20 };
