@@ -7,6 +7,7 @@
 //! ([`reading`]).
 
 mod line;
+mod lines;
 mod reading;
 mod state;
 mod relay;
@@ -22,8 +23,9 @@ use quark_core::envelope::{Tell, TellId};
 use quark_core::error::CallError;
 use tokio::sync::Notify;
 
+use self::lines::Bounds;
 pub(crate) use self::relay::relay;
-use self::state::{Bounds, State};
+use self::state::State;
 
 /// The most that waits here; more stays in the store alone.
 const HELD_MAX: Bounds = Bounds { tells: 65_536, bytes: 64 << 20 };

@@ -15,10 +15,9 @@ use crate::store::PAGE_MAX;
 const MEANWHILE_MAX: (usize, usize) = (PAGE_MAX, 65_536);
 
 /// What must be read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Reading {
     /// Nothing: all rows of the store are held.
-    #[default]
     Done,
     Pass(Pass),
 }
@@ -104,6 +103,13 @@ impl Reading {
         let Self::Pass(pass) = self else { return None };
         pass.page = Some(Page::default());
         pass.cursor.clone()
+    }
+
+    /// The row that is next is left out.
+    pub(super) fn skip(&mut self, id: TellId) {
+        if let Self::Pass(pass) = self {
+            pass.cursor = pass.cursor.take().max(Some(id));
+        }
     }
 
     /// The page could not be read.

@@ -7,7 +7,8 @@ use quark_core::envelope::{Tell, TellId};
 use quark_core::error::CallError;
 
 use super::STORE_RETRY;
-use super::state::{BACKOFF, Next};
+use super::lines::Next;
+use super::state::BACKOFF;
 use crate::dead_letters::Reason;
 use crate::silo::Inner;
 use crate::store::{PAGE_MAX, StoreError};
@@ -135,7 +136,7 @@ impl Reader {
             }
             StoreError::Damaged(_) => {
                 let after = after.map_or_else(|| "none, it is the first".into(), |id| id.to_string());
-                tracing::error!(%error, after, "the tell after this one cannot be read; those behind it wait");
+                tracing::error!(%error, after, "the tell after this one cannot be read; all behind it wait");
                 DAMAGED_RETRY
             }
         };
@@ -160,15 +161,42 @@ impl Reader {
                 Err(error) => {
                     silo.outbox.state.lock().drop_page();
                     let damaged = matches!(error, StoreError::Damaged(_));
-                    if !damaged || self.limit == 1 {
-                        return Err((error, after));
-                    }
                     // All rows before the one that cannot be read are good.
-                    self.limit = (self.limit / 2).max(1);
+                    if damaged && self.limit > 1 {
+                        self.limit /= 2;
+                        continue;
+                    }
+                    let Some(id) = find_damaged(silo, after.as_ref()).await.filter(|_| damaged) else {
+                        return Err((error, after));
+                    };
+                    tracing::error!(%id, %error, "this tell cannot be read; it stays in the store, others go on");
+                    silo.outbox.state.lock().skip(id);
                 }
             }
         }
     }
+}
+
+/// The row that is next and cannot be read, when its sender is that of the row before it: there the
+/// numbers tell where it is. Of another sender nothing is known but that it comes later.
+async fn find_damaged(silo: &Arc<Inner>, after: Option<&TellId>) -> Option<TellId> {
+    let from = after.and_then(|id| id.from.clone());
+    let id = |sequence| TellId { from: from.clone(), sequence };
+    let (mut damaged, mut good) = (after.map_or(0, |id| id.sequence), u64::MAX);
+    // What comes after `damaged` cannot be read, what comes after `good` can.
+    let reads = async |sequence| match silo.store.outbox(Some(&id(sequence)), 1).await {
+        Ok(_) => Some(true),
+        Err(StoreError::Damaged(_)) => Some(false),
+        Err(StoreError::Unavailable { .. }) => None,
+    };
+    if !reads(good).await? {
+        return None;
+    }
+    while good - damaged > 1 {
+        let middle = damaged + (good - damaged) / 2;
+        *if reads(middle).await? { &mut good } else { &mut damaged } = middle;
+    }
+    Some(id(good))
 }
 
 /// Asks the store about tells whose commit may have landed.

@@ -1,6 +1,8 @@
 //! A disk that is really full, or takes no writes.
 
-use quark_e2e::{Client, Disk, Silo, eventually, run};
+use std::time::{Duration, Instant};
+
+use quark_e2e::{Client, Disk, Silo, eventually, made_of, run};
 use serde_json::json;
 
 /// The default one is as large as these disks.
@@ -120,4 +122,28 @@ fn a_disk_that_takes_no_writes_is_told_as_such() {
     disk.set_read_only(false);
     silo.restart(&FLOOR);
     assert_eq!(value(&silo.client(), "counter/b"), 7);
+}
+
+#[test]
+fn a_dead_letter_is_shown_once_though_its_row_cannot_go() {
+    let Some((silo, disk)) = silo_on_disk(&FLOOR) else { return };
+    let client = silo.client();
+    let traps = "package test:made;
+        interface things { resource thing { constructor(key: string); touch: func(); } }
+        world made { export things; }";
+    let _ = client.deploy_bytes(&made_of(traps), "").expect(200);
+    let _ = client.call("thing/a", "touch", &json!([])).expect(202);
+    disk.fill();
+    let letters = || client.get("/v1/dead-letters").expect(200).json()["dead_letters"].as_array().unwrap().len();
+    eventually("it is a dead letter", || (letters() == 1).then_some(()));
+    // Twice as long as it takes to try again to remove its row.
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        let _ = client.call("counter/b", "increment", &json!([1])).failure(503, "unavailable");
+        assert_eq!((letters(), client.metric("quark_tells_held")), (1, 1.0));
+    }
+    disk.make_room();
+    eventually("its row is gone", || (client.metric("quark_tells_held") == 0.0).then_some(()));
+    assert_eq!(letters(), 1);
+    assert_eq!(client.metric("quark_dead_letters_total{reason=\"failed\"}"), 1.0);
 }

@@ -1,11 +1,13 @@
 //! What holds of the outbox without a silo around it.
 
 mod random;
+mod relay;
 
 use quark_core::envelope::Chain;
 use quark_core::id::{ActorId, Key, KindName};
 
-use super::state::{BACKOFF, Next};
+use super::lines::Next;
+use super::state::BACKOFF;
 use super::*;
 
 const MANY: Bounds = Bounds { tells: 1000, bytes: 1 << 20 };
