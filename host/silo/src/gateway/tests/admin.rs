@@ -147,17 +147,20 @@ async fn actors_are_inspected_and_sent_away() {
 
 #[tokio::test]
 async fn a_deploy_that_has_begun_ends_without_its_client() {
-    let silo = start().await;
+    let silo = start_with(Fake::default(), |config| config.bounds.connections = 1).await;
     let mut stream = silo.connect().await;
     let head = format!(
         "POST /v1/deployments?name=slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{WASM}\r\n\
          Content-Length: 1\r\n\r\nx"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    silo.slow_begun().await;
     drop(stream);
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 1);
+    // The one connection is free again once the gateway has let go of the client.
+    until("the client is gone", async || silo.ask("GET /healthz", &[], "").await.status == 200).await;
+    assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 0);
+    silo.fake.go.send_replace(true);
+    until("the deploy ends", async || silo.fake.deploys.load(Ordering::Relaxed) == 1).await;
 }
 
 #[tokio::test]
