@@ -171,3 +171,27 @@ async fn a_large_upload_learns_why_it_is_refused() {
     let answer = silo.admin(DEPLOY, &[WASM], &"x".repeat(140 << 20)).await;
     assert_eq!((answer.status, answer.code().as_str()), (413, codes::BODY_TOO_LARGE));
 }
+
+#[tokio::test]
+async fn an_upload_that_does_not_say_its_length_is_cut_off_at_the_limit() {
+    let silo = start_with(Fake::default(), |config| config.bounds.component_bytes = 100_000).await;
+    let upload = async |chunks: usize, end: &str| {
+        let mut stream = silo.connect().await;
+        let head = format!(
+            "{DEPLOY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n{WASM}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n"
+        );
+        let body = format!("c350\r\n{}\r\n", "x".repeat(50_000)).repeat(chunks);
+        stream.write_all(format!("{head}{body}{end}").as_bytes()).await.unwrap();
+        read_answer(&mut stream).await
+    };
+    assert_eq!(upload(2, "0\r\n\r\n").await.json()["bytes"], 100_000);
+    // It never ends, and is answered all the same.
+    let endless = upload(3, "").await;
+    assert_eq!((endless.status, endless.code().as_str()), (413, codes::BODY_TOO_LARGE));
+    for broken in ["zz\r\n", "5\r\nxx\r\n0\r\n\r\n"] {
+        let answer = upload(1, broken).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, codes::BAD_REQUEST), "{broken:?}");
+    }
+    assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 1);
+}
