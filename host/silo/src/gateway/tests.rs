@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::{Gateway, GatewayConfig, Service};
@@ -29,6 +29,9 @@ const TOKEN: &str = "0123456789abcdef-token";
 #[derive(Default)]
 struct Fake {
     deploys: AtomicUsize,
+    /// How many of the slow ones have begun, and whether they may end.
+    slow: AtomicUsize,
+    go: watch::Sender<bool>,
     value: Mutex<Option<Vec<u8>>>,
     unready: bool,
 }
@@ -42,7 +45,7 @@ impl Service for Fake {
                 "err" => Ok(Reply::Err("err(overflow)".into())),
                 "reset" => Ok(Reply::Accepted("t-1".into())),
                 "slow" => {
-                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    self.wait_to_go().await;
                     Ok(Reply::Ok("\"late\"".into()))
                 }
                 "big" => Ok(Reply::Ok("x".repeat(64 << 20))),
@@ -59,7 +62,7 @@ impl Service for Fake {
     fn deploy(&self, request: DeployRequest) -> BoxFuture<'_, Result<DeployReport, Failure>> {
         Box::pin(async move {
             if request.name.as_deref() == Some("slow") {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                self.wait_to_go().await;
             }
             self.deploys.fetch_add(1, Ordering::Relaxed);
             Ok(DeployReport {
@@ -136,6 +139,13 @@ impl Service for Fake {
     }
 }
 
+impl Fake {
+    async fn wait_to_go(&self) {
+        self.slow.fetch_add(1, Ordering::Relaxed);
+        let _ = self.go.subscribe().wait_for(|go| *go).await;
+    }
+}
+
 fn show(request: &Request) -> Value {
     json!({
         "kind": request.kind, "key": request.key, "arguments": request.arguments,
@@ -196,8 +206,27 @@ impl Answer {
 }
 
 impl Running {
+    /// Waits until a slow request has begun.
+    async fn slow_begun(&self) {
+        until("a slow request begins", async || self.fake.slow.load(Ordering::Relaxed) > 0).await;
+    }
+
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// A connection that was served and idles now; none when there was no room for it.
+    async fn idle(&self) -> Option<TcpStream> {
+        let mut stream = self.connect().await;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut bytes = Vec::new();
+        // All of the answer, or what stays behind would be taken for the next one.
+        while !bytes.ends_with(b"}") {
+            let read = stream.read_buf(&mut bytes);
+            let read = tokio::time::timeout(Duration::from_secs(10), read).await.expect("the gateway answers").unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&bytes));
+        }
+        (parse(&bytes).status == 200).then_some(stream)
     }
 
     /// Sends a request with these headers beside `Host`, and reads the answer to its end.
@@ -225,6 +254,18 @@ impl Running {
         let token = format!("Authorization: Bearer {TOKEN}");
         self.ask(line, &[&[token.as_str()], headers].concat(), body).await
     }
+}
+
+/// Waits until that holds.
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let looks = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), looks)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
 /// Reads until the other side closes.

@@ -147,17 +147,20 @@ async fn actors_are_inspected_and_sent_away() {
 
 #[tokio::test]
 async fn a_deploy_that_has_begun_ends_without_its_client() {
-    let silo = start().await;
+    let silo = start_with(Fake::default(), |config| config.bounds.connections = 1).await;
     let mut stream = silo.connect().await;
     let head = format!(
         "POST /v1/deployments?name=slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{WASM}\r\n\
          Content-Length: 1\r\n\r\nx"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    silo.slow_begun().await;
     drop(stream);
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 1);
+    // The one connection is free again once the gateway has let go of the client.
+    until("the client is gone", async || silo.ask("GET /healthz", &[], "").await.status == 200).await;
+    assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 0);
+    silo.fake.go.send_replace(true);
+    until("the deploy ends", async || silo.fake.deploys.load(Ordering::Relaxed) == 1).await;
 }
 
 #[tokio::test]
@@ -167,4 +170,28 @@ async fn a_large_upload_learns_why_it_is_refused() {
     assert_eq!((answer.status, answer.code().as_str()), (401, codes::UNAUTHORIZED));
     let answer = silo.admin(DEPLOY, &[WASM], &"x".repeat(140 << 20)).await;
     assert_eq!((answer.status, answer.code().as_str()), (413, codes::BODY_TOO_LARGE));
+}
+
+#[tokio::test]
+async fn an_upload_that_does_not_say_its_length_is_cut_off_at_the_limit() {
+    let silo = start_with(Fake::default(), |config| config.bounds.component_bytes = 100_000).await;
+    let upload = async |chunks: usize, end: &str| {
+        let mut stream = silo.connect().await;
+        let head = format!(
+            "{DEPLOY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n{WASM}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n"
+        );
+        let body = format!("c350\r\n{}\r\n", "x".repeat(50_000)).repeat(chunks);
+        stream.write_all(format!("{head}{body}{end}").as_bytes()).await.unwrap();
+        read_answer(&mut stream).await
+    };
+    assert_eq!(upload(2, "0\r\n\r\n").await.json()["bytes"], 100_000);
+    // It never ends, and is answered all the same.
+    let endless = upload(3, "").await;
+    assert_eq!((endless.status, endless.code().as_str()), (413, codes::BODY_TOO_LARGE));
+    for broken in ["zz\r\n", "5\r\nxx\r\n0\r\n\r\n"] {
+        let answer = upload(1, broken).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, codes::BAD_REQUEST), "{broken:?}");
+    }
+    assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 1);
 }

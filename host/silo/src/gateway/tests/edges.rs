@@ -141,12 +141,7 @@ async fn a_client_that_takes_nothing_is_dropped() {
     let head = format!("POST /v1/actors/c/k/big HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 0\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     // The one connection is free again although this client neither reads nor closes.
-    let mut tries = 0;
-    while silo.json(ECHO, "").await.status != 200 {
-        tries += 1;
-        assert!(tries < 100, "the stalled connection is never dropped");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("the stalled connection is dropped", async || silo.json(ECHO, "").await.status == 200).await;
     drop(stream);
 }
 
@@ -160,30 +155,32 @@ async fn connections_and_bodies_beyond_the_limit_are_told_so() {
     let full = silo.json(ECHO, &format!("[\"{}\"]", "x".repeat(80 << 10))).await;
     assert_eq!((full.status, full.code().as_str()), (429, "overloaded"));
     assert_eq!(full.header("retry-after"), Some("1"));
-    let held = [silo.connect().await, silo.connect().await];
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut held = Vec::new();
+    while held.len() < 2 {
+        // The connection before may still be on its way out.
+        held.extend(silo.idle().await);
+    }
     let mut third = silo.connect().await;
     let answer = read_answer(&mut third).await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
     drop(held);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(silo.json(ECHO, "").await.status, 200);
+    until("their connections are free", async || silo.json(ECHO, "").await.status == 200).await;
 }
 
 #[tokio::test]
 async fn stopping_lets_running_requests_end_and_closes_the_rest() {
     let silo = start().await;
-    let mut idle = silo.connect().await;
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut idle = silo.idle().await.unwrap();
     let mut fresh = silo.connect().await;
     let mut slow = silo.connect().await;
     let head = format!("POST /v1/actors/c/k/slow HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 0\r\n\r\n");
     slow.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    silo.slow_begun().await;
     let began = tokio::time::Instant::now();
     silo.stop.send(()).unwrap();
+    silo.fake.go.send_replace(true);
     assert_eq!(read_answer(&mut slow).await.body, "\"late\"");
-    assert_eq!(read_answer(&mut idle).await.status, 200);
+    assert_eq!(read_answer(&mut idle).await.status, 0, "it is closed");
     assert_eq!(read_answer(&mut fresh).await.status, 0);
     silo.served.await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
@@ -196,7 +193,7 @@ async fn what_does_not_end_in_time_is_cut_off() {
     let mut slow = silo.connect().await;
     let head = format!("POST /v1/actors/c/k/slow HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 0\r\n\r\n");
     slow.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    silo.slow_begun().await;
     silo.stop.send(()).unwrap();
     silo.served.await.unwrap();
     let mut rest = Vec::new();
