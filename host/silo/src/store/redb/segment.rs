@@ -91,7 +91,9 @@ impl Disk {
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
             let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-            numbers.extend(number.and_then(|number| u64::from_str_radix(number, 16).ok()));
+            let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
+            // Other spellings of a number are not ours.
+            numbers.extend(number.filter(|number| self.path(*number).file_name() == Some(&name)));
         }
         numbers.sort_unstable();
         Ok(numbers)

@@ -122,7 +122,7 @@ pub(super) fn replay(disk: &Disk, first: u64, there: &[u64]) -> Result<(Overlay,
 }
 
 fn damaged(path: PathBuf, reason: String) -> OpenError {
-    OpenError::Damaged { path, reason }
+    OpenError::Damaged { path, reason: format!("{reason}; it is of use only with the data file beside it") }
 }
 
 /// The log's records, file by file.

@@ -19,7 +19,7 @@ use crate::store::redb::log::Bounds;
 use crate::store::redb::queue::QUEUE_WRITES_MAX;
 use crate::store::redb::segment::{Hook, Step};
 use crate::store::redb::{Below, RedbStore};
-use crate::store::{Claim, Store, StoreHealth};
+use crate::store::{Claim, Deployment, Store, StoreHealth};
 
 /// Writes the e-tag into two values, sends one tell and handles the one before.
 fn next(claim: &mut Claim) -> quark_core::commit::Commit {
@@ -194,6 +194,34 @@ async fn commits_go_on_beside_a_checkpoint_until_there_is_no_room() {
         after = Some(last);
     }
     assert_eq!(rows, landed + 1);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_do_not_wait_for_a_deploy_and_it_is_durable_when_it_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let hold = Arc::new(AtomicBool::new(true));
+    let store = open_hasty(folder.path(), holding(&hold));
+    let mut claim = store.claim(&actor("a")).await.unwrap();
+    commit(&store, next(&mut claim)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let deployment =
+        Deployment { name: "n".into(), version: 1, hash: "h".into(), manifest: String::new(), at_ms: 1, kinds: vec![] };
+    let (done, mut deployed) = oneshot::channel();
+    store.deploy(deployment.clone(), (*b"component").into(), Box::new(|ended| done.send(ended).unwrap()));
+    commit(&store, next(&mut claim)).await.unwrap();
+    assert!(deployed.try_recv().is_err(), "it waits for the checkpoint");
+    assert_eq!(store.deployments().await.unwrap(), []);
+    hold.store(false, Ordering::SeqCst);
+    deployed.await.unwrap().unwrap();
+    assert_eq!(store.deployments().await.unwrap(), std::slice::from_ref(&deployment));
+    settled(&store).await;
+    let left = copy(folder.path());
+    store.close().await;
+    let store = open(left.path());
+    assert_eq!(store.deployments().await.unwrap(), [deployment]);
+    assert_eq!(store.component("h").await.unwrap().as_deref(), Some(&b"component"[..]));
+    assert_eq!(whole(&store).await, 2);
     store.close().await;
 }
 
