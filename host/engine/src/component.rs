@@ -130,6 +130,17 @@ fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, AdmissionErr
     encode().map(Into::into).map_err(|error| AdmissionError::Encode(format!("{error:#}")))
 }
 
+/// Whether it is whole, and without `async`, which the engine is set up without.
+fn validate(component: &[u8]) -> Result<(), AdmissionError> {
+    use wasmparser::{Validator, WasmFeatures};
+    Validator::new_with_features(WasmFeatures::all()).validate_all(component).map_err(damaged)?;
+    let features = WasmFeatures::all() - WasmFeatures::CM_ASYNC;
+    match Validator::new_with_features(features).validate_all(component) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(AdmissionError::Async),
+    }
+}
+
 /// The manifest that a component carries, if it carries one.
 ///
 /// # Errors
@@ -161,9 +172,7 @@ impl Component {
         version: u64,
     ) -> Result<Arc<Self>, AdmissionError> {
         let component_bytes = componentize(bytes)?;
-        wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
-            .validate_all(&component_bytes)
-            .map_err(damaged)?;
+        validate(&component_bytes)?;
         let hash = content_hash(bytes);
         let start = Instant::now();
         let (compiled, cached) = cache.compile(engine, &component_bytes)?;
@@ -304,9 +313,7 @@ pub(crate) fn without_version(interface: &str) -> &str {
 pub(crate) fn signature(kind: &str, name: &str, ty: &ComponentFunc) -> Result<Signature, AdmissionError> {
     let refuse = |reason: String| AdmissionError::Method { kind: kind.into(), method: name.into(), reason };
     if ty.async_() {
-        return Err(refuse(
-            "`async func` is not supported by this version of Quark: build it from plain `func`".into(),
-        ));
+        return Err(AdmissionError::Async);
     }
     let params: Vec<(String, Type)> = ty.params().skip(1).map(|(name, ty)| (name.to_owned(), ty)).collect();
     let result = ty.results().next();

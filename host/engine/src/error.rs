@@ -70,6 +70,9 @@ pub enum AdmissionError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It has functions that are lifted or lowered `async`.
+    #[error("`async func` is not supported by this version of Quark: build it from plain `func`")]
+    Async,
     /// It asks for more than one actor can have here.
     #[error("the component needs more than this silo gives: {0}")]
     TooMuch(String),

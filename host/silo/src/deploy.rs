@@ -40,6 +40,7 @@ fn bad_component(error: AdmissionError) -> Failure {
         | AdmissionError::Encode(_)
         | AdmissionError::Mistyped { .. }
         | AdmissionError::Method { .. }
+        | AdmissionError::Async
         | AdmissionError::TooMuch(_)
         | AdmissionError::Compile(_) => "change the component and deploy it again",
     };

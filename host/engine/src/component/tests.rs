@@ -18,10 +18,14 @@ fn contract() -> Resolve {
 }
 
 /// A core module for the world `made` of that WIT, with the metadata that names it.
-fn module(mut resolve: Resolve, wit: &str) -> Vec<u8> {
+fn module(resolve: Resolve, wit: &str) -> Vec<u8> {
+    lifted(resolve, wit, LiftLowerAbi::Sync)
+}
+
+fn lifted(mut resolve: Resolve, wit: &str, abi: LiftLowerAbi) -> Vec<u8> {
     let package = resolve.push_str("made.wit", wit).unwrap();
     let world = resolve.select_world(&[package], Some("made")).unwrap();
-    let mut bytes = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    let mut bytes = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Legacy(abi));
     embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8).unwrap();
     bytes
 }
@@ -182,6 +186,17 @@ fn an_unknown_import_is_named_with_the_nearest_known_one() {
     unknown("package w:x { interface y { z: func(); } }", "w:x/y", None);
     let wit = format!("{KIND} world made {{ import run: func(); export things; }}");
     check_refused(&wit, |error| matches!(error, AdmissionError::UnknownImport { .. }), "`run`");
+}
+
+#[test]
+fn async_functions_are_refused_as_such() {
+    let wit = "package test:made;
+      interface things { resource thing { constructor(key: string); touch: async func() -> result<u32, string>; } }
+      world made { export things; }";
+    for abi in [LiftLowerAbi::AsyncCallback, LiftLowerAbi::AsyncStackful] {
+        let bytes = lifted(Resolve::default(), wit, abi);
+        assert_eq!(refused(&bytes, ""), AdmissionError::Async);
+    }
 }
 
 #[test]
