@@ -126,7 +126,7 @@ impl Machine {
                 }
                 None => self.slot = Slot::Live(live),
             },
-            other => self.slot = other,
+            other @ (Slot::Empty | Slot::Loaded(_) | Slot::Live(_)) => self.slot = other,
         }
         None
     }
