@@ -74,8 +74,8 @@ fn figures_of_commits() {
         let of = |part: f64| took[((took.len() - 1) as f64 * part) as usize];
         let (half, most, longest, load) = (of(0.5), of(0.999), of(1.0), load());
         eprintln!(
-            "{tasks} committers, {actors} actors: {rate:.0}/s, {half:.1?} p50, {most:.1?} p99.9, {longest:.1?} longest, \
-             load {load}"
+            "{tasks} committers, {actors} actors: {rate:.0}/s, {half:.1?} p50, {most:.1?} p99.9, \
+             {longest:.1?} longest, load {load}"
         );
     }
 }
