@@ -13,8 +13,35 @@ use crate::error::EngineError;
 /// its worker to others in between, so a neighbour of spinning actors waits a few ticks at most.
 /// Shorter ones would wake an idle machine more often, for little.
 pub const TICK: Duration = Duration::from_millis(2);
-/// How many ticks there have been.
-pub(crate) type Beats = Arc<AtomicU64>;
+/// The same while no guest runs: an idle silo should hardly wake its machine. A turn that begins then
+/// is first looked at after this long.
+const TICK_IDLE: Duration = Duration::from_millis(20);
+/// Ticks without a turn after which they become rare.
+const TICKS_IDLE: u32 = 50;
+
+/// The ticks as turns see them.
+#[derive(Debug, Default)]
+pub(crate) struct Beats {
+    count: AtomicU64,
+    /// A guest was entered, or was still inside, since the last tick.
+    used: AtomicBool,
+}
+
+impl Beats {
+    /// How many ticks there have been.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// A guest runs.
+    pub(crate) fn used(&self) {
+        // All workers read this place, and few of them have to write to it.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The stack of guest code.
 const WASM_STACK_BYTES: usize = 512 * 1024;
 /// What the host's own functions need of a stack, at most, from one guest down to the next.
@@ -52,7 +79,7 @@ impl Default for EngineConfig {
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) config: EngineConfig,
-    pub(crate) beats: Beats,
+    pub(crate) beats: Arc<Beats>,
     ticker: Arc<Ticker>,
 }
 
@@ -68,7 +95,7 @@ impl Engine {
             reason: format!("{error:#}"),
         })?;
         let ticker = Arc::new(Ticker { stop: Arc::new(AtomicBool::new(false)) });
-        let beats = Beats::default();
+        let beats = Arc::<Beats>::default();
         ticker.start(wasmtime.weak(), beats.clone())?;
         Ok(Self { wasmtime, config, beats, ticker })
     }
@@ -98,14 +125,16 @@ struct Ticker {
 }
 
 impl Ticker {
-    fn start(&self, engine: wasmtime::EngineWeak, beats: Beats) -> Result<(), EngineError> {
+    fn start(&self, engine: wasmtime::EngineWeak, beats: Arc<Beats>) -> Result<(), EngineError> {
         let stop = self.stop.clone();
         let ticks = move || {
+            let mut idle = 0;
             while !stop.load(Ordering::Relaxed) {
-                thread::sleep(TICK);
+                thread::sleep(if idle < TICKS_IDLE { TICK } else { TICK_IDLE });
                 let Some(engine) = engine.upgrade() else { return };
                 engine.increment_epoch();
-                beats.fetch_add(1, Ordering::Relaxed);
+                beats.count.fetch_add(1, Ordering::Relaxed);
+                idle = if beats.used.swap(false, Ordering::Relaxed) { 0 } else { idle.saturating_add(1) };
             }
         };
         let thread = thread::Builder::new().name("quark-ticker".into()).spawn(ticks);

@@ -1,7 +1,6 @@
 //! What one instance's Store holds: its actor, the running turn, what that staged, its limits.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use quark_core::activation::Turn;
@@ -162,16 +161,17 @@ pub(crate) struct TurnClock {
     /// Called once in a long turn that cannot yield.
     hold: Option<fn()>,
     /// Counts the engine's ticks: cheaper to look at than the time.
-    beats: Beats,
+    beats: Arc<Beats>,
 }
 
 impl TurnClock {
-    pub(crate) fn new(limit: Duration, beats: Beats) -> Self {
+    pub(crate) fn new(limit: Duration, beats: Arc<Beats>) -> Self {
         Self { beats, limit, spent: Duration::ZERO, entered: Instant::now(), fiber: true, timed_out: false, hold: None }
     }
 
     /// The guest is entered.
     pub(crate) fn start(&mut self, fiber: bool, now: Instant, hold: Option<fn()>) {
+        self.beats.used();
         self.spent = Duration::ZERO;
         self.entered = now;
         self.fiber = fiber;
@@ -185,7 +185,7 @@ impl TurnClock {
 
     /// Where the engine's ticks stand.
     pub(crate) fn mark(&self) -> u64 {
-        self.beats.load(Ordering::Relaxed)
+        self.beats.count()
     }
 
     /// Leaves out what passed since the mark, which is only worth a look when a tick passed.
@@ -203,6 +203,7 @@ impl TurnClock {
     /// A tick passed while the guest ran, or while it waited for a worker: of that at most a tick
     /// and a half counts, or a busy machine would end innocent turns.
     pub(crate) fn tick(&mut self) -> UpdateDeadline {
+        self.beats.used();
         let now = Instant::now();
         let ran = now.duration_since(self.entered);
         self.spent += if self.fiber { ran.min(TICK * 3 / 2) } else { ran };
