@@ -66,6 +66,11 @@ pub(crate) struct Operate {
 }
 
 impl Message {
+    /// Whether a caller waits for its answer: neither a tell nor an operator's.
+    pub(crate) const fn is_call(&self) -> bool {
+        matches!(&self.work, Work::Method { origin: Origin::Caller(_), .. })
+    }
+
     /// The method's name, for people.
     pub(crate) fn method(&self) -> &str {
         match &self.work {

@@ -47,7 +47,7 @@ impl Metrics {
     }
 
     fn register(handle: PrometheusHandle, _recorder: &dyn Recorder) -> Self {
-        describe_counter!("quark_calls_total", "Calls that were put into a mailbox");
+        describe_counter!("quark_calls_total", "Calls that actors let in");
         describe_counter!("quark_turns_total", "Turns that ended, however they ended");
         describe_counter!("quark_activations_total", "Actors that were loaded into memory");
         describe_counter!("quark_deactivations_total", "Activations that left memory, by reason");

@@ -99,6 +99,24 @@ fn an_operator_puts_an_actor_to_sleep() {
 }
 
 #[test]
+fn calls_and_turns_are_counted_beyond_the_lives_of_actors() {
+    let silo = Silo::with(&["counter"]);
+    let client = silo.client();
+    let counts = || (client.metric("quark_calls_total"), client.metric("quark_turns_total"));
+    assert_eq!(counts(), (0.0, 0.0));
+    for by in [1, 2] {
+        let _ = client.call("counter/a", "increment", &json!([by])).number();
+    }
+    let _ = client.call("counter/a", "reset", &json!([])).expect(202);
+    eventually("the tell is handled", || (counts().1 == 3.0).then_some(()));
+    assert_eq!(counts(), (2.0, 3.0), "a tell is a turn and no call");
+    let _ = client.send("POST", "/v1/actors/counter/a/-/deactivate", &[], b"").expect(200);
+    assert_eq!(counts(), (2.0, 3.0), "neither is a hook");
+    assert_eq!(client.call("counter/a", "value", &json!([])).number(), 0);
+    assert_eq!(counts(), (3.0, 4.0));
+}
+
+#[test]
 fn more_actors_than_fit_take_turns_in_memory() {
     let silo = Silo::start(&["--capacity", "16"]);
     let client = silo.client();

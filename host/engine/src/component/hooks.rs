@@ -1,0 +1,77 @@
+//! The lifecycle's export, checked against the contract.
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
+use crate::bindings;
+use crate::engine::Engine;
+use crate::error::AdmissionError;
+use crate::guest::Guest;
+use crate::values::describe;
+
+/// The lifecycle's export.
+const LIFECYCLE: &str = "quark:actor/lifecycle@0.1.0";
+
+/// Its functions, as [`describe`] shows their types.
+const HOOKS: [(&str, &str); 2] = [
+    (
+        "activate",
+        "func(record { me: record { kind: string, key: string }, generation: u64, version: string, cause: enum { \
+         message, reminder, event, spawn, restart, upgrade } }) -> result<_, string>",
+    ),
+    (
+        "deactivate",
+        "func(record { kind: string, key: string }, enum { idle, requested, memory-pressure, moved, upgraded, \
+         shutdown, fenced }) -> result<_, string>",
+    ),
+];
+
+/// The lifecycle's functions, where a component exports them.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifecycle {
+    pub(crate) activate: ComponentExportIndex,
+    pub(crate) deactivate: ComponentExportIndex,
+}
+
+/// The lifecycle's functions, if the component exports them as the contract has them.
+pub(super) fn find(
+    engine: &Engine,
+    compiled: &wasmtime::component::Component,
+    pre: &InstancePre<Guest>,
+) -> Result<Option<Lifecycle>, AdmissionError> {
+    if compiled.component_type().get_export(&engine.wasmtime, LIFECYCLE).is_none() {
+        return Ok(None);
+    }
+    let mistyped = |reason: String| AdmissionError::Mistyped { name: LIFECYCLE.into(), reason };
+    bindings::lifecycle::WithLifecyclePre::new(pre.clone()).map_err(|error| mistyped(format!("{error:#}")))?;
+    // That finds the hooks by name alone; their types would only be looked at when an actor wakes.
+    check_hooks(engine, compiled).map_err(mistyped)?;
+    let export = |name: &str| {
+        let instance = compiled.get_export_index(None, LIFECYCLE);
+        compiled.get_export_index(instance.as_ref(), name).ok_or_else(|| mistyped(format!("it has no `{name}`")))
+    };
+    Ok(Some(Lifecycle { activate: export("activate")?, deactivate: export("deactivate")? }))
+}
+
+fn check_hooks(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<(), String> {
+    let ty = compiled.component_type();
+    let Some(ComponentItem::ComponentInstance(instance)) =
+        ty.get_export(&engine.wasmtime, LIFECYCLE).map(|export| export.ty)
+    else {
+        return Err("it is no interface".into());
+    };
+    for (name, contract) in HOOKS {
+        let Some(ComponentItem::ComponentFunc(ty)) =
+            instance.get_export(&engine.wasmtime, name).map(|export| export.ty)
+        else {
+            return Err(format!("it has no function `{name}`"));
+        };
+        let params: Vec<String> = ty.params().map(|(_, ty)| describe(&ty)).collect();
+        let result = ty.results().next().map_or_else(String::new, |ty| format!(" -> {}", describe(&ty)));
+        let found = format!("func({}){result}", params.join(", "));
+        if found != contract {
+            return Err(format!("its `{name}` is {found}, the contract's is {contract}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The kinds that a component exports, read from its types.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use quark_core::id::KindName;
+use quark_core::manifest::Manifest;
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+
+use crate::engine::Engine;
+use crate::error::AdmissionError;
+use crate::imports;
+use crate::kind::{Kind, Method, Signature};
+use crate::signatures::Signatures;
+use crate::transfer;
+use crate::values::{describe, type_hash};
+
+/// The most kinds that one component may export.
+const KINDS_MAX: usize = 256;
+/// The most methods that one kind may have.
+const METHODS_MAX: usize = 1000;
+
+/// The interface's name without its version: a kind keeps its name over versions.
+pub(crate) fn without_version(interface: &str) -> &str {
+    interface.split('@').next().unwrap_or(interface)
+}
+
+/// The parameters and the result of a method, without `self`.
+pub(crate) fn signature(kind: &str, name: &str, ty: &ComponentFunc) -> Result<Signature, AdmissionError> {
+    let refuse = |reason: String| AdmissionError::Method { kind: kind.into(), method: name.into(), reason };
+    if ty.async_() {
+        return Err(AdmissionError::Async);
+    }
+    let params: Vec<(String, Type)> = ty.params().skip(1).map(|(name, ty)| (name.to_owned(), ty)).collect();
+    let result = ty.results().next();
+    for (what, ty) in
+        params.iter().map(|(name, ty)| (name.as_str(), ty)).chain(result.as_ref().map(|ty| ("result", ty)))
+    {
+        let mut wrong = None;
+        let shallow = transfer::visit(ty, 0, &mut |ty| {
+            wrong = wrong.take().or_else(|| cannot_cross(ty));
+        });
+        if let Some(reason) = wrong {
+            return Err(refuse(format!("its {what} holds {reason}")));
+        }
+        if !shallow {
+            return Err(refuse(format!("its {what} is nested deeper than {} types", transfer::TYPE_DEPTH_MAX)));
+        }
+    }
+    let types: Vec<Type> = params.iter().map(|(_, ty)| ty.clone()).collect();
+    let hash = type_hash(&types, result.as_ref());
+    let blobs_in = types.iter().any(transfer::holds_blobs);
+    let blobs_out = result.as_ref().is_some_and(transfer::holds_blobs);
+    Ok(Signature { name: name.into(), params, result, hash, blobs_in, blobs_out })
+}
+
+/// What of a type cannot be sent to another actor.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only the types that cannot cross are named")]
+fn cannot_cross(ty: &Type) -> Option<String> {
+    match ty {
+        // In a component's own type the blob is abstract; the linker fixes it. Whatever else is
+        // owned fails there.
+        Type::Borrow(_) => Some("a `borrow`: handles of actors never cross actors; send an `actor-id` or a key".into()),
+        Type::Future(_) | Type::Stream(_) | Type::ErrorContext => Some(format!("a `{}`", describe(ty))),
+        _ => None,
+    }
+}
+
+pub(super) fn find(
+    engine: &Engine,
+    compiled: &wasmtime::component::Component,
+    manifest: &Manifest,
+    signatures: &Signatures,
+) -> Result<Vec<Kind>, AdmissionError> {
+    let ty = compiled.component_type();
+    let imported = imports::resources(engine, compiled);
+    let mut kinds = Vec::new();
+    let mut others = Vec::new();
+    for (interface, export) in ty.exports(&engine.wasmtime) {
+        let ComponentItem::ComponentInstance(instance) = &export.ty else {
+            others.push(interface.to_owned());
+            continue;
+        };
+        if interface.starts_with("quark:actor/") {
+            continue;
+        }
+        let resources: Vec<&str> = instance
+            .exports(&engine.wasmtime)
+            // A `use` of an imported resource stands among the exports too, but is no kind.
+            .filter(|(_, export)| matches!(&export.ty, ComponentItem::Resource(ty) if !imported.contains(ty)))
+            .map(|(name, _)| name)
+            .collect();
+        if resources.is_empty() {
+            others.push(interface.to_owned());
+        }
+        for resource in resources {
+            let reader = KindReader { engine, compiled, interface, resource, signatures };
+            kinds.push(reader.read(instance, manifest)?);
+        }
+    }
+    if kinds.is_empty() {
+        let why =
+            if others.is_empty() { "it exports nothing".into() } else { format!("it exports {}", others.join(", ")) };
+        return Err(AdmissionError::NoKind(format!(
+            "{why}; a kind is an exported interface with a resource that has `constructor(key: string)`"
+        )));
+    }
+    if kinds.len() > KINDS_MAX {
+        return Err(AdmissionError::TooMuch(format!("{} kinds; at most {KINDS_MAX} are allowed", kinds.len())));
+    }
+    Ok(kinds)
+}
+
+struct KindReader<'a> {
+    engine: &'a Engine,
+    compiled: &'a wasmtime::component::Component,
+    interface: &'a str,
+    resource: &'a str,
+    signatures: &'a Signatures,
+}
+
+impl KindReader<'_> {
+    fn read(
+        &self,
+        instance: &wasmtime::component::types::ComponentInstance,
+        manifest: &Manifest,
+    ) -> Result<Kind, AdmissionError> {
+        let name = KindName::parse(&format!("{}#{}", without_version(self.interface), self.resource))
+            .map_err(|error| AdmissionError::TooMuch(error.to_string()))?;
+        let exported = self.compiled.get_export_index(None, self.interface);
+        let index = |function: &str| {
+            self.compiled.get_export_index(exported.as_ref(), function).ok_or_else(|| AdmissionError::Mistyped {
+                name: self.interface.into(),
+                reason: format!("`{function}` is not there"),
+            })
+        };
+        let policy = manifest.for_kind(self.resource);
+        let method_prefix = format!("[method]{}.", self.resource);
+        let constructor_name = format!("[constructor]{}", self.resource);
+        let (mut methods, mut by_name) = (Vec::new(), HashMap::new());
+        let mut constructor = None;
+        for (function, export) in instance.exports(&self.engine.wasmtime) {
+            match &export.ty {
+                ComponentItem::ComponentFunc(ty) if function == constructor_name => {
+                    constructor = Some((index(function)?, constructor_fails(name.as_str(), ty)?));
+                }
+                ComponentItem::ComponentFunc(ty) => {
+                    let Some(method) = function.strip_prefix(&method_prefix) else {
+                        self.check_plain(function)?;
+                        continue;
+                    };
+                    let signature = signature(name.as_str(), method, ty)?;
+                    let text = self.signatures.method(self.interface, self.resource, method, &signature);
+                    let policy = policy.methods.get(method);
+                    by_name.insert(signature.name.clone(), methods.len());
+                    methods.push(Arc::new(Method {
+                        text,
+                        read_only: policy.is_some_and(|policy| policy.read_only),
+                        timeout: policy.and_then(|policy| policy.timeout),
+                        export: index(function)?,
+                        signature,
+                    }));
+                }
+                ComponentItem::Resource(_)
+                | ComponentItem::CoreFunc(_)
+                | ComponentItem::Module(_)
+                | ComponentItem::Component(_)
+                | ComponentItem::ComponentInstance(_)
+                | ComponentItem::Type(_) => {}
+            }
+        }
+        if methods.len() > METHODS_MAX {
+            return Err(AdmissionError::TooMuch(format!(
+                "`{name}` has {} methods; at most {METHODS_MAX} are allowed",
+                methods.len()
+            )));
+        }
+        let Some((constructor, constructor_fails)) = constructor else {
+            return Err(AdmissionError::NoKind(format!(
+                "the resource `{}` of `{}` has no `constructor(key: string)`",
+                self.resource, self.interface
+            )));
+        };
+        let kind = Kind { name, policy, methods, by_name, constructor, constructor_fails };
+        self.check_policy(&kind)?;
+        Ok(kind)
+    }
+
+    /// What the manifest says must be of this kind and of this silo.
+    fn check_policy(&self, kind: &Kind) -> Result<(), AdmissionError> {
+        let Kind { name, policy, by_name, .. } = kind;
+        if let Some(method) = policy.methods.keys().find(|method| !by_name.contains_key(method.as_str())) {
+            return Err(AdmissionError::Method {
+                kind: name.to_string(),
+                method: method.clone(),
+                reason: "the manifest names it, the component has no such method".into(),
+            });
+        }
+        if policy.limits.memory > self.engine.config.memory_slot as u64 {
+            return Err(AdmissionError::TooMuch(format!(
+                "the manifest gives `{}` {} bytes of memory; a slot of this silo holds {}",
+                name.short(),
+                policy.limits.memory,
+                self.engine.config.memory_slot
+            )));
+        }
+        Ok(())
+    }
+
+    /// Functions beside the resource's methods have no actor to run on.
+    fn check_plain(&self, function: &str) -> Result<(), AdmissionError> {
+        if function.starts_with('[') {
+            return Ok(());
+        }
+        Err(AdmissionError::Method {
+            kind: without_version(self.interface).into(),
+            method: function.into(),
+            reason: "a function outside of a resource has no actor to run on; make it a method".into(),
+        })
+    }
+}
+
+/// Checks that a constructor takes the key alone; whether it may answer with an error.
+pub(crate) fn constructor_fails(kind: &str, ty: &ComponentFunc) -> Result<bool, AdmissionError> {
+    let takes: Vec<Type> = ty.params().map(|(_, ty)| ty).collect();
+    if !matches!(takes.as_slice(), [Type::String]) {
+        return Err(AdmissionError::Mistyped {
+            name: format!("{kind}'s constructor"),
+            reason: format!(
+                "it takes ({}), the contract's takes (key: string)",
+                takes.iter().map(describe).collect::<Vec<_>>().join(", ")
+            ),
+        });
+    }
+    Ok(matches!(ty.results().next(), Some(Type::Result(_))))
+}
+
+pub(super) fn warnings_of(kind: &Kind) -> Vec<String> {
+    let no_room = |method: &&Arc<Method>| {
+        method.signature.result.as_ref().is_some_and(|result| !crate::values::call_errors::has_room(result))
+    };
+    kind.methods
+        .iter()
+        .filter(no_room)
+        .map(|method| {
+            format!(
+                "{}.{} has no room for a call error in its result: when a call of it fails, the calling actor's turn \
+                 traps",
+                kind.name.short(),
+                method.signature.name
+            )
+        })
+        .collect()
+}
