@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the sample actors into target/actors/NAME.wasm: all of them, or those named.
+# Builds the sample actors into target/actors/NAME.wasm: all of them, or those named. Those with a
+# feature `async` are built a second time with it, into target/actors/async.
 #
 #   scripts/build-actors.sh [NAME...]
 #
@@ -22,13 +23,34 @@ for name; do
   packages="$packages -p $name"
 done
 
-guest_cargo build --quiet --release $packages
+# keep FOLDER NAME...: what cargo built, into target/actors/FOLDER.
+keep() {
+  folder=$1; shift
+  mkdir -p "$out/$folder"
+  for name; do
+    built=$CARGO_TARGET_DIR/$GUEST_TARGET/release/$name.wasm
+    kept=$out/$folder$name.wasm
+    if ! cmp -s "$built" "$kept"; then
+      cp "$built" "$kept.new" && mv "$kept.new" "$kept"
+      echo "$folder$name.wasm $(( ($(wc -c <"$built") + 1023) / 1024 )) KiB"
+    fi
+  done
+}
 
-mkdir -p "$out"
+guest_cargo build --quiet --release $packages
+keep "" "$@"
+
+asynchronous=
+packages=
 for name; do
-  built=$CARGO_TARGET_DIR/$GUEST_TARGET/release/$name.wasm
-  if ! cmp -s "$built" "$out/$name.wasm"; then
-    cp "$built" "$out/.$name.wasm" && mv "$out/.$name.wasm" "$out/$name.wasm"
-    echo "$name.wasm $(( ($(wc -c <"$built") + 1023) / 1024 )) KiB"
+  if grep -q '^async = ' "$name/Cargo.toml"; then
+    asynchronous="$asynchronous $name"
+    packages="$packages -p $name --features $name/async"
   fi
 done
+if [ -n "$asynchronous" ]; then
+  # A folder of its own, or the two flavours would be built over one another.
+  CARGO_TARGET_DIR=$CARGO_TARGET_DIR/async
+  guest_cargo build --quiet --release $packages
+  keep async/ $asynchronous
+fi

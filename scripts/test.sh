@@ -33,6 +33,7 @@ clippy() {
   cargo clippy --quiet "${all[@]}" -- -D warnings || return
   for workspace in "${guest_workspaces[@]}"; do
     (cd "$workspace" && CARGO_TARGET_DIR=$guests cargo clippy --quiet "${all[@]}" -- -D warnings) || return
+    (cd "$workspace" && CARGO_TARGET_DIR=$guests cargo clippy --quiet "${all[@]}" --all-features -- -D warnings) || return
   done
 }
 
@@ -66,12 +67,26 @@ sim() { tests quark-sim; }
 
 e2e() { tests quark-e2e; }
 
+# What actors do, once more with those that have an `async` flavour in that one.
+e2e_async() {
+  local about=(calls:: blobs:: durability:: hostile:: lifecycle:: state:: stacks:: tells::)
+  local actors=$target/async-actors
+  mkdir -p "$actors"
+  cp "$target"/actors/*.wasm "$actors" && cp "$target"/actors/async/*.wasm "$actors" || return
+  if [ "$runner" = nextest ]; then
+    QUARK_ACTORS=$actors cargo nextest run --locked --workspace --no-fail-fast --status-level fail \
+      --final-status-level fail -E 'package(quark-e2e)' -- "${about[@]}"
+  else
+    QUARK_ACTORS=$actors cargo test --quiet --locked -pquark-e2e --no-fail-fast -- "${about[@]}"
+  fi
+}
+
 doc() { RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --workspace; }
 
 # A run that prints no row has measured nothing.
 bench_smoke() { "$target/debug/quark-bench" --smoke | tee /dev/stderr | grep . >/dev/null; }
 
-stages=(setup fmt licences samples clippy build unit guest sim e2e doc bench_smoke)
+stages=(setup fmt licences samples clippy build unit guest sim e2e e2e_async doc bench_smoke)
 if [ $# -gt 0 ]; then
   for wanted; do
     [[ " ${stages[*]} " = *" $wanted "* ]] || { echo "test: no stage '$wanted'; there are: ${stages[*]}" >&2; exit 2; }

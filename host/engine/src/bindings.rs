@@ -1,5 +1,4 @@
 //! What `wit/` means on the host's side: one trait for each service that is built.
-#![expect(unreachable_pub, reason = "generated")]
 
 wasmtime::component::bindgen!({
     path: "../../wit",
@@ -22,16 +21,3 @@ wasmtime::component::bindgen!({
     },
     with: { "quark:actor/blobs.blob": crate::host::blobs::Blob },
 });
-
-/// Optional exports, one world each, so that *absent* differs from *mistyped*.
-pub mod lifecycle {
-    wasmtime::component::bindgen!({
-        path: "../../wit",
-        inline: r#"
-            package quark:engine;
-            world with-lifecycle { export quark:actor/lifecycle@0.1.0; }
-        "#,
-        world: "quark:engine/with-lifecycle",
-        with: { "quark:actor/types": crate::bindings::quark::actor::types },
-    });
-}

@@ -1,6 +1,7 @@
 //! Admission: bytes to a component that is checked against the contract and ready to instantiate.
 
 mod bytes;
+mod flavour;
 mod hooks;
 mod kinds;
 
@@ -73,18 +74,20 @@ impl Component {
         version: u64,
     ) -> Result<Arc<Self>, AdmissionError> {
         let component_bytes = bytes::componentize(bytes)?;
-        bytes::validate(&component_bytes)?;
+        let flavour = bytes::validate(&component_bytes)?;
+        let engine = &engine.of(flavour).map_err(|error| AdmissionError::NoEngine(error.to_string()))?;
         let hash = content_hash(bytes);
         let start = Instant::now();
         let (compiled, cached) = cache.compile(engine, &component_bytes)?;
         let compiled_in = (!cached).then(|| start.elapsed());
         fits(engine, &compiled)?;
 
-        let imports = imports::read(engine, &compiled)?;
+        let imports = imports::read(engine, &compiled, flavour)?;
         let signatures = Signatures::decode(&component_bytes);
         let kinds = kinds::find(engine, &compiled, manifest, &signatures)?;
+        let lifecycle = hooks::find(engine, &compiled)?;
+        flavour::check(&kinds, lifecycle.as_ref(), &imports)?;
         let pre = link(engine, &compiled, &imports)?;
-        let lifecycle = hooks::find(engine, &compiled, &pre)?;
         let mut warnings = imports.warnings.clone();
         warnings.extend(kinds.iter().flat_map(kinds::warnings_of));
         Ok(Arc::new(Self {
@@ -145,6 +148,12 @@ fn link(
     wasi::define(&mut linker, imports.lane).map_err(mistyped)?;
     bindings::Services::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(&mut linker, |guest| guest)
         .map_err(mistyped)?;
+    if imports.lane == Lane::Concurrent {
+        linker.allow_shadowing(true);
+        crate::host::state::define_async(&mut linker).map_err(mistyped)?;
+        crate::host::calls::define_async(&mut linker).map_err(mistyped)?;
+        linker.allow_shadowing(false);
+    }
     for (interface, blob) in &imports.blobs {
         let mut instance = linker.instance(interface).map_err(mistyped)?;
         instance

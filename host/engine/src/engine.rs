@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::error::EngineError;
@@ -81,6 +82,15 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) beats: Arc<Beats>,
     ticker: Arc<Ticker>,
+    /// The one for components with `async func`, made when the first of them comes.
+    concurrent: Arc<Mutex<Option<wasmtime::Engine>>>,
+}
+
+/// What a component's functions are written as: `func` or `async func`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    Plain,
+    Async,
 }
 
 impl Engine {
@@ -89,15 +99,35 @@ impl Engine {
     /// # Errors
     /// When the machine cannot give that much address space.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
-        let wasmtime = wasmtime::Engine::new(&configure(&config)).map_err(|error| EngineError::Start {
-            instances: config.instances,
-            memory_slot: config.memory_slot,
-            reason: format!("{error:#}"),
-        })?;
-        let ticker = Arc::new(Ticker { stop: Arc::new(AtomicBool::new(false)) });
+        let wasmtime = start(&config, Flavour::Plain)?;
+        let ticker = Arc::<Ticker>::default();
         let beats = Arc::<Beats>::default();
-        ticker.start(wasmtime.weak(), beats.clone())?;
-        Ok(Self { wasmtime, config, beats, ticker })
+        ticker.engines.lock().push(wasmtime.weak());
+        ticker.start(beats.clone())?;
+        Ok(Self { wasmtime, config, beats, ticker, concurrent: Arc::default() })
+    }
+
+    /// The engine that runs components of that flavour.
+    ///
+    /// # Errors
+    /// When the machine cannot give the address space of a second pool.
+    pub(crate) fn of(&self, flavour: Flavour) -> Result<Self, EngineError> {
+        if flavour == Flavour::Plain {
+            return Ok(self.clone());
+        }
+        let mut concurrent = self.concurrent.lock();
+        let wasmtime = match &*concurrent {
+            Some(wasmtime) => wasmtime.clone(),
+            None => {
+                let wasmtime = start(&self.config, flavour)?;
+                self.ticker.engines.lock().push(wasmtime.weak());
+                concurrent.insert(wasmtime).clone()
+            }
+        };
+        drop(concurrent);
+        let mut engine = self.clone();
+        engine.wasmtime = wasmtime;
+        Ok(engine)
     }
 
     /// Tells compiled components of differently configured engines apart.
@@ -112,27 +142,34 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+impl Drop for Ticker {
     fn drop(&mut self) {
-        if Arc::strong_count(&self.ticker) == 1 {
-            self.ticker.stop.store(true, Ordering::Relaxed);
-        }
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
+fn start(config: &EngineConfig, flavour: Flavour) -> Result<wasmtime::Engine, EngineError> {
+    wasmtime::Engine::new(&configure(config, flavour)).map_err(|error| EngineError::Start {
+        instances: config.instances,
+        memory_slot: config.memory_slot,
+        reason: format!("{error:#}"),
+    })
+}
+
+#[derive(Default)]
 struct Ticker {
     stop: Arc<AtomicBool>,
+    engines: Arc<Mutex<Vec<wasmtime::EngineWeak>>>,
 }
 
 impl Ticker {
-    fn start(&self, engine: wasmtime::EngineWeak, beats: Arc<Beats>) -> Result<(), EngineError> {
-        let stop = self.stop.clone();
+    fn start(&self, beats: Arc<Beats>) -> Result<(), EngineError> {
+        let (stop, engines) = (self.stop.clone(), self.engines.clone());
         let ticks = move || {
             let mut idle = 0;
             while !stop.load(Ordering::Relaxed) {
                 thread::sleep(if idle < TICKS_IDLE { TICK } else { TICK_IDLE });
-                let Some(engine) = engine.upgrade() else { return };
-                engine.increment_epoch();
+                engines.lock().iter().filter_map(wasmtime::EngineWeak::upgrade).for_each(|it| it.increment_epoch());
                 beats.count.fetch_add(1, Ordering::Relaxed);
                 idle = if beats.used.swap(false, Ordering::Relaxed) { 0 } else { idle.saturating_add(1) };
             }
@@ -142,7 +179,7 @@ impl Ticker {
     }
 }
 
-fn configure(config: &EngineConfig) -> Config {
+fn configure(config: &EngineConfig, flavour: Flavour) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     let live = config.instances;
     pool.total_component_instances(live)
@@ -168,8 +205,8 @@ fn configure(config: &EngineConfig) -> Config {
         .async_stack_size(FIBER_STACK_BYTES)
         // Epochs cost 0 to 9 % where fuel costs 9 to 17 %.
         .epoch_interruption(true)
-        // The plain `func` flavour. With concurrency on, every call costs three to nine times as much.
-        .concurrency_support(false)
+        // With concurrency on, every call costs three to nine times as much.
+        .concurrency_support(flavour == Flavour::Async)
         .cranelift_opt_level(OptLevel::Speed)
         .memory_init_cow(true)
         // A trap names its function; file and line cost memory in every compiled component.

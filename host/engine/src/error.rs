@@ -70,9 +70,20 @@ pub enum AdmissionError {
         /// What is wrong with it.
         reason: String,
     },
-    /// It has functions that are lifted or lowered `async`.
-    #[error("`async func` is not supported by this version of Quark: build it from plain `func`")]
-    Async,
+    /// Some of its functions are `func` and some `async func`.
+    #[error(
+        "the component mixes both flavours: {plain} is a plain `func` and {asynchronous} an `async func`; write all of \
+         its methods and hooks and what it imports to wait as one of them (`quark wit`, or `quark wit --async`)"
+    )]
+    Mixed {
+        /// One that is plain.
+        plain: String,
+        /// One that is not.
+        asynchronous: String,
+    },
+    /// This machine has no room for the engine that it needs.
+    #[error("the component cannot run here: {0}")]
+    NoEngine(String),
     /// It asks for more than one actor can have here.
     #[error("the component needs more than this silo gives: {0}")]
     TooMuch(String),

@@ -8,7 +8,7 @@ use wasmtime::component::ResourceType;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
 
 use crate::component::{constructor_fails, signature, without_version};
-use crate::engine::Engine;
+use crate::engine::{Engine, Flavour};
 use crate::error::AdmissionError;
 use crate::kind::Lane;
 use crate::proxy::ImportedKind;
@@ -44,6 +44,8 @@ pub(crate) struct Imports {
     pub(crate) lane_reason: String,
     pub(crate) asks: Vec<String>,
     pub(crate) warnings: Vec<String>,
+    /// Functions of services that suspend their caller, and whether they are `async func` here.
+    pub(crate) waits: Vec<(String, bool)>,
     /// By interface, as the component names it.
     pub(crate) kinds: BTreeMap<String, Vec<ImportedKind>>,
     /// Interfaces that use the blob, with the name that it has there.
@@ -65,12 +67,17 @@ pub(crate) fn resources(engine: &Engine, compiled: &wasmtime::component::Compone
 }
 
 /// Reads a component's imports.
-pub(crate) fn read(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<Imports, AdmissionError> {
+pub(crate) fn read(
+    engine: &Engine,
+    compiled: &wasmtime::component::Component,
+    flavour: Flavour,
+) -> Result<Imports, AdmissionError> {
     let mut imports = Imports {
         lane: Lane::Direct,
         lane_reason: "it imports nothing that waits".into(),
         asks: Vec::new(),
         warnings: Vec::new(),
+        waits: Vec::new(),
         kinds: BTreeMap::new(),
         blobs: Vec::new(),
     };
@@ -89,12 +96,13 @@ pub(crate) fn read(engine: &Engine, compiled: &wasmtime::component::Component) -
             {
                 blob = Some(ty);
             }
-            suspends.extend(
-                SUSPENDS
-                    .iter()
-                    .filter(|(from, f)| *from == name && functions.contains(f))
-                    .map(|(_, f)| format!("{name} {f}")),
-            );
+            for (_, function) in SUSPENDS.iter().filter(|(from, _)| *from == name) {
+                let export = instance.get_export(&engine.wasmtime, function);
+                if let Some(ComponentItem::ComponentFunc(ty)) = export.map(|export| export.ty) {
+                    imports.waits.push((format!("{name} {function}"), ty.async_()));
+                    suspends.push(format!("{name} {function}"));
+                }
+            }
         } else if NOT_BUILT.contains(&name) {
             // Types alone are no service.
             if !functions.is_empty() {
@@ -123,7 +131,10 @@ pub(crate) fn read(engine: &Engine, compiled: &wasmtime::component::Component) -
         }
     }
     imports.asks.sort();
-    if let Some(first) = suspends.first() {
+    if flavour == Flavour::Async {
+        imports.lane = Lane::Concurrent;
+        imports.lane_reason = "its functions are `async func`".into();
+    } else if let Some(first) = suspends.first() {
         imports.lane = Lane::Fiber;
         let more = suspends.len() - 1;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };

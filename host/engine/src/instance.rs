@@ -1,5 +1,6 @@
 //! One live copy of a component, running turns for one actor.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use quark_core::id::ActorId;
 use quark_core::state::State;
 use quark_core::time::Time;
 use smallvec::{SmallVec, smallvec};
-use wasmtime::component::{ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
+use wasmtime::component::{Accessor, ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
 use wasmtime::{AsContextMut, Store};
 
 use crate::component::Component;
@@ -261,8 +262,19 @@ impl Instance {
     pub async fn turn(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         let mut begun = self.begin(&mut input)?;
         self.enter(true, now);
-        let outcome = begun.func.call_async(&mut self.store, &begun.arguments, &mut begun.results).await;
+        let outcome = self.call_async(begun.func, &begun.arguments, &mut begun.results).await;
         self.finish(&mut input, outcome, begun.results)
+    }
+
+    /// Calls on a stack of its own. A guest in the concurrent lane may go on after it has answered;
+    /// its turn is over when it has ended.
+    async fn call_async(&mut self, func: Func, arguments: &[Val], results: &mut [Val]) -> wasmtime::Result<()> {
+        func.call_async(&mut self.store, arguments, results).await?;
+        if self.component.lane == Lane::Concurrent {
+            let ended = async |accessor: &Accessor<Guest>| poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+            self.store.run_concurrent(ended).await?;
+        }
+        Ok(())
     }
 
     fn begin(&mut self, input: &mut TurnInput<'_>) -> Result<Begun, Trap> {
@@ -348,7 +360,7 @@ impl Instance {
 
     async fn invoke(&mut self, func: Func, arguments: &[Val], results: &mut [Val], fiber: bool) -> Result<(), Trap> {
         let outcome = if fiber {
-            func.call_async(&mut self.store, arguments, results).await
+            self.call_async(func, arguments, results).await
         } else {
             func.call(&mut self.store, arguments, results)
         };
@@ -362,6 +374,13 @@ fn func(live: &Live, store: &mut Store<Guest>, export: &ComponentExportIndex) ->
 }
 
 impl Component {
+    /// Whether turns of other instances may run on the stack of a turn of this one: wasmtime refuses
+    /// a second event loop there.
+    #[must_use]
+    pub fn nests(&self) -> bool {
+        self.lane != Lane::Concurrent
+    }
+
     /// Whether its turns run on their callers' stacks: they cannot wait, and have been short.
     #[must_use]
     pub fn runs_now(&self) -> bool {

@@ -15,6 +15,8 @@ pub enum Lane {
     Direct,
     /// Its turns may wait: each runs on a stack of its own.
     Fiber,
+    /// Its functions are `async func`: turns wait without holding up the instance.
+    Concurrent,
 }
 
 impl Lane {
@@ -24,6 +26,7 @@ impl Lane {
         match self {
             Self::Direct => "direct",
             Self::Fiber => "fiber",
+            Self::Concurrent => "concurrent",
         }
     }
 }
@@ -39,6 +42,8 @@ pub struct Signature {
     pub result: Option<Type>,
     /// Equal hashes mean equal types, whichever component they come from.
     pub hash: u64,
+    /// Whether it is an `async func` there. No part of the contract: the host bridges.
+    pub(crate) is_async: bool,
     /// Whether arguments hold blobs.
     pub(crate) blobs_in: bool,
     /// Whether the result holds blobs.

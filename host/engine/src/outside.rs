@@ -87,6 +87,16 @@ pub enum Calling {
     Waits(Owned<Result<Answer, CallFailure>>),
 }
 
+impl Calling {
+    /// What comes of it.
+    pub(crate) async fn answer(self) -> Result<Answer, CallFailure> {
+        match self {
+            Self::Done(answer) => answer,
+            Self::Waits(answer) => answer.await,
+        }
+    }
+}
+
 /// What the instance of one activation asks of its silo.
 pub trait Outside: Send + Sync + 'static {
     /// Commits what the call carries and sends it.

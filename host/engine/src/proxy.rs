@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quark_core::commit::TELLS_PER_COMMIT_MAX;
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key, KindName};
-use wasmtime::component::{LinkerInstance, ResourceDynamic, ResourceType, Val};
+use wasmtime::component::{Accessor, LinkerInstance, ResourceDynamic, ResourceType, Val};
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::guest::Guest;
@@ -75,7 +75,11 @@ pub(crate) fn define(linker: &mut LinkerInstance<'_, Guest>, kind: &ImportedKind
     for signature in &kind.methods {
         let name = format!("[method]{}.{}", kind.resource, signature.name);
         let signature = signature.clone();
-        if signature.is_tell() {
+        if signature.is_async {
+            linker.func_new_concurrent(&name, move |accessor, _, params, results| {
+                Box::pin(send(accessor, signature.clone(), params, results))
+            })?;
+        } else if signature.is_tell() {
             linker.func_new(&name, move |store, _, params, _| tell(store, &signature, params))?;
         } else {
             linker.func_new_async(&name, move |store, _, params, results| call(store, &signature, params, results))?;
@@ -132,16 +136,7 @@ fn call<'a>(
     params: &'a [Val],
     results: &'a mut [Val],
 ) -> CallFuture<'a> {
-    let calling = outgoing(&mut store, signature, params).map(|(target, payload)| match target {
-        Err(error) => Calling::Done(Err(CallFailure::Call(error))),
-        Ok(to) => {
-            let guest = store.data_mut();
-            let work = OutgoingWork::Typed(signature.clone(), payload);
-            let call = guest.outgoing(to, work);
-            guest.call(call)
-        }
-    });
-    match calling {
+    match start(&mut store, signature, params) {
         Err(error) => Box::new(future::ready(Err(error))),
         Ok(Calling::Done(answer)) => match answered(store, signature, answer, results) {
             // Without a value in it the future takes no allocation.
@@ -158,6 +153,41 @@ fn call<'a>(
             })
         }
     }
+}
+
+/// Sends the call.
+fn start(
+    store: &mut StoreContextMut<'_, Guest>,
+    signature: &Arc<Signature>,
+    params: &[Val],
+) -> wasmtime::Result<Calling> {
+    let (target, payload) = outgoing(store, signature, params)?;
+    let to = match target {
+        Ok(to) => to,
+        Err(error) => return Ok(Calling::Done(Err(CallFailure::Call(error)))),
+    };
+    let guest = store.data_mut();
+    let call = guest.outgoing(to, OutgoingWork::Typed(signature.clone(), payload));
+    Ok(guest.call(call))
+}
+
+/// The same where it is an `async func`: the instance goes on meanwhile.
+async fn send(
+    accessor: &Accessor<Guest>,
+    signature: Arc<Signature>,
+    params: &[Val],
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
+    if signature.is_tell() {
+        return accessor.with(|mut access| tell(access.as_context_mut(), &signature, params));
+    }
+    let calling = accessor.with(|mut access| start(&mut access.as_context_mut(), &signature, params))?;
+    let answer = calling.answer().await;
+    accessor.with(|mut access| {
+        let mut store = access.as_context_mut();
+        store.data_mut().clock.resume();
+        answered(store, &signature, answer, results)
+    })
 }
 
 /// What the guest gets.

@@ -155,7 +155,7 @@ pub(crate) fn suspends(function: &str) -> bool {
 /// Defines WASI for components of that lane.
 pub(crate) fn define(linker: &mut Linker<Guest>, lane: Lane) -> wasmtime::Result<()> {
     match lane {
-        Lane::Fiber => wasmtime_wasi::p2::add_to_linker_async(linker),
+        Lane::Fiber | Lane::Concurrent => wasmtime_wasi::p2::add_to_linker_async(linker),
         Lane::Direct => {
             wasmtime_wasi::p2::add_to_linker_sync(linker)?;
             define_output(linker)

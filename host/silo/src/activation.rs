@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use quark_core::activation::{Admitted, MailboxBounds, Refused, Step, Turn, Turns, Why};
+use quark_core::commit::Write;
 use quark_core::envelope::Head;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
@@ -67,6 +68,19 @@ impl Inside {
     }
 }
 
+/// Polls a future of an instance on whose stack no other may run.
+async fn alone<F: Future>(nests: bool, future: F) -> F::Output {
+    if nests {
+        return future.await;
+    }
+    let mut future = std::pin::pin!(future);
+    let poll = |cx: &mut Context<'_>| {
+        let _full = Inside(INLINE_DEPTH.replace(INLINE_DEPTH_MAX));
+        future.as_mut().poll(cx)
+    };
+    std::future::poll_fn(poll).await
+}
+
 impl Drop for Inside {
     fn drop(&mut self) {
         INLINE_DEPTH.set(self.0);
@@ -97,6 +111,15 @@ struct Live {
     served: Arc<Served>,
     generation: u64,
     _place: Place,
+}
+
+impl Live {
+    /// Runs the hook, which has [`HOOK_GRACE`].
+    async fn deactivate(&mut self, why: Why) -> Result<Write, Trap> {
+        let nests = self.served.component.nests();
+        let hook = tokio::time::timeout(HOOK_GRACE, self.instance.deactivate(why_name(why)));
+        alone(nests, hook).await.unwrap_or(Err(Trap::Abandoned))
+    }
 }
 
 /// The turn machine and what it drives, under one lock that is held for moments: never while a
@@ -367,15 +390,15 @@ impl Activation {
             state,
             outside: ActorOutside::of(self, self.me.clone(), served.deployment.clone()),
         };
-        let instance = Instance::new(birth).await?;
+        let nests = birth.component.nests();
+        let instance = alone(nests, Instance::new(birth)).await?;
         Ok(Live { instance, served, generation, _place: place })
     }
 
     async fn leave(&self, silo: &Arc<Inner>, _turn: Turn, why: Why) {
         let slot = self.take_slot();
         if let Slot::Live(mut live) = slot {
-            let hook = tokio::time::timeout(HOOK_GRACE, live.instance.deactivate(why_name(why)));
-            match hook.await.unwrap_or(Err(Trap::Abandoned)) {
+            match live.deactivate(why).await {
                 Ok(write) if !write.is_empty() => {
                     let point = self.machine.lock().turns.commit_point(write, Output::Nothing);
                     self.pass(silo, point);

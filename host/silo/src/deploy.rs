@@ -40,7 +40,8 @@ fn bad_component(error: AdmissionError) -> Failure {
         | AdmissionError::Encode(_)
         | AdmissionError::Mistyped { .. }
         | AdmissionError::Method { .. }
-        | AdmissionError::Async
+        | AdmissionError::Mixed { .. }
+        | AdmissionError::NoEngine(_)
         | AdmissionError::TooMuch(_)
         | AdmissionError::Compile(_) => "change the component and deploy it again",
     };

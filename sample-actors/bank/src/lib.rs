@@ -29,9 +29,9 @@ impl Account {
     }
 
     /// The new balance and the tell are one commit, and the tell is handled exactly once.
-    fn transfer(&self, to: String, amount: u64) -> Result<u64, AccountError> {
+    async fn transfer(&self, to: String, amount: u64) -> Result<u64, AccountError> {
         let rest = self.withdraw(amount)?;
-        accounts::Account::new(&to).credit(amount);
+        accounts::Account::new(&to).credit(amount).await;
         Ok(rest)
     }
 
@@ -41,15 +41,15 @@ impl Account {
         self.deposit(amount).expect("the account is full");
     }
 
-    fn balance_of(&self, key: String) -> Result<u64, AccountError> {
-        accounts::Account::new(&key).balance()
+    async fn balance_of(&self, key: String) -> Result<u64, AccountError> {
+        accounts::Account::new(&key).balance().await
     }
 
-    fn audit(&self, others: Vec<String>) -> Result<u64, AccountError> {
+    async fn audit(&self, others: Vec<String>) -> Result<u64, AccountError> {
         let Some((next, rest)) = others.split_first() else {
             return self.balance();
         };
-        let theirs = accounts::Account::new(next).audit(rest)?;
+        let theirs = accounts::Account::new(next).audit(rest).await?;
         self.balance()?.checked_add(theirs).ok_or(AccountError::Overflow)
     }
 }

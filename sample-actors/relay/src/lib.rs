@@ -11,34 +11,34 @@ struct Relay;
 
 #[actor]
 impl Relay {
-    fn increment_on(&self, key: String, by: u64) -> Result<u64, RelayError> {
-        Ok(counters::Counter::new(&key).increment(by)?)
+    async fn increment_on(&self, key: String, by: u64) -> Result<u64, RelayError> {
+        Ok(counters::Counter::new(&key).increment(by).await?)
     }
 
-    fn reset_on(&self, key: String) -> Result<(), RelayError> {
-        counters::Counter::new(&key).reset();
+    async fn reset_on(&self, key: String) -> Result<(), RelayError> {
+        counters::Counter::new(&key).reset().await;
         Ok(())
     }
 
-    fn trap_on(&self, key: String) -> Result<(), RelayError> {
-        Ok(rogues::Rogue::new(&key).trap("asked to")?)
+    async fn trap_on(&self, key: String) -> Result<(), RelayError> {
+        Ok(rogues::Rogue::new(&key).trap("asked to").await?)
     }
 
-    fn spin_on(&self, key: String, ms: u64, timeout_ms: u64) -> Result<(), RelayError> {
+    async fn spin_on(&self, key: String, ms: u64, timeout_ms: u64) -> Result<(), RelayError> {
         context::set_timeout(Duration::from_millis(timeout_ms));
-        Ok(rogues::Rogue::new(&key).spin_for(ms)?)
+        Ok(rogues::Rogue::new(&key).spin_for(ms).await?)
     }
 
-    fn chain(&self, keys: Vec<String>) -> Result<u32, CallError> {
+    async fn chain(&self, keys: Vec<String>) -> Result<u32, CallError> {
         match keys.split_first() {
             None => Ok(0),
-            Some((next, rest)) => Ok(1 + relays::Relay::new(next).chain(rest)?),
+            Some((next, rest)) => Ok(1 + relays::Relay::new(next).chain(rest).await?),
         }
     }
 
-    fn header_on(&self, key: String, name: String, value: String) -> Result<Option<String>, RelayError> {
+    async fn header_on(&self, key: String, name: String, value: String) -> Result<Option<String>, RelayError> {
         context::set_header(&name, &value);
-        Ok(relays::Relay::new(&key).header(&name)?)
+        Ok(relays::Relay::new(&key).header(&name).await?)
     }
 
     fn header(&self, name: String) -> Result<Option<String>, CallError> {

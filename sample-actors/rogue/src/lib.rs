@@ -95,16 +95,19 @@ impl Rogue {
         Ok(())
     }
 
-    fn flood_calls(&self, n: u32, victim: String) -> Result<u32, CallError> {
+    async fn flood_calls(&self, n: u32, victim: String) -> Result<u32, CallError> {
         let victim = victims::Victim::new(&victim);
-        let answered = (0..n).filter(|_| victim.hit().is_ok()).count();
-        Ok(answered.try_into().unwrap_or(u32::MAX))
+        let mut answered = 0;
+        for _ in 0..n {
+            answered += u32::from(victim.hit().await.is_ok());
+        }
+        Ok(answered)
     }
 
-    fn flood_tells(&self, n: u32, victim: String) -> Result<(), CallError> {
+    async fn flood_tells(&self, n: u32, victim: String) -> Result<(), CallError> {
         let victim = victims::Victim::new(&victim);
         for _ in 0..n {
-            victim.poke();
+            victim.poke().await;
         }
         Ok(())
     }
@@ -142,15 +145,15 @@ impl Rogue {
         panic!("stored for nothing")
     }
 
-    fn commit_then_trap(&self, first: String, second: String) -> Result<(), CallError> {
+    async fn commit_then_trap(&self, first: String, second: String) -> Result<(), CallError> {
         self.text.set(first);
-        quark_sdk::commit().map_err(|error| CallError::Other(error.to_string()))?;
+        quark_sdk::commit().await.map_err(|error| CallError::Other(error.to_string()))?;
         self.text.set(second);
         panic!("stored one of two")
     }
 
-    fn tell_then_trap(&self, victim: String) -> Result<(), CallError> {
-        victims::Victim::new(&victim).poke();
+    async fn tell_then_trap(&self, victim: String) -> Result<(), CallError> {
+        victims::Victim::new(&victim).poke().await;
         panic!("told nobody")
     }
 }

@@ -152,20 +152,20 @@ impl Zoo {
         Ok(self.told.get())
     }
 
-    fn animal_via(&self, key: String, it: Animal) -> Result<Animal, CallError> {
-        zoos::Zoo::new(&key).echo_nested(&it)
+    async fn animal_via(&self, key: String, it: Animal) -> Result<Animal, CallError> {
+        zoos::Zoo::new(&key).echo_nested(&it).await
     }
 
-    fn blob_via(&self, key: String, it: Blob) -> Result<Blob, CallError> {
-        zoos::Zoo::new(&key).echo_blob(it)
+    async fn blob_via(&self, key: String, it: Blob) -> Result<Blob, CallError> {
+        zoos::Zoo::new(&key).echo_blob(it).await
     }
 
-    fn bare_via(&self, key: String, it: u64) -> Result<u64, CallError> {
-        Ok(zoos::Zoo::new(&key).bare(it))
+    async fn bare_via(&self, key: String, it: u64) -> Result<u64, CallError> {
+        Ok(zoos::Zoo::new(&key).bare(it).await)
     }
 
-    fn tell_via(&self, key: String, it: Animal) -> Result<(), CallError> {
-        zoos::Zoo::new(&key).tell(&it);
+    async fn tell_via(&self, key: String, it: Animal) -> Result<(), CallError> {
+        zoos::Zoo::new(&key).tell(&it).await;
         Ok(())
     }
 }

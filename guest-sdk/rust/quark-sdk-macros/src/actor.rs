@@ -3,6 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::parse::{Parse, ParseStream};
+
+use crate::flavour::{ASYNC, awaits};
 use syn::{Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Receiver, Result, Token, Type};
 
 pub(crate) struct Arguments {
@@ -95,13 +97,15 @@ fn hook(method: &ImplItemFn, name: &str, argument: &str, argument_type: &str) ->
     let (own, name) = (&method.sig.ident, format_ident!("{name}"));
     let (argument, argument_type) = (format_ident!("{argument}"), format_ident!("{argument_type}"));
     let given = (method.sig.inputs.len() > 1).then_some(&argument);
+    let asyncness = ASYNC.then(|| format_ident!("async"));
+    let waits = awaits(method.sig.asyncness.is_some());
     quote! {
         #[allow(unused_variables)]
-        fn #name(
+        #asyncness fn #name(
             &mut self,
             #argument: ::quark_sdk::#argument_type,
         ) -> ::core::result::Result<(), ::std::string::String> {
-            self.#own(#given)
+            self.#own(#given)#waits
         }
     }
 }
@@ -119,21 +123,20 @@ fn export(actor: &Ident, method: &ImplItemFn, receiver: &Receiver) -> Result<Tok
         names.push(format_ident!("argument_{index}"));
         types.push(&input.ty);
     }
-    if let Some(asyncness) = method.sig.asyncness {
-        return Err(Error::new_spanned(asyncness, "methods are plain functions: a call to another actor just waits"));
-    }
     let run = if receiver.mutability.is_some() { format_ident!("exclusive") } else { format_ident!("shared") };
     let result = match output {
         syn::ReturnType::Default => quote!(()),
         syn::ReturnType::Type(_, result) => quote!(#result),
     };
+    let asyncness = ASYNC.then(|| format_ident!("async"));
+    let (ends, waits) = (awaits(ASYNC), awaits(method.sig.asyncness.is_some()));
     Ok(quote! {
-        fn #name(&self, #(#names: #types),*) #output {
+        #asyncness fn #name(&self, #(#names: #types),*) #output {
             #[allow(unused_imports)]
             use ::quark_sdk::rt::{ByError as _, ByTrap as _};
             #[allow(clippy::needless_borrow)]
             let refusal = (&::quark_sdk::rt::Answer::<#result>::NEW).refusal();
-            self.#run(|actor| #actor::#name(actor, #(#names),*), refusal)
+            self.#run(#asyncness |actor| #actor::#name(actor, #(#names),*)#waits, refusal)#ends
         }
     })
 }

@@ -8,6 +8,7 @@
 use proc_macro::TokenStream;
 
 mod actor;
+mod flavour;
 mod state;
 mod world;
 
@@ -25,12 +26,32 @@ pub fn world(input: TokenStream) -> TokenStream {
 /// Exports an `impl`: its methods are those of the resource that has the struct's name, and the
 /// hooks `on_activate` and `on_deactivate`.
 ///
+/// Methods that call other actors are best written `async fn`, with `.await` behind each call: the
+/// same source is then either flavour. In the plain one `async` and `.await` are left out.
+///
 /// `#[actor(state = "name")]` stores the state under another name than `state`.
 #[proc_macro_attribute]
 pub fn actor(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = syn::parse_macro_input!(arguments as actor::Arguments);
+    let item = if flavour::ASYNC { item } else { flavour::strip(item.into()).into() };
     let item = syn::parse_macro_input!(item as syn::ItemImpl);
     actor::expand(&arguments, &item).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// The contract's services, for `quark-sdk` itself.
+#[doc(hidden)]
+#[proc_macro]
+pub fn contract(_input: TokenStream) -> TokenStream {
+    world::contract()
+        .unwrap_or_else(|text| syn::Error::new(proc_macro2::Span::call_site(), text).into_compile_error())
+        .into()
+}
+
+/// Code for both flavours, written as `async`; for `quark-sdk` itself.
+#[doc(hidden)]
+#[proc_macro]
+pub fn either(input: TokenStream) -> TokenStream {
+    if flavour::ASYNC { input } else { flavour::strip(input.into()).into() }
 }
 
 /// Makes a type storable as state, or as a part of it: serde's traits, and `Default` for structs.

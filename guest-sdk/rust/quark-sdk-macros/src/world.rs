@@ -8,13 +8,15 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Error, Ident, ImplItem, Item, LitStr, Result, Type as RustType};
 use wit_bindgen_core::wit_parser::{
-    Function, FunctionKind, InterfaceId, Resolve, SourceMap, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem,
-    WorldKey,
+    Function, FunctionKind, InterfaceId, PackageId, Resolve, SourceMap, Type, TypeDefKind, TypeId, TypeOwner, WorldId,
+    WorldItem, WorldKey,
 };
 use wit_bindgen_core::{Files, WorldGenerator as _, name_package_module};
 use wit_bindgen_rust::{Opts, WithOption, to_rust_ident};
 
-const CONTRACT: &str = "quark:actor";
+use crate::flavour::{ASYNC, awaits, borrow_parameters, make_async};
+
+pub(crate) const CONTRACT: &str = "quark:actor";
 
 /// For folders of WIT that do not hold the contract themselves.
 const CONTRACT_FILES: [(&str, &str); 11] = [
@@ -39,6 +41,51 @@ pub(crate) fn expand(name: Option<&LitStr>) -> Result<TokenStream> {
     World::new(&source).and_then(|world| world.expand()).map_err(|text| Error::new(span, text))
 }
 
+/// The bindings of everything that the contract offers.
+pub(crate) fn contract() -> std::result::Result<TokenStream, String> {
+    let mut resolve = Resolve::default();
+    let package = push_contract(&mut resolve).map_err(|error| format!("{error:#}"))?;
+    let world = resolve.select_world(&[package], Some("host")).map_err(|error| format!("{error:#}"))?;
+    let opts = || Opts {
+        runtime_path: Some("::wit_bindgen::rt".into()),
+        generate_all: true,
+        additional_derive_attributes: ["PartialEq", "serde::Serialize", "serde::Deserialize"].map(Into::into).into(),
+        ..Opts::default()
+    };
+    let file = bindings(&resolve, world, &opts)?;
+    Ok(quote!(#file))
+}
+
+fn push_contract(resolve: &mut Resolve) -> anyhow::Result<PackageId> {
+    let mut contract = SourceMap::default();
+    for (name, text) in CONTRACT_FILES {
+        contract.push_str(name, text);
+    }
+    let contract = contract.parse().map_err(|(_, error)| error)?;
+    Ok(resolve.push_group(contract)?)
+}
+
+/// What wit-bindgen writes, in the flavour of this build.
+fn bindings(resolve: &Resolve, world: WorldId, opts: &dyn Fn() -> Opts) -> std::result::Result<syn::File, String> {
+    let mut plain = written(resolve.clone(), world, opts())?;
+    if !ASYNC {
+        return Ok(plain);
+    }
+    let mut resolve = resolve.clone();
+    make_async(&mut resolve);
+    let mut file = written(resolve, world, opts())?;
+    borrow_parameters(&mut file.items, &mut plain.items);
+    Ok(file)
+}
+
+fn written(mut resolve: Resolve, world: WorldId, opts: Opts) -> std::result::Result<syn::File, String> {
+    let mut files = Files::default();
+    opts.build().generate(&mut resolve, world, &mut files).map_err(|error| format!("{error:#}"))?;
+    let (_, text) = files.iter().next().ok_or("wit-bindgen wrote nothing")?;
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    syn::parse_file(text).map_err(|error| error.to_string())
+}
+
 /// The user's WIT.
 struct Source {
     resolve: Resolve,
@@ -53,12 +100,7 @@ impl Source {
         let has_contract =
             ["quark-actor", "quark-actor.wit", "quark-actor.wasm"].iter().any(|at| deps.join(at).exists());
         if !has_contract {
-            let mut contract = SourceMap::default();
-            for (name, text) in CONTRACT_FILES {
-                contract.push_str(name, text);
-            }
-            let contract = contract.parse().map_err(|(_, error)| error)?;
-            resolve.push_group(contract)?;
+            push_contract(&mut resolve)?;
         }
         let (package, sources) = resolve.push_path(folder)?;
         let files = sources.paths().map(Path::to_owned).collect();
@@ -199,18 +241,14 @@ impl<'a> World<'a> {
     }
 
     fn generate(&self) -> std::result::Result<syn::File, String> {
-        let mut opts =
-            Opts { runtime_path: Some("::quark_sdk::wit_bindgen::rt".into()), generate_all: true, ..Opts::default() };
-        opts.with = self.contract.iter().map(|(key, path)| (key.clone(), WithOption::Path(path.clone()))).collect();
-        if self.on_both_sides() {
-            opts.merge_structurally_equal_types = Some(Some(true));
-        }
-        let mut files = Files::default();
-        let mut resolve = self.source.resolve.clone();
-        opts.build().generate(&mut resolve, self.source.world, &mut files).map_err(|error| format!("{error:#}"))?;
-        let (_, text) = files.iter().next().ok_or("wit-bindgen wrote nothing")?;
-        let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-        syn::parse_file(text).map_err(|error| error.to_string())
+        let opts = || Opts {
+            runtime_path: Some("::quark_sdk::wit_bindgen::rt".into()),
+            generate_all: true,
+            with: self.contract.iter().map(|(key, path)| (key.clone(), WithOption::Path(path.clone()))).collect(),
+            merge_structurally_equal_types: self.on_both_sides().then_some(Some(true)),
+            ..Opts::default()
+        };
+        bindings(&self.source.resolve, self.source.world, &opts)
     }
 
     /// Gives the types of an interface serde's traits, so that they can be part of a state.
@@ -426,12 +464,14 @@ impl<'a> World<'a> {
     fn lifecycle_export(&self) -> TokenStream {
         let resolve = &self.source.resolve;
         let (mut activates, mut deactivates) = (Vec::new(), Vec::new());
+        let ends = awaits(ASYNC);
         for (interface, resource) in self.kinds() {
             let (name, _) = kind_idents(resource);
             let kind = kind_name(resolve, interface.id, resource);
-            activates.push(quote!(#kind => ::quark_sdk::rt::activate::<super::#name>(it)));
-            deactivates.push(quote!(#kind => ::quark_sdk::rt::deactivate::<super::#name>(&me.key, why)));
+            activates.push(quote!(#kind => ::quark_sdk::rt::activate::<super::#name>(it)#ends));
+            deactivates.push(quote!(#kind => ::quark_sdk::rt::deactivate::<super::#name>(&me.key, why)#ends));
         }
+        let asyncness = ASYNC.then(|| format_ident!("async"));
         let causes = idents(["Message", "Reminder", "Event", "Spawn", "Restart", "Upgrade"]);
         let reasons = idents(["Idle", "Requested", "MemoryPressure", "Moved", "Upgraded", "Shutdown", "Fenced"]);
         quote! {
@@ -443,7 +483,7 @@ impl<'a> World<'a> {
                 }
 
                 impl lifecycle::Guest for Component {
-                    fn activate(it: lifecycle::Activation) -> ::core::result::Result<(), ::std::string::String> {
+                    #asyncness fn activate(it: lifecycle::Activation) -> ::core::result::Result<(), ::std::string::String> {
                         let cause = match it.cause {
                             #(lifecycle::Cause::#causes => ::quark_sdk::Cause::#causes,)*
                         };
@@ -456,7 +496,7 @@ impl<'a> World<'a> {
                         }
                     }
 
-                    fn deactivate(
+                    #asyncness fn deactivate(
                         me: lifecycle::ActorId,
                         why: lifecycle::Deactivation,
                     ) -> ::core::result::Result<(), ::std::string::String> {

@@ -6,43 +6,48 @@ use serde::de::DeserializeOwned;
 use crate::wit::state;
 use crate::{Activation, CallError, Deactivation, StateError, turn};
 
-/// An actor's state and its hooks. `#[actor]` implements it.
-pub trait Actor: Default + Serialize + DeserializeOwned + 'static {
-    /// The name under which the state is stored.
-    const STATE: &'static str = "state";
-    /// Some method needs the state for itself, so nobody may enter while it waits.
-    #[doc(hidden)]
-    const EXCLUSIVE: bool;
-    /// There is a hook for the lifecycle.
-    #[doc(hidden)]
-    const HOOKS: bool;
+quark_sdk_macros::either! {
+    /// An actor's state and its hooks. `#[actor]` implements it.
+    pub trait Actor: Default + Serialize + DeserializeOwned + 'static {
+        /// The name under which the state is stored.
+        const STATE: &'static str = "state";
+        /// Some method needs the state for itself, so nobody may enter while it waits.
+        #[doc(hidden)]
+        const EXCLUSIVE: bool;
+        /// There is a hook for the lifecycle.
+        #[doc(hidden)]
+        const HOOKS: bool;
 
-    #[doc(hidden)]
-    fn hook_activate(&mut self, _it: Activation) -> Result<(), String> {
-        Ok(())
+        #[doc(hidden)]
+        #[allow(async_fn_in_trait, reason = "a guest has one thread")]
+        async fn hook_activate(&mut self, _it: Activation) -> Result<(), String> {
+            Ok(())
+        }
+
+        #[doc(hidden)]
+        #[allow(async_fn_in_trait, reason = "a guest has one thread")]
+        async fn hook_deactivate(&mut self, _why: Deactivation) -> Result<(), String> {
+            Ok(())
+        }
+
+        /// Calls other actors from a `&mut self` method: saves what changed, then runs `calls`, in
+        /// which the state can be read and not changed.
+        ///
+        /// # Errors
+        /// Those of `calls`, and the store's.
+        #[allow(async_fn_in_trait, reason = "a guest has one thread")]
+        async fn call<T, E: From<CallError>>(&self, calls: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E> {
+            turn::saved(self, calls).await
+        }
     }
 
-    #[doc(hidden)]
-    fn hook_deactivate(&mut self, _why: Deactivation) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Calls other actors from a `&mut self` method: saves what changed, then runs `calls`, in
-    /// which the state can be read and not changed.
+    /// Commits what this turn did so far and waits until it is durable; answers the state's e-tag.
+    /// In a `&mut self` method it belongs inside [`Actor::call`], like a call.
     ///
     /// # Errors
-    /// Those of `calls`, and the store's.
-    fn call<T, E: From<CallError>>(&self, calls: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        turn::saved(self, calls)
+    /// The store's.
+    pub async fn commit() -> Result<String, StateError> {
+        turn::before_commit()?;
+        state::commit().await
     }
-}
-
-/// Commits what this turn did so far and waits until it is durable; answers the state's e-tag.
-/// In a `&mut self` method it belongs inside [`Actor::call`], like a call.
-///
-/// # Errors
-/// The store's.
-pub fn commit() -> Result<String, StateError> {
-    turn::before_commit()?;
-    state::commit()
 }

@@ -5,13 +5,20 @@ use std::time::Duration;
 use crate::wit::calls;
 use crate::{ActorId, CallError, context, turn};
 
-/// Calls a method by its name. `args` is a JSON array, the answer a JSON value.
-///
-/// # Errors
-/// When the call gave no result of its own.
-pub fn call(target: &ActorId, method: &str, args: &str, timeout: Option<Duration>) -> Result<String, CallError> {
-    turn::before_call()?;
-    calls::call(target, method, args, timeout.map(context::millis))
+quark_sdk_macros::either! {
+    /// Calls a method by its name. `args` is a JSON array, the answer a JSON value.
+    ///
+    /// # Errors
+    /// When the call gave no result of its own.
+    pub async fn call(
+        target: &ActorId,
+        method: &str,
+        args: &str,
+        timeout: Option<Duration>,
+    ) -> Result<String, CallError> {
+        turn::before_call()?;
+        calls::call(target, method, args, timeout.map(context::millis)).await
+    }
 }
 
 /// One way: leaves when the turn commits, never if it traps.

@@ -17,15 +17,19 @@ impl<A: Actor> Handle<A> {
         report_panics();
         Self(Slot::find_or_make(key))
     }
+}
 
-    /// Runs a `&self` method.
-    pub fn shared<R>(&self, body: impl FnOnce(&A) -> R, refuse: fn(CallError) -> R) -> R {
-        self.0.shared(body, refuse)
-    }
+quark_sdk_macros::either! {
+    impl<A: Actor> Handle<A> {
+        /// Runs a `&self` method.
+        pub async fn shared<R>(&self, body: impl AsyncFnOnce(&A) -> R, refuse: fn(CallError) -> R) -> R {
+            self.0.shared(body, refuse).await
+        }
 
-    /// Runs a `&mut self` method.
-    pub fn exclusive<R>(&self, body: impl FnOnce(&mut A) -> R, refuse: fn(CallError) -> R) -> R {
-        self.0.exclusive(body, refuse)
+        /// Runs a `&mut self` method.
+        pub async fn exclusive<R>(&self, body: impl AsyncFnOnce(&mut A) -> R, refuse: fn(CallError) -> R) -> R {
+            self.0.exclusive(body, refuse).await
+        }
     }
 }
 
@@ -38,36 +42,42 @@ impl<A: Actor> Drop for Handle<A> {
     }
 }
 
-/// `lifecycle.activate`.
-///
-/// # Errors
-/// The hook's, or that the state cannot be read.
-pub fn activate<A: Actor>(it: Activation) -> Result<(), String> {
-    report_panics();
-    let slot = Slot::<A>::make(&it.me.key);
-    // The value read is let go of here: the hook needs it for itself.
-    let result = match slot.load().map(drop) {
-        Err(Refusal::Unreadable(text)) => Err(text),
-        Err(Refusal::Busy) => unreachable!("a new slot has no turns"),
-        Ok(()) if A::HOOKS => hook(&slot, |actor| actor.hook_activate(it)),
-        Ok(()) => Ok(()),
-    };
-    if result.is_err() {
-        slot.forget();
+quark_sdk_macros::either! {
+    /// `lifecycle.activate`.
+    ///
+    /// # Errors
+    /// The hook's, or that the state cannot be read.
+    pub async fn activate<A: Actor>(it: Activation) -> Result<(), String> {
+        report_panics();
+        let slot = Slot::<A>::make(&it.me.key);
+        // The value read is let go of here: the hook needs it for itself.
+        let result = match slot.load().map(drop) {
+            Err(Refusal::Unreadable(text)) => Err(text),
+            Err(Refusal::Busy) => unreachable!("a new slot has no turns"),
+            Ok(()) if A::HOOKS => hook(&slot, async |actor| actor.hook_activate(it).await).await,
+            Ok(()) => Ok(()),
+        };
+        if result.is_err() {
+            slot.forget();
+        }
+        result
     }
-    result
-}
 
-/// `lifecycle.deactivate`.
-///
-/// # Errors
-/// The hook's.
-pub fn deactivate<A: Actor>(key: &str, why: Deactivation) -> Result<(), String> {
-    if A::HOOKS { hook(&Slot::<A>::find_or_make(key), |actor| actor.hook_deactivate(why)) } else { Ok(()) }
-}
+    /// `lifecycle.deactivate`.
+    ///
+    /// # Errors
+    /// The hook's.
+    pub async fn deactivate<A: Actor>(key: &str, why: Deactivation) -> Result<(), String> {
+        if A::HOOKS {
+            hook(&Slot::<A>::find_or_make(key), async |actor| actor.hook_deactivate(why).await).await
+        } else {
+            Ok(())
+        }
+    }
 
-fn hook<A: Actor>(slot: &Rc<Slot<A>>, body: impl FnOnce(&mut A) -> Result<(), String>) -> Result<(), String> {
-    slot.exclusive(|actor| Ok(body(actor)), Err).unwrap_or_else(|error: CallError| Err(error.to_string()))
+    async fn hook<A: Actor>(slot: &Rc<Slot<A>>, body: impl AsyncFnOnce(&mut A) -> Result<(), String>) -> Result<(), String> {
+        slot.exclusive(async |actor| Ok(body(actor).await), Err).await.unwrap_or_else(|error: CallError| Err(error.to_string()))
+    }
 }
 
 /// Before each call of a typed proxy.
@@ -142,7 +152,7 @@ fn report_panics() {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "async")))]
 #[expect(clippy::needless_borrow, reason = "the borrow picks the trait, as in the macro")]
 mod tests {
     use super::*;

@@ -93,41 +93,48 @@ impl<A: Actor> Slot<A> {
         *self.value.borrow_mut() = Value::Here(Rc::clone(&value));
         Ok(value)
     }
+}
 
-    /// Runs a `&self` turn.
-    pub(crate) fn shared<R>(self: &Rc<Self>, body: impl FnOnce(&A) -> R, refuse: Refuse<R>) -> R {
-        let value = match self.load() {
-            Ok(value) => value,
-            Err(refusal) => return self.refused(refusal, refuse),
-        };
-        turn::run(self.clone(), Mode::Shared, || {
-            let result = body(&value);
-            match self.save() {
+quark_sdk_macros::either! {
+    impl<A: Actor> Slot<A> {
+        /// Runs a `&self` turn.
+        pub(crate) async fn shared<R>(self: &Rc<Self>, body: impl AsyncFnOnce(&A) -> R, refuse: Refuse<R>) -> R {
+            let value = match self.load() {
+                Ok(value) => value,
+                Err(refusal) => return self.refused(refusal, refuse),
+            };
+            turn::run(self.clone(), Mode::Shared, async || {
+                let result = body(&value).await;
+                match self.save() {
+                    Ok(()) => result,
+                    Err(error) => self.lost(error, refuse),
+                }
+            })
+            .await
+        }
+
+        /// Runs a `&mut self` turn.
+        pub(crate) async fn exclusive<R>(self: &Rc<Self>, body: impl AsyncFnOnce(&mut A) -> R, refuse: Refuse<R>) -> R {
+            let mut value = match self.hold() {
+                Ok(value) => value,
+                Err(refusal) => return self.refused(refusal, refuse),
+            };
+            let Some(state) = Rc::get_mut(&mut value) else {
+                *self.value.borrow_mut() = Value::Here(value);
+                return self.refused(Refusal::Busy, refuse);
+            };
+            let result = turn::run(self.clone(), Mode::Exclusive, async || body(state).await).await;
+            let saved = self.stage(&value);
+            *self.value.borrow_mut() = Value::Here(value);
+            match saved {
                 Ok(()) => result,
                 Err(error) => self.lost(error, refuse),
             }
-        })
-    }
-
-    /// Runs a `&mut self` turn.
-    pub(crate) fn exclusive<R>(self: &Rc<Self>, body: impl FnOnce(&mut A) -> R, refuse: Refuse<R>) -> R {
-        let mut value = match self.hold() {
-            Ok(value) => value,
-            Err(refusal) => return self.refused(refusal, refuse),
-        };
-        let Some(state) = Rc::get_mut(&mut value) else {
-            *self.value.borrow_mut() = Value::Here(value);
-            return self.refused(Refusal::Busy, refuse);
-        };
-        let result = turn::run(self.clone(), Mode::Exclusive, || body(state));
-        let saved = self.stage(&value);
-        *self.value.borrow_mut() = Value::Here(value);
-        match saved {
-            Ok(()) => result,
-            Err(error) => self.lost(error, refuse),
         }
     }
+}
 
+impl<A: Actor> Slot<A> {
     fn hold(&self) -> Result<Rc<A>, Refusal> {
         let value = self.load()?;
         *self.value.borrow_mut() = Value::Held(Rc::as_ptr(&value));
@@ -224,7 +231,7 @@ mod host {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "async")))]
 mod tests {
     use super::*;
     use crate::State;

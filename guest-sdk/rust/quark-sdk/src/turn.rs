@@ -36,17 +36,38 @@ thread_local! {
     static TURNS: RefCell<Vec<Turn>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs a turn, or a part of one.
-pub(crate) fn run<R>(actor: Rc<dyn Saves>, mode: Mode, body: impl FnOnce() -> R) -> R {
-    struct Running;
-    impl Drop for Running {
-        fn drop(&mut self) {
-            TURNS.with_borrow_mut(Vec::pop);
-        }
+/// The turn on top, while this lives.
+struct Running;
+
+impl Running {
+    fn start(actor: Rc<dyn Saves>, mode: Mode) -> Self {
+        TURNS.with_borrow_mut(|turns| turns.push(Turn { actor, mode }));
+        Self
     }
-    TURNS.with_borrow_mut(|turns| turns.push(Turn { actor, mode }));
-    let _running = Running;
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        TURNS.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// Runs a turn, or a part of one.
+#[cfg(not(feature = "async"))]
+pub(crate) fn run<R>(actor: Rc<dyn Saves>, mode: Mode, body: impl FnOnce() -> R) -> R {
+    let _running = Running::start(actor, mode);
     body()
+}
+
+/// Runs a turn, or a part of one. Turns interleave: it is the one on top only while it is polled.
+#[cfg(feature = "async")]
+pub(crate) async fn run<R>(actor: Rc<dyn Saves>, mode: Mode, body: impl AsyncFnOnce() -> R) -> R {
+    let mut body = std::pin::pin!(body());
+    let poll = |context: &mut std::task::Context<'_>| {
+        let _running = Running::start(Rc::clone(&actor), mode);
+        body.as_mut().poll(context)
+    };
+    std::future::poll_fn(poll).await
 }
 
 fn current() -> Option<(Rc<dyn Saves>, Mode)> {
@@ -88,18 +109,20 @@ pub(crate) fn before_commit() -> Result<(), StateError> {
     })
 }
 
-/// [`crate::Actor::call`].
-pub(crate) fn saved<A: 'static, T, E: From<CallError>>(
-    state: &A,
-    calls: impl FnOnce() -> Result<T, E>,
-) -> Result<T, E> {
-    let Some((actor, Mode::Exclusive)) = current() else {
-        return calls();
-    };
-    match actor.save_held(state) {
-        None => calls(),
-        Some(Err(error)) => Err(call_error(error).into()),
-        Some(Ok(())) => run(actor, Mode::Saved, calls),
+quark_sdk_macros::either! {
+    /// [`crate::Actor::call`].
+    pub(crate) async fn saved<A: 'static, T, E: From<CallError>>(
+        state: &A,
+        calls: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Some((actor, Mode::Exclusive)) = current() else {
+            return calls().await;
+        };
+        match actor.save_held(state) {
+            None => calls().await,
+            Some(Err(error)) => Err(call_error(error).into()),
+            Some(Ok(())) => run(actor, Mode::Saved, calls).await,
+        }
     }
 }
 

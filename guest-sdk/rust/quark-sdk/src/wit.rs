@@ -4,11 +4,6 @@
 #![allow(unsafe_code, missing_docs, unused_qualifications, unreachable_pub, reason = "generated")]
 #![allow(clippy::all, clippy::use_self, clippy::or_fun_call, reason = "generated")]
 
-wit_bindgen::generate!({
-    world: "quark:actor/host",
-    path: "../../../wit",
-    generate_all,
-    additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
-});
+quark_sdk_macros::contract!();
 
 pub use quark::actor::*;

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::engine::Flavour;
 use crate::error::AdmissionError;
 
 /// The custom section in which a component carries its own manifest.
@@ -49,14 +50,15 @@ pub(super) fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, A
     encode().map(Into::into).map_err(|error| AdmissionError::Encode(format!("{error:#}")))
 }
 
-/// Whether it is whole, and without `async`, which the engine is set up without.
-pub(super) fn validate(component: &[u8]) -> Result<(), AdmissionError> {
+/// Checks that it is whole; what its functions are written as. Whatever needs the component model's
+/// `async` counts as `async func`.
+pub(super) fn validate(component: &[u8]) -> Result<Flavour, AdmissionError> {
     use wasmparser::{Validator, WasmFeatures};
     Validator::new_with_features(WasmFeatures::all()).validate_all(component).map_err(damaged)?;
     let features = WasmFeatures::all() - WasmFeatures::CM_ASYNC;
     match Validator::new_with_features(features).validate_all(component) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(AdmissionError::Async),
+        Ok(_) => Ok(Flavour::Plain),
+        Err(_) => Ok(Flavour::Async),
     }
 }
 

@@ -1,12 +1,10 @@
 //! The lifecycle's export, checked against the contract.
 
+use wasmtime::component::ComponentExportIndex;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{ComponentExportIndex, InstancePre};
 
-use crate::bindings;
 use crate::engine::Engine;
 use crate::error::AdmissionError;
-use crate::guest::Guest;
 use crate::values::describe;
 
 /// The lifecycle's export.
@@ -31,36 +29,39 @@ const HOOKS: [(&str, &str); 2] = [
 pub(crate) struct Lifecycle {
     pub(crate) activate: ComponentExportIndex,
     pub(crate) deactivate: ComponentExportIndex,
+    /// Each hook, and whether it is an `async func`.
+    pub(crate) flavours: [(&'static str, bool); 2],
 }
 
 /// The lifecycle's functions, if the component exports them as the contract has them.
 pub(super) fn find(
     engine: &Engine,
     compiled: &wasmtime::component::Component,
-    pre: &InstancePre<Guest>,
 ) -> Result<Option<Lifecycle>, AdmissionError> {
     if compiled.component_type().get_export(&engine.wasmtime, LIFECYCLE).is_none() {
         return Ok(None);
     }
     let mistyped = |reason: String| AdmissionError::Mistyped { name: LIFECYCLE.into(), reason };
-    bindings::lifecycle::WithLifecyclePre::new(pre.clone()).map_err(|error| mistyped(format!("{error:#}")))?;
-    // That finds the hooks by name alone; their types would only be looked at when an actor wakes.
-    check_hooks(engine, compiled).map_err(mistyped)?;
+    let flavours = check_hooks(engine, compiled).map_err(mistyped)?;
     let export = |name: &str| {
         let instance = compiled.get_export_index(None, LIFECYCLE);
         compiled.get_export_index(instance.as_ref(), name).ok_or_else(|| mistyped(format!("it has no `{name}`")))
     };
-    Ok(Some(Lifecycle { activate: export("activate")?, deactivate: export("deactivate")? }))
+    Ok(Some(Lifecycle { activate: export("activate")?, deactivate: export("deactivate")?, flavours }))
 }
 
-fn check_hooks(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<(), String> {
+fn check_hooks(
+    engine: &Engine,
+    compiled: &wasmtime::component::Component,
+) -> Result<[(&'static str, bool); 2], String> {
     let ty = compiled.component_type();
     let Some(ComponentItem::ComponentInstance(instance)) =
         ty.get_export(&engine.wasmtime, LIFECYCLE).map(|export| export.ty)
     else {
         return Err("it is no interface".into());
     };
-    for (name, contract) in HOOKS {
+    let mut flavours = HOOKS.map(|(name, _)| (name, false));
+    for ((name, contract), flavour) in HOOKS.into_iter().zip(&mut flavours) {
         let Some(ComponentItem::ComponentFunc(ty)) =
             instance.get_export(&engine.wasmtime, name).map(|export| export.ty)
         else {
@@ -72,6 +73,7 @@ fn check_hooks(engine: &Engine, compiled: &wasmtime::component::Component) -> Re
         if found != contract {
             return Err(format!("its `{name}` is {found}, the contract's is {contract}"));
         }
+        flavour.1 = ty.async_();
     }
-    Ok(())
+    Ok(flavours)
 }

@@ -28,9 +28,6 @@ pub(crate) fn without_version(interface: &str) -> &str {
 /// The parameters and the result of a method, without `self`.
 pub(crate) fn signature(kind: &str, name: &str, ty: &ComponentFunc) -> Result<Signature, AdmissionError> {
     let refuse = |reason: String| AdmissionError::Method { kind: kind.into(), method: name.into(), reason };
-    if ty.async_() {
-        return Err(AdmissionError::Async);
-    }
     let params: Vec<(String, Type)> = ty.params().skip(1).map(|(name, ty)| (name.to_owned(), ty)).collect();
     let result = ty.results().next();
     for (what, ty) in
@@ -51,7 +48,7 @@ pub(crate) fn signature(kind: &str, name: &str, ty: &ComponentFunc) -> Result<Si
     let hash = type_hash(&types, result.as_ref());
     let blobs_in = types.iter().any(transfer::holds_blobs);
     let blobs_out = result.as_ref().is_some_and(transfer::holds_blobs);
-    Ok(Signature { name: name.into(), params, result, hash, blobs_in, blobs_out })
+    Ok(Signature { name: name.into(), params, result, hash, is_async: ty.async_(), blobs_in, blobs_out })
 }
 
 /// What of a type cannot be sent to another actor.

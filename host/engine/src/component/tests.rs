@@ -188,15 +188,63 @@ fn an_unknown_import_is_named_with_the_nearest_known_one() {
     check_refused(&wit, |error| matches!(error, AdmissionError::UnknownImport { .. }), "`run`");
 }
 
+/// A kind whose methods are `async func`.
+const ASYNC_KIND: &str = "
+  interface things {
+    resource thing { constructor(key: string); touch: async func() -> result<u32, string>; }
+  }";
+
 #[test]
-fn async_functions_are_refused_as_such() {
-    let wit = "package test:made;
-      interface things { resource thing { constructor(key: string); touch: async func() -> result<u32, string>; } }
-      world made { export things; }";
-    for abi in [LiftLowerAbi::AsyncCallback, LiftLowerAbi::AsyncStackful] {
-        let bytes = lifted(Resolve::default(), wit, abi);
-        assert_eq!(refused(&bytes, ""), AdmissionError::Async);
+fn async_functions_are_in_the_concurrent_lane() {
+    let wit = format!("package test:made; {ASYNC_KIND} world made {{ export things; }}");
+    for abi in [LiftLowerAbi::AsyncCallback, LiftLowerAbi::Sync] {
+        let component = admit(&lifted(Resolve::default(), &wit, abi), "").unwrap();
+        assert_eq!(component.lane, Lane::Concurrent, "{abi:?}");
     }
+    // Without a callback it would need stacks that wasmtime does not have yet.
+    let error = refused(&lifted(Resolve::default(), &wit, LiftLowerAbi::AsyncStackful), "");
+    assert!(matches!(&error, AdmissionError::Compile(reason) if reason.contains("stackful")), "{error}");
+}
+
+#[test]
+fn both_flavours_in_one_component_are_refused_with_one_of_each() {
+    let check = |wit: &str, names: [&str; 2]| {
+        let bytes = lifted(contract(), &format!("package test:made;\n{wit}"), LiftLowerAbi::Sync);
+        let error = refused(&bytes, "").to_string();
+        assert!(names.iter().all(|name| error.contains(&format!("`{name}`"))) && error.contains("--async"), "{error}");
+    };
+    check(
+        "interface things { resource thing {
+           constructor(key: string); touch: async func() -> result<u32, string>; look: func() -> result<u32, string>;
+         } }
+         world made { export things; }",
+        ["thing.touch", "thing.look"],
+    );
+    let others =
+        "interface others { resource other { constructor(key: string); ask: func() -> result<u32, string>; } }";
+    check(
+        &format!("{ASYNC_KIND} {others} world made {{ import others; export things; }}"),
+        ["thing.touch", "other.ask"],
+    );
+    check(
+        &format!("{ASYNC_KIND} world made {{ import quark:actor/state@0.1.0; export things; }}"),
+        ["thing.touch", "quark:actor/state@0.1.0 commit"],
+    );
+    check(
+        &format!("{ASYNC_KIND} world made {{ export quark:actor/lifecycle@0.1.0; export things; }}"),
+        ["thing.touch", "activate"],
+    );
+}
+
+#[test]
+fn what_never_waits_may_be_either() {
+    // A tell that it imports, and a constructor, which cannot be `async`.
+    let wit = format!(
+        "package test:made; {ASYNC_KIND}
+         interface others {{ resource other {{ constructor(key: string); note: func(); }} }}
+         world made {{ import others; export things; }}"
+    );
+    assert_eq!(admit(&lifted(Resolve::default(), &wit, LiftLowerAbi::Sync), "").unwrap().lane, Lane::Concurrent);
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::time::Duration;
 use quark_core::commit::TELLS_PER_COMMIT_MAX;
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key, KindName};
+use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::{calls, types};
 use crate::guest::Guest;
-use crate::outside::{CallFailure, Calling, OutgoingCall, OutgoingWork};
+use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
 
 /// The contract's case for a call error.
 pub(crate) fn call_error(error: CallError) -> types::CallError {
@@ -43,15 +44,7 @@ impl calls::Host for Guest {
         args: String,
         timeout: Option<u64>,
     ) -> wasmtime::Result<Result<String, types::CallError>> {
-        let to = match target(&to) {
-            Ok(to) => to,
-            Err(error) => return Ok(Err(call_error(error))),
-        };
-        let mut call: OutgoingCall = self.outgoing(to, OutgoingWork::Json(method, args));
-        if let Some(each) = timeout {
-            call.timeout = Some(Duration::from_millis(each));
-        }
-        let answer = match self.call(call) {
+        let answer = match self.call_by_name(&to, method, args, timeout) {
             Calling::Done(answer) => answer,
             Calling::Waits(answer) => {
                 self.clock.pause();
@@ -60,11 +53,7 @@ impl calls::Host for Guest {
                 answer
             }
         };
-        match answer {
-            Ok(answer) => Ok(Ok(answer.json)),
-            Err(CallFailure::Call(error)) => Ok(Err(call_error(error))),
-            Err(CallFailure::Commit(error)) => Err(self.broken(error)),
-        }
+        self.answered_by_name(answer)
     }
 
     fn tell(
@@ -83,6 +72,49 @@ impl calls::Host for Guest {
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(call_error(error))),
+        }
+    }
+}
+
+type Call = (types::ActorId, String, String, Option<u64>);
+
+/// Defines what suspends once more, for components in which it is an `async func`.
+pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut calls = linker.instance("quark:actor/calls@0.1.0")?;
+    calls.func_wrap_concurrent("call", |accessor, (to, method, args, timeout): Call| {
+        Box::pin(async move {
+            let calling = accessor.with(|mut store| store.data_mut().call_by_name(&to, method, args, timeout));
+            let answer = calling.answer().await;
+            accessor.with(|mut store| {
+                let guest = store.data_mut();
+                guest.clock.resume();
+                guest.answered_by_name(answer).map(|answer| (answer,))
+            })
+        })
+    })
+}
+
+impl Guest {
+    fn call_by_name(&mut self, to: &types::ActorId, method: String, args: String, timeout: Option<u64>) -> Calling {
+        let to = match target(to) {
+            Ok(to) => to,
+            Err(error) => return Calling::Done(Err(CallFailure::Call(error))),
+        };
+        let mut call = self.outgoing(to, OutgoingWork::Json(method, args));
+        if let Some(each) = timeout {
+            call.timeout = Some(Duration::from_millis(each));
+        }
+        self.call(call)
+    }
+
+    fn answered_by_name(
+        &mut self,
+        answer: Result<Answer, CallFailure>,
+    ) -> wasmtime::Result<Result<String, types::CallError>> {
+        match answer {
+            Ok(answer) => Ok(Ok(answer.json)),
+            Err(CallFailure::Call(error)) => Ok(Err(call_error(error))),
+            Err(CallFailure::Commit(error)) => Err(self.broken(error)),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use quark_core::commit::CommitError;
 use quark_core::state::StageError;
+use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::state::{self, StateError};
 use crate::guest::Guest;
+use crate::outside::Owned;
 
 impl state::Host for Guest {
     fn get(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
@@ -35,9 +37,33 @@ impl state::Host for Guest {
     }
 
     async fn commit(&mut self) -> wasmtime::Result<Result<String, StateError>> {
-        let write = self.take_write();
+        let committing = self.commit_staged();
         self.clock.pause();
-        let outcome = self.host.commit(write).await;
+        let outcome = committing.await;
+        self.committed(outcome)
+    }
+}
+
+/// Defines what suspends once more, for components in which it is an `async func`.
+pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.instance("quark:actor/state@0.1.0")?.func_wrap_concurrent("commit", |accessor, (): ()| {
+        Box::pin(async move {
+            let committing = accessor.with(|mut store| store.data_mut().commit_staged());
+            let outcome = committing.await;
+            accessor.with(|mut store| store.data_mut().committed(outcome)).map(|answer| (answer,))
+        })
+    })
+}
+
+impl Guest {
+    /// A commit point of all that is staged.
+    fn commit_staged(&mut self) -> Owned<Result<u64, CommitError>> {
+        let write = self.take_write();
+        self.host.commit(write)
+    }
+
+    /// What the guest is told of it.
+    fn committed(&mut self, outcome: Result<u64, CommitError>) -> wasmtime::Result<Result<String, StateError>> {
         self.clock.resume();
         match outcome {
             Ok(etag) => Ok(Ok(etag.to_string())),
@@ -45,9 +71,7 @@ impl state::Host for Guest {
             Err(error) => Err(self.broken(error)),
         }
     }
-}
 
-impl Guest {
     /// Ends the turn for a failed commit point.
     pub(crate) fn broken(&mut self, error: CommitError) -> wasmtime::Error {
         self.broken = Some(error);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use quark_core::activation::{Point, Why};
 use quark_core::commit::Write;
-use quark_engine::{Cause, Trap};
+use quark_engine::Cause;
 
-use super::{Activation, HOOK_GRACE, Live, Loaded, Slot, why_name};
+use super::{Activation, Live, Loaded, Slot};
 use crate::api::{Failure, StateOperation, StateValue, codes};
 use crate::message::{Operate, Output};
 use crate::silo::Inner;
@@ -50,8 +50,7 @@ impl Activation {
     /// changes, so it must load afresh. What its hook staged commits together with the change.
     async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
         let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
-        let hook = tokio::time::timeout(HOOK_GRACE, live.instance.deactivate(why_name(Why::Requested)));
-        let hook = hook.await.unwrap_or(Err(Trap::Abandoned));
+        let hook = live.deactivate(Why::Requested).await;
         let Live { instance, served, generation, .. } = live;
         let mut state = instance.into_state();
         let write = hook.unwrap_or_else(|trap| {

@@ -15,7 +15,7 @@ use quark_engine::values::Payload;
 use quark_engine::{Left, Trap, TurnInput};
 use tokio::sync::oneshot;
 
-use super::{Activation, Entered, Live, Slot};
+use super::{Activation, Entered, Live, Slot, alone};
 use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Origin, Outcome, Output, Work, commit_failed};
 use crate::silo::Inner;
@@ -366,7 +366,8 @@ pub(super) fn on_its_own(
 ) -> Running {
     Box::pin(async move {
         let input = TurnInput { head: &mut head, turn, method, payload: &mut payload };
-        live.instance.turn(input, started).await?;
+        let nests = live.served.component.nests();
+        alone(nests, live.instance.turn(input, started)).await?;
         Ok((live, payload))
     })
 }

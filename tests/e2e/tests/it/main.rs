@@ -4,6 +4,7 @@
 
 mod durability;
 mod calls;
+mod flavours;
 mod blobs;
 mod tells;
 mod hostile;

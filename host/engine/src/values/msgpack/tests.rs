@@ -9,7 +9,7 @@ fn signature(takes: &str) -> Signature {
     let params = params(takes);
     let types: Vec<Type> = params.iter().map(|(_, ty)| ty.clone()).collect();
     let hash = type_hash(&types, None);
-    Signature { name: "m".into(), params, result: None, hash, blobs_in: true, blobs_out: false }
+    Signature { name: "m".into(), params, result: None, hash, is_async: false, blobs_in: true, blobs_out: false }
 }
 
 /// The value, written in JSON, has exactly these bytes, and they give the value back.

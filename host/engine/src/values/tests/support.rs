@@ -46,7 +46,7 @@ pub(in crate::values) fn signatures(wit: &str) -> Vec<Signature> {
         let types: Vec<Type> = params.iter().map(|(_, ty)| ty.clone()).collect();
         let result = function.results().next();
         let hash = type_hash(&types, result.as_ref());
-        Signature { name: name.into(), params, result, hash, blobs_in: false, blobs_out: false }
+        Signature { name: name.into(), params, result, hash, is_async: false, blobs_in: false, blobs_out: false }
     });
     signatures.collect()
 }
