@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quark_core::activation::{Admitted, MailboxBounds, Refused, Step, Turn, Turns, Why};
+use quark_core::activation::{Admitted, MailboxBounds, Overlap, Refused, Step, Turn, Turns, Why};
 use quark_core::commit::Write;
 use quark_core::envelope::Head;
 use quark_core::error::CallError;
@@ -142,13 +142,15 @@ impl Machine {
     /// The turn of a call that may begin at once, with the instance to run it.
     fn enter(&mut self, method: &MethodRef) -> Option<(Turn, Live)> {
         match std::mem::take(&mut self.slot) {
-            Slot::Live(live) if Arc::ptr_eq(&live.served, &method.served) => match self.turns.enter() {
-                Some(turn) => {
-                    self.calls += 1;
-                    return Some((turn, live));
+            Slot::Live(live) if Arc::ptr_eq(&live.served, &method.served) => {
+                match self.turns.enter(method.method().read_only) {
+                    Some(turn) => {
+                        self.calls += 1;
+                        return Some((turn, live));
+                    }
+                    None => self.slot = Slot::Live(live),
                 }
-                None => self.slot = Slot::Live(live),
-            },
+            }
             other @ (Slot::Empty | Slot::Loaded(_) | Slot::Live(_)) => self.slot = other,
         }
         None
@@ -186,7 +188,8 @@ type Next = Step<Message>;
 impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
-        let machine = Machine { turns: Turns::new(id.clone(), bounds), slot: Slot::Empty, calls: 0, ran: 0 };
+        let machine =
+            Machine { turns: Turns::new(id.clone(), bounds, Overlap::None), slot: Slot::Empty, calls: 0, ran: 0 };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -288,7 +291,7 @@ impl Activation {
             // A guard in the `match` itself would be held while the guest runs.
             let step = self.machine.lock().turns.next(silo.clock.at(now));
             match step {
-                Step::Idle => return None,
+                Step::Idle | Step::Wait => return None,
                 Step::Expired(message) => silo.expired(&self.id, message),
                 Step::Gone(generation) => {
                     self.gone(silo, generation);
@@ -316,7 +319,7 @@ impl Activation {
                     None => self.machine.lock().turns.next(silo.clock.now()),
                 };
                 match step {
-                    Step::Idle => return,
+                    Step::Idle | Step::Wait => return,
                     Step::Gone(generation) => return self.gone(&silo, generation),
                     Step::Expired(message) => silo.expired(&self.id, message),
                     Step::Load => self.load(&silo).await,

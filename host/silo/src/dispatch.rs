@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quark_core::activation::{Admitted, MailboxBounds, Refusal};
+use quark_core::activation::{Admitted, MailboxBounds, Refusal, Turn};
 use quark_core::envelope::{Chain, Head, PATH_DEPTH_MAX, Path, Tell, TellId};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
@@ -176,10 +176,8 @@ impl Inner {
     /// A path that comes back to a turn which waits on it would wait for itself.
     fn refuse_deadlock(&self, path: &Path, to: &ActorId, method: &str) -> Result<(), CallError> {
         let waits = path.find(to).is_some_and(|frame| {
-            self.catalog
-                .get(to)
-                .and_then(|activation| activation.machine.lock().turns.running())
-                .is_some_and(|turn| turn.generation == frame.generation && turn.number == frame.turn)
+            let turn = Turn { generation: frame.generation, number: frame.turn };
+            self.catalog.get(to).is_some_and(|activation| activation.machine.lock().turns.blocks(turn, false))
         });
         if waits || path.depth() > PATH_DEPTH_MAX {
             return Err(CallError::Deadlock(path.describe(to, method)));

@@ -92,6 +92,14 @@ impl Waiting for Message {
     fn is_control(&self) -> bool {
         matches!(self.work, Work::Operate(_))
     }
+
+    fn is_tell(&self) -> bool {
+        matches!(self.work, Work::Method { origin: Origin::Outbox(_), .. })
+    }
+
+    fn is_read_only(&self) -> bool {
+        matches!(&self.work, Work::Method { method, .. } if method.method().read_only)
+    }
 }
 
 /// What waits at the output gate.
@@ -128,6 +136,19 @@ impl Output {
             Self::Resume(to) => drop(to.send(Err(error))),
             Self::Operated(to, _) => drop(to.send(Err(commit_failed(error).into()))),
             Self::Nothing => {}
+        }
+    }
+}
+
+impl Output {
+    /// The instance died before the commit that it waited for: what the turn did is undone.
+    pub(crate) fn undone(self) {
+        let error = || CallError::Failed("another turn of it ended its instance before both could be committed".into());
+        match self {
+            Self::Reply { to, .. } => drop(to.send(Err(error()))),
+            Self::Operated(to, _) => drop(to.send(Err(error().into()))),
+            // Its turn died with the instance.
+            Self::Resume(_) | Self::Nothing => {}
         }
     }
 }

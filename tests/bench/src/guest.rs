@@ -49,6 +49,8 @@ pub(crate) struct Guests {
     pub(crate) counter: Vec<u8>,
     pub(crate) relay: Vec<u8>,
     pub(crate) rogue: Vec<u8>,
+    /// The counter once more, of `async func`.
+    pub(crate) async_counter: Vec<u8>,
     pub(crate) others: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -66,6 +68,7 @@ impl Guests {
             counter: read("counter")?,
             relay: read("relay")?,
             rogue: read("rogue")?,
+            async_counter: read("async/counter")?,
             others: others.into_iter().collect::<Result<_>>()?,
         })
     }

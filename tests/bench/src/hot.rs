@@ -20,6 +20,8 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
     let quark = Host::memory(1, 100, &[&guests.hot, &guests.hop, &guests.counter, &guests.rogue, &guests.relay])?;
     let (hot, hop) = (quark.hot("a")?, quark.hop("a")?);
     let (counter, relay) = (quark.counter("a")?, quark.relay("a")?);
+    let concurrent = Host::memory(1, 100, &[&guests.async_counter])?;
+    let concurrent_counter = concurrent.counter("a")?;
     let others = host::runtime(1)?;
     let kameo = others.block_on(async { peers::kameo() });
     let ractor = others.block_on(peers::ractor())?;
@@ -36,6 +38,7 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
             ("hop", Box::new(|| timed(&quark.runtime, n, hop.clone().asks(n, vec![Val::U64(1)])))),
             ("counter", Box::new(|| timed(&quark.runtime, n, counter.clone().asks(n, vec![])))),
             ("relay", Box::new(|| timed(&quark.runtime, n, relay.clone().asks(n, vec![Val::String("x".into())])))),
+            ("concurrent", Box::new(|| timed(&concurrent.runtime, n, concurrent_counter.clone().asks(n, vec![])))),
             ("kameo", Box::new(|| timed(&others, n, peers::kameo_asks(kameo.clone(), n)))),
             ("ractor", Box::new(|| timed(&others, n, peers::ractor_asks(ractor.clone(), n)))),
             ("tokio", Box::new(|| timed(&others, n, peers::tokio_asks(tokio.clone(), n)))),
@@ -56,6 +59,7 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
     row(format!("hot ask, {} lane (counter)", quark.lane("counter")), "counter", Some(0.6))?;
     row(format!("hot ask, {} lane (hop)", quark.lane("hop")), "hop", Some(0.8))?;
     row(format!("hot ask, {} lane (relay)", quark.lane("relay")), "relay", Some(0.8))?;
+    row(format!("hot ask, {} lane (counter)", concurrent.lane("counter")), "concurrent", Some(4.0))?;
     row("hot ask, ractor".into(), "ractor", None)?;
     row("hot ask, tokio mpsc + oneshot".into(), "tokio", None)?;
     row("hot ask, raw wasmtime call".into(), "raw", None)?;

@@ -23,6 +23,7 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
                 quark(&components, n, Host::relay, ("relay", "header"), &[Val::String("x".into())])
             }),
         ),
+        ("async counter", Box::new(|| quark(&[&guests.async_counter], n, Host::counter, ("counter", "value"), &[]))),
         ("kameo", Box::new(|| kameo(n))),
     ];
     let medians = interleaved(sizes, probes)?;
@@ -32,6 +33,9 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
         let name = format!("idle actor, {} lane ({kind})", lanes.lane(kind));
         report.row(name, medians.of(kind)?, "KiB").against("kameo", medians.of("kameo")?).goal(Goal::ValueAtMost(goal));
     }
+    let lane = Host::memory(1, 10, &[&guests.async_counter])?.lane("counter");
+    let used = medians.of("async counter")?;
+    report.row(format!("idle actor, {lane} lane (counter)"), used, "KiB").against("kameo", medians.of("kameo")?);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quark_core::activation::{CONTROL_MAX, MailboxBounds, PENDING_BYTES_MAX, PENDING_COMMITS_MAX};
+use quark_core::activation::{CONTROL_MAX, MailboxBounds, Overlap, PENDING_BYTES_MAX, PENDING_COMMITS_MAX};
 use quark_core::envelope::TellId;
 use quark_core::time::Time;
 
@@ -13,8 +13,9 @@ use crate::workload::BALANCE;
 
 type Verdict = Result<(), Violation>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Actor {
+    overlap: Overlap,
     // As the store has it.
     owner: Option<u64>,
     newest: u64,
@@ -23,11 +24,11 @@ struct Actor {
     stamps: BTreeSet<u64>,
     balance: u64,
     handled: BTreeMap<Option<usize>, u64>,
-    /// Handed to the store and not applied, with its message.
-    submitted: BTreeMap<(u64, u64), Option<u64>>,
+    /// Handed to the store and not applied, with whose turns wrote it.
+    submitted: BTreeMap<(u64, u64), Vec<u64>>,
     // Lost in a crash.
     token: bool,
-    run: Option<Run>,
+    runs: Vec<Run>,
     begun: BTreeMap<Source, u64>,
     /// Generation and bytes of each commit under way.
     pending: BTreeMap<u64, (u64, usize)>,
@@ -37,12 +38,18 @@ struct Actor {
 struct Run {
     message: Option<u64>,
     waits: Option<u64>,
+    /// It wrote since its last commit point.
+    wrote: bool,
+    reads: bool,
+    /// An operator's, or the deactivate hook.
+    alone: bool,
 }
 
 #[derive(Debug)]
 struct Request {
     by: Source,
     to: usize,
+    reads: bool,
     deadline: Time,
     parent: Option<u64>,
     open: bool,
@@ -66,6 +73,47 @@ impl Fate {
     }
 }
 
+impl Actor {
+    fn new(overlap: Overlap) -> Self {
+        Self {
+            overlap,
+            owner: None,
+            newest: 0,
+            etag: 0,
+            stamp: 0,
+            stamps: BTreeSet::from([0]),
+            balance: BALANCE,
+            handled: BTreeMap::new(),
+            submitted: BTreeMap::new(),
+            token: false,
+            runs: Vec::new(),
+            begun: BTreeMap::new(),
+            pending: BTreeMap::new(),
+        }
+    }
+
+    fn run_of(&mut self, message: u64) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.message == Some(message))
+    }
+}
+
+/// Which turns may run at once, as its users are told.
+trait IsFine {
+    fn is_fine(&self, run: &Run, new: &Run) -> bool;
+}
+
+impl IsFine for Overlap {
+    fn is_fine(&self, run: &Run, new: &Run) -> bool {
+        !run.alone
+            && !new.alone
+            && match self {
+                Self::None => false,
+                Self::Reads => run.reads && new.reads,
+                Self::Full => true,
+            }
+    }
+}
+
 /// All that the checkers remember.
 #[derive(Debug)]
 pub(crate) struct Checks {
@@ -79,11 +127,10 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn new(actors: usize, bounds: MailboxBounds) -> Self {
-        let actor = || Actor { balance: BALANCE, stamps: BTreeSet::from([0]), ..Actor::default() };
+    pub(crate) fn new(overlaps: &[Overlap], bounds: MailboxBounds) -> Self {
         Self {
             bounds,
-            actors: (0..actors).map(|_| actor()).collect(),
+            actors: overlaps.iter().map(|&overlap| Actor::new(overlap)).collect(),
             requests: BTreeMap::new(),
             open: BTreeSet::new(),
             inside: BTreeMap::new(),
@@ -111,9 +158,9 @@ impl Checks {
             Event::Retry { .. } | Event::Gone(_) | Event::FoundGone(_) => Ok(()),
             Event::Crash => self.crash(),
             Event::Stopped => self.stopped(),
-            &Event::Asked { request, by, to, deadline, parent } => {
+            &Event::Asked { request, by, to, reads, deadline, parent } => {
                 self.open.insert((deadline, request));
-                let asked = Request { by, to, deadline, parent, open: true, done: false, denied: false };
+                let asked = Request { by, to, reads, deadline, parent, open: true, done: false, denied: false };
                 self.requests.insert(request, asked);
                 Ok(())
             }
@@ -156,6 +203,7 @@ impl Checks {
                 self.activation(event)
             }
             Event::Began { .. } | Event::Waits { .. } | Event::Ended { .. } => self.activation(event),
+            Event::Wrote { .. } | Event::Reached { .. } => self.activation(event),
             Event::Submitted { .. } | Event::Landed { .. } => self.activation(event),
             Event::Recovered { .. } | Event::Claimed { .. } | Event::Released { .. } => self.store(event),
             Event::Applied(_) | Event::Accepted(_) | Event::Discarded(_) => self.store(event),
@@ -165,12 +213,22 @@ impl Checks {
     #[expect(clippy::wildcard_enum_match_arm, reason = "it is given the events that it knows")]
     fn activation(&mut self, event: &Event) -> Verdict {
         match *event {
+            Event::Wrote { actor, message } | Event::Reached { actor, message } => {
+                let wrote = matches!(event, Event::Wrote { .. });
+                match self.actors[actor].runs.iter_mut().find(|run| run.message == message) {
+                    Some(run) => {
+                        run.wrote = wrote;
+                        Ok(())
+                    }
+                    None => broken(Rule::OneTurn, format!("{actor}: no turn of {message:?} runs")),
+                }
+            }
             Event::Token(actor) => {
                 let had = std::mem::replace(&mut self.actors[actor].token, true);
                 check(!had, Rule::Token, || format!("{actor} has two drivers"))
             }
             Event::TokenBack { actor, .. } => {
-                let idle = self.actors[actor].run.is_none();
+                let idle = self.actors[actor].runs.is_empty();
                 check(idle, Rule::Token, || format!("{actor} has a turn and no driver"))?;
                 self.actors[actor].token = false;
                 Ok(())
@@ -185,20 +243,25 @@ impl Checks {
                 check(known, Rule::Durable, || format!("{actor} woke with what never was"))
             }
             Event::Began { actor, message, .. } => self.began(actor, message),
-            Event::Waits { actor, request } => match &mut self.actors[actor].run {
+            Event::Waits { actor, message, request } => match self.actors[actor].run_of(message) {
                 Some(run) => {
                     run.waits = Some(request);
                     Ok(())
                 }
                 None => broken(Rule::OneTurn, format!("{actor} waits for {request} without a turn")),
             },
-            Event::Ended { actor, how } => {
-                let ran = self.actors[actor].run.take().is_some();
+            Event::Ended { actor, message, how } => {
+                let runs = &mut self.actors[actor].runs;
+                let before = runs.len();
+                runs.retain(|run| run.message != message);
+                let ran = runs.len() < before;
                 check(ran, Rule::OneTurn, || format!("{actor} ended a turn that does not run: {how}"))
             }
-            Event::Submitted { actor, generation, etag, bytes, commits, message } => {
+            Event::Submitted { actor, generation, etag, bytes, commits, ref messages } => {
                 let it = &mut self.actors[actor];
-                it.submitted.insert((generation, etag), message);
+                let amid = it.runs.iter().find(|run| run.wrote);
+                check(amid.is_none(), Rule::Group, || format!("{actor}: commit {etag} amid the writes of {amid:?}"))?;
+                it.submitted.insert((generation, etag), messages.clone());
                 it.pending.insert(etag, (generation, bytes));
                 check(commits <= PENDING_COMMITS_MAX, Rule::Bounds, || format!("{actor}: {commits} commits under way"))
             }
@@ -263,10 +326,9 @@ impl Checks {
         request.denied = matches!(ending, Ending::Error(_, false));
         self.open.remove(&(request.deadline, id));
         let lie = request.denied && request.done;
-        if let Source::Actor(caller) = request.by
-            && let Some(run) = &mut self.actors[caller].run
-        {
-            run.waits = None;
+        if let Source::Actor(caller) = request.by {
+            let runs = &mut self.actors[caller].runs;
+            runs.iter_mut().filter(|run| run.waits == Some(id)).for_each(|run| run.waits = None);
         }
         check(!lie, Rule::Honest, || format!("request {id} was done and answered {ending:?}"))
     }
@@ -274,8 +336,18 @@ impl Checks {
     fn began(&mut self, actor: usize, message: Option<u64>) -> Verdict {
         let it = &mut self.actors[actor];
         check(it.token, Rule::Token, || format!("{actor} has a turn and no driver"))?;
-        check(it.run.is_none(), Rule::OneTurn, || format!("{actor} has two turns"))?;
-        it.run = Some(Run { message, waits: None });
+        let request = message.and_then(|message| self.requests.get(&message));
+        let control = message.is_none_or(|message| self.inside.get(&message).is_some_and(|(_, _, control)| *control));
+        let new = Run {
+            message,
+            waits: None,
+            wrote: false,
+            reads: request.is_some_and(|request| request.reads),
+            alone: control,
+        };
+        let fits = it.runs.iter().all(|run| it.overlap.is_fine(run, &new));
+        check(fits, Rule::OneTurn, || format!("{actor}, {:?}: {new:?} beside {:?}", it.overlap, it.runs))?;
+        it.runs.push(new);
         let bytes: usize = it.pending.values().map(|(_, bytes)| bytes).sum();
         let room = it.pending.len() < PENDING_COMMITS_MAX && bytes < PENDING_BYTES_MAX;
         check(room, Rule::Bounds, || format!("{actor} began with {} commits, {bytes} bytes", it.pending.len()))?;
@@ -298,11 +370,13 @@ impl Checks {
         let before = std::mem::replace(&mut it.balance, balance);
         (it.etag, it.stamp) = (etag, stamp);
         it.stamps.insert(stamp);
-        let mut message = it.submitted.remove(&(generation, etag)).flatten();
-        while let Some((id, request)) = message.and_then(|id| Some((id, self.requests.get_mut(&id)?))) {
-            check(!request.denied, Rule::Honest, || format!("request {id} was denied and then done"))?;
-            request.done = true;
-            message = request.parent;
+        for message in it.submitted.remove(&(generation, etag)).unwrap_or_default() {
+            let mut message = Some(message);
+            while let Some((id, request)) = message.and_then(|id| Some((id, self.requests.get_mut(&id)?))) {
+                check(!request.denied, Rule::Honest, || format!("request {id} was denied and then done"))?;
+                request.done = true;
+                message = request.parent;
+            }
         }
         let sent: u64 = applied.tells.iter().map(|tell| tell.amount).sum();
         for tell in &applied.tells {
@@ -333,22 +407,29 @@ impl Checks {
         Ok(fate.amount)
     }
 
-    /// Whether the turn that sent this message waits for itself: from the receiver's turn along
-    /// the calls that turns wait for now, back to the sender.
+    /// Whether the turn that sent this message waits for itself: from a turn of the receiver that it
+    /// must wait for, along the calls that turns wait for now, back to the sender.
     fn cycle(&self, message: u64) -> bool {
-        let Some(Request { by: Source::Actor(by), to, open: true, .. }) = self.requests.get(&message) else {
-            return false;
-        };
-        let mut at = *to;
-        for _ in 0..=self.actors.len() {
-            let Some(run) = &self.actors[at].run else { return false };
-            if at == *by {
-                return run.waits == Some(message);
-            }
-            let Some(request) = run.waits else { return false };
-            at = self.requests[&request].to;
-            if self.actors[at].run.as_ref().is_none_or(|run| run.message != Some(request)) {
-                return false;
+        let Some(request) = self.requests.get(&message) else { return false };
+        let Request { by: Source::Actor(_), to, open: true, reads, .. } = request else { return false };
+        let new = Run { message: Some(message), waits: None, wrote: false, reads: *reads, alone: false };
+        let Actor { overlap, runs, .. } = &self.actors[*to];
+        runs.iter().any(|run| !overlap.is_fine(run, &new) && self.leads_to(run, message))
+    }
+
+    fn leads_to<'a>(&'a self, mut run: &'a Run, message: u64) -> bool {
+        // A path is never longer than the turns that there are.
+        for _ in 0..=self.requests.len() {
+            match run.waits {
+                Some(request) if request == message => return true,
+                Some(request) => {
+                    let at = self.requests[&request].to;
+                    match self.actors[at].runs.iter().find(|run| run.message == Some(request)) {
+                        Some(next) => run = next,
+                        None => return false,
+                    }
+                }
+                None => return false,
             }
         }
         false
@@ -361,7 +442,7 @@ impl Checks {
             actor.owner = None;
             actor.submitted.clear();
             actor.token = false;
-            actor.run = None;
+            actor.runs.clear();
             actor.pending.clear();
         }
         for (&id, request) in &mut self.requests {
@@ -383,7 +464,7 @@ impl Checks {
     pub(crate) fn finish(&self) -> Verdict {
         check(self.inside.is_empty(), Rule::Liveness, || format!("messages wait for ever: {:?}", self.inside))?;
         check(self.open.is_empty(), Rule::Liveness, || format!("callers wait for ever: {:?}", self.open))?;
-        let busy = self.actors.iter().position(|it| it.token || it.run.is_some() || !it.pending.is_empty());
+        let busy = self.actors.iter().position(|it| it.token || !it.runs.is_empty() || !it.pending.is_empty());
         check(busy.is_none(), Rule::Liveness, || format!("actor {busy:?} never came to rest"))?;
         let lost = self.tells.iter().find(|(_, fate)| !fate.ended());
         check(lost.is_none(), Rule::Lost, || format!("a tell was lost: {lost:?}"))?;

@@ -74,7 +74,7 @@ impl Context {
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>) -> Self {
         let mut rng = Rng::new(seed);
         let work = Workload::new(&mut rng);
-        let checks = Checks::new(work.actors(), work.bounds);
+        let checks = Checks::new(work.overlaps(), work.bounds);
         Self {
             now: Time(1_000_000),
             rng,

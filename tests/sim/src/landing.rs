@@ -71,6 +71,9 @@ impl Silo {
         if landed.token && !cx.mistake(Mutation::IgnoreGrants) {
             cx.log(Event::Token(actor));
             self.drive(cx, actor);
+        } else if self.catalog[actor].as_ref().is_some_and(|activation| activation.turns.overlaps()) {
+            // There may be room for a turn that waited for it.
+            self.drive(cx, actor);
         }
     }
 
@@ -119,6 +122,21 @@ impl Silo {
             Out::Resume(turn) => self.wake(cx, actor, turn, Err(error)),
             Out::Done(Some(message)) => cx.log(Event::Out { message, how: "commit failed" }),
             Out::Done(None) => {}
+        }
+    }
+}
+
+impl Silo {
+    /// An output that waited for overlapping turns, which took the instance along.
+    pub(crate) fn undone(&self, cx: &mut Context, out: Out) {
+        match out {
+            Out::Reply { message, .. } => {
+                cx.log(Event::Out { message, how: "undone" });
+                self.send_answer(cx, message, (&CallError::Failed("undone".into())).into(), None);
+            }
+            Out::Done(Some(message)) => cx.log(Event::Out { message, how: "undone" }),
+            // Its turn died with the instance.
+            Out::Resume(_) | Out::Done(None) => {}
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Mutation {
     DriveWithoutToken,
     /// The driver runs a message at once although another turn runs.
     EnterBusy,
+    /// The driver commits though another turn is between its commit points.
+    CommitAmid,
     /// The driver does nothing with the token that a landed commit grants.
     IgnoreGrants,
     /// The driver drops outputs that never leave, without a word.
@@ -126,6 +128,7 @@ const fn sight(event: &Event) -> Option<&'static str> {
         Event::TokenBack { stalled: Some(..64), .. } => Some("1 MiB of commits"),
         Event::FoundGone(_) => Some("gone"),
         Event::Entered { .. } => Some("entered"),
+        Event::Submitted { messages, .. } if messages.len() > 1 => Some("a group committed"),
         Event::Unclaimed(_) => Some("not claimed"),
         Event::Scanned { gone: 1.., .. } => Some("a doubtful tell was handled"),
         Event::Scanned { added: 1.., .. } => Some("the outbox had tells"),

@@ -23,8 +23,10 @@ pub enum Rule {
     Deadline,
     /// An error that says that nothing was done is right.
     Honest,
-    /// One turn of an actor at a time.
+    /// One turn of an actor at a time, or those that may overlap.
     OneTurn,
+    /// What overlapping turns wrote is committed when none of them is in the middle of its writes.
+    Group,
     /// One holder of the token at a time.
     Token,
     /// Mailboxes and pipelines are bounded.

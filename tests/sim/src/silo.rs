@@ -14,7 +14,7 @@ use crate::landing::{Out, Underway, told};
 use crate::relay::{Failure, Relay};
 use crate::store::{Claim, Store};
 use crate::trace::{Ending, Event, Seen, Source};
-use crate::turn::Running;
+use crate::turn::{Running, Staged};
 use crate::workload::{Msg, What};
 
 /// One actor awake.
@@ -25,7 +25,9 @@ pub(crate) struct Activation {
     pub(crate) state: Option<State>,
     /// The guest has woken; operators' messages run without it.
     pub(crate) awake: bool,
-    pub(crate) run: Option<Running>,
+    pub(crate) runs: Vec<Running>,
+    /// What turns staged since the last commit point.
+    pub(crate) staged: Staged,
     pub(crate) underway: VecDeque<Underway>,
     /// Changes with each use, so that old timers are known.
     pub(crate) mark: u64,
@@ -146,10 +148,8 @@ impl Silo {
         let (id, to, by, size) = (message.id, message.to, message.source, message.size);
         let control = message.what == What::Control;
         if let Some(turn) = self.enter(cx, &message) {
-            if !self.begin(cx, to, turn, message) {
-                self.drive(cx, to);
-            }
-            return;
+            self.begin(cx, to, turn, message);
+            return self.drive(cx, to);
         }
         loop {
             let mark = cx.id();
@@ -159,8 +159,11 @@ impl Silo {
                 Ok(admitted) => {
                     let (waiting, bytes) = activation.turns.waiting();
                     cx.log(Event::Admitted { message: id, by, to, control, waiting, bytes, size });
+                    let overlaps = activation.turns.overlaps();
                     if admitted == Admitted::Token || cx.mistake(Mutation::DriveWithoutToken) {
                         cx.log(Event::Token(to));
+                        self.drive(cx, to);
+                    } else if overlaps {
                         self.drive(cx, to);
                     }
                     return;
@@ -181,7 +184,7 @@ impl Silo {
     fn enter(&mut self, cx: &mut Context, message: &Msg) -> Option<Turn> {
         let (id, to, by) = (message.id, message.to, message.source);
         let activation = self.catalog[to].as_mut().filter(|it| it.awake && message.what == What::Call)?;
-        let turn = match activation.turns.enter() {
+        let turn = match activation.turns.enter(message.reads) {
             None if cx.mistake(Mutation::EnterBusy) => activation.turns.running(),
             turn => turn,
         }?;
@@ -195,7 +198,7 @@ impl Silo {
         let to = cx.work.id(message.to);
         let frame = message.head.path.find(to)?;
         let turn = Turn { generation: frame.generation, number: frame.turn };
-        let waits = self.catalog[message.to].as_ref()?.turns.running() == Some(turn);
+        let waits = self.catalog[message.to].as_ref()?.turns.blocks(turn, message.reads);
         let refuse = waits && !cx.mistake(Mutation::MissDeadlocks);
         refuse.then(|| message.head.path.describe(to, &format!("m{}", message.method)))
     }
@@ -242,11 +245,8 @@ impl Silo {
                     cx.log(Event::Loading(actor));
                     return self.store.ask_claim(cx, actor);
                 }
-                Step::Run(turn, message) => {
-                    if self.begin(cx, actor, turn, message) {
-                        return;
-                    }
-                }
+                Step::Run(turn, message) => self.begin(cx, actor, turn, message),
+                Step::Wait => return,
                 Step::Expired(message) => {
                     cx.log(Event::Out { message: message.id, how: "expired" });
                     self.tell_caller(cx, &message, &CallError::DeadlineExceeded);

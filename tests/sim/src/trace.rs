@@ -71,6 +71,8 @@ pub(crate) enum Event {
         request: u64,
         by: Source,
         to: usize,
+        /// Its method writes nothing.
+        reads: bool,
         deadline: Time,
         parent: Option<u64>,
     },
@@ -135,10 +137,22 @@ pub(crate) enum Event {
     },
     Waits {
         actor: usize,
+        message: u64,
         request: u64,
+    },
+    /// Its turn staged something.
+    Wrote {
+        actor: usize,
+        message: Option<u64>,
+    },
+    /// Its turn is at a commit point.
+    Reached {
+        actor: usize,
+        message: Option<u64>,
     },
     Ended {
         actor: usize,
+        message: Option<u64>,
         how: &'static str,
     },
     /// A message that was let in has come to its end.
@@ -152,7 +166,8 @@ pub(crate) enum Event {
         etag: u64,
         bytes: usize,
         commits: usize,
-        message: Option<u64>,
+        /// Whose turns wrote what it has.
+        messages: Vec<u64>,
     },
     Landed {
         actor: usize,

@@ -12,6 +12,7 @@ use quark_core::time::Time;
 use crate::Mutation;
 use crate::context::{Context, Due};
 use crate::landing::{Out, Underway, told};
+use crate::relay::Failure;
 use crate::silo::{Activation, Silo, Waiter};
 use crate::store::Write as StoreWrite;
 use crate::trace::{Ending, Event, Source};
@@ -28,9 +29,19 @@ enum Wait {
     /// A `Proceed` is on its way.
     Step,
     /// The gate, with the call that then leaves.
-    Gate(Option<(usize, usize, Time)>),
+    Gate(Option<Leaving>),
     /// An answer.
     Answer,
+}
+
+/// A call as its turn made it.
+#[derive(Debug)]
+struct Leaving {
+    to: usize,
+    method: usize,
+    deadline: Time,
+    /// The caller's state at the time.
+    stamp: u64,
 }
 
 /// A turn between two steps.
@@ -43,15 +54,30 @@ pub(crate) struct Running {
     at: usize,
     wait: Wait,
     lost: Option<CommitError>,
-    /// The stamp of all writes since the last commit point.
+    /// Goes with its first commit point.
+    handled: Option<TellId>,
+    /// Something of this turn is durable, or it has called others.
+    progressed: bool,
+    began: Time,
+}
+
+impl Running {
+    fn message(&self) -> Option<u64> {
+        self.message.as_ref().map(|message| message.id)
+    }
+}
+
+/// What an actor's turns staged together since its last commit point.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    /// The stamp of all these writes.
     stamp: Option<u64>,
     /// The stamp at the last commit point.
     before: u64,
     tells: Vec<Tell>,
     handled: Option<TellId>,
-    /// Something of this turn is durable, or it has called others.
-    progressed: bool,
-    began: Time,
+    /// Whose turns.
+    by: Vec<u64>,
 }
 
 impl Activation {
@@ -60,8 +86,13 @@ impl Activation {
         if cx.mistake(Mutation::WidenMailbox) {
             bounds.bytes *= 10;
         }
-        let turns = Turns::new(cx.work.id(actor).clone(), bounds);
-        Self { turns, state: None, awake: false, run: None, underway: [].into(), mark }
+        let turns = Turns::new(cx.work.id(actor).clone(), bounds, cx.work.overlap(actor));
+        let staged = Staged::default();
+        Self { turns, state: None, awake: false, runs: Vec::new(), staged, underway: [].into(), mark }
+    }
+
+    fn run(&mut self, turn: Turn) -> Option<&mut Running> {
+        self.runs.iter_mut().find(|run| run.turn == turn)
     }
 
     pub(crate) fn drop_instance(&mut self) {
@@ -71,18 +102,18 @@ impl Activation {
 }
 
 impl Silo {
-    /// Begins a message's turn; false when it is over at once.
-    pub(crate) fn begin(&mut self, cx: &mut Context, actor: usize, turn: Turn, mut message: Msg) -> bool {
+    /// Begins a message's turn, which may be over at once.
+    pub(crate) fn begin(&mut self, cx: &mut Context, actor: usize, turn: Turn, mut message: Msg) {
         let (generation, id) = (turn.generation, message.id);
         cx.log(Event::Began { actor, generation, turn: turn.number, message: Some(id) });
-        let Some(activation) = &mut self.catalog[actor] else { return false };
+        let Some(activation) = &mut self.catalog[actor] else { return };
         let mut handled = None;
         if let What::Tell { id: tell, epoch } = &message.what {
             if !self.relay.begin(cx, tell, *epoch) {
-                activation.turns.end(None);
-                cx.log(Event::Ended { actor, how: "skipped" });
+                activation.turns.ended(turn, None);
+                cx.log(Event::Ended { actor, message: Some(id), how: "skipped" });
                 cx.log(Event::Out { message: id, how: "skipped" });
-                return false;
+                return;
             }
             handled = Some(tell.clone());
             message.begun = true;
@@ -91,10 +122,9 @@ impl Silo {
             if cx.faults && cx.rng.chance(cx.work.refuses) {
                 let mut refused = activation.turns.refused();
                 activation.drop_instance();
-                cx.log(Event::Ended { actor, how: "refused to wake" });
+                cx.log(Event::Ended { actor, message: Some(id), how: "refused to wake" });
                 refused.insert(0, message);
-                self.refuse(cx, &refused, &CallError::Failed("refused to wake".into()));
-                return false;
+                return self.refuse(cx, &refused, &CallError::Failed("refused to wake".into()));
             }
             activation.awake = true;
         }
@@ -105,7 +135,6 @@ impl Silo {
         }
         let program = cx.work.program(&message);
         self.run(cx, actor, turn, Some(message), program, handled);
-        true
     }
 
     /// The deactivate hook: a last turn without a message, which may write and tell, or trap.
@@ -133,17 +162,17 @@ impl Silo {
         handled: Option<TellId>,
     ) {
         let Some(activation) = &mut self.catalog[actor] else { return };
-        let before = activation.state.as_ref().map_or(0, |state| get(state, "stamp", 0));
-        activation.run = Some(Running {
+        if activation.runs.is_empty() {
+            let before = activation.state.as_ref().map_or(0, |state| get(state, "stamp", 0));
+            activation.staged = Staged { before, ..Staged::default() };
+        }
+        activation.runs.push(Running {
             turn,
             message,
             program,
             at: 0,
             wait: Wait::Step,
             lost: None,
-            stamp: None,
-            before,
-            tells: Vec::new(),
             handled,
             progressed: false,
             began: cx.now,
@@ -154,8 +183,7 @@ impl Silo {
 
     /// What the suspended turn waited for is there, or will never be.
     pub(crate) fn wake(&mut self, cx: &mut Context, actor: usize, turn: Turn, outcome: Result<(), CommitError>) {
-        let run = self.catalog[actor].as_mut().and_then(|activation| activation.run.as_mut());
-        let Some(run) = run.filter(|run| run.turn == turn) else { return };
+        let Some(run) = self.catalog[actor].as_mut().and_then(|activation| activation.run(turn)) else { return };
         run.lost = outcome.err();
         match std::mem::replace(&mut run.wait, Wait::Step) {
             Wait::Gate(Some(call)) if run.lost.is_none() => self.call(cx, actor, turn, call),
@@ -164,10 +192,10 @@ impl Silo {
     }
 
     /// All is durable: the call leaves.
-    fn call(&mut self, cx: &mut Context, actor: usize, turn: Turn, (to, method, deadline): (usize, usize, Time)) {
+    fn call(&mut self, cx: &mut Context, actor: usize, turn: Turn, call: Leaving) {
+        let Leaving { to, method, deadline, stamp } = call;
         let request = cx.id();
-        let Some(activation) = &mut self.catalog[actor] else { return };
-        let (Some(run), Some(state)) = (&mut activation.run, &activation.state) else { return };
+        let Some(run) = self.catalog[actor].as_mut().and_then(|activation| activation.run(turn)) else { return };
         run.wait = Wait::Answer;
         run.progressed = true;
         let Some(message) = &run.message else { return };
@@ -175,69 +203,73 @@ impl Silo {
         let path = message.head.path.with(from, format!("m{}", message.method).into(), turn.generation, turn.number);
         let head = Head { teller: None, deadline, path, chain: chain() };
         let source = Source::Actor(actor);
-        let seen = Some((actor, get(state, "stamp", 0)));
+        let seen = Some((actor, stamp));
+        let (reads, amount, begun, what) = (cx.work.reads(to, method), 0, false, What::Call);
         let depth = message.depth + 1;
         let size = 20 + usize::try_from(request % 100).expect("small");
         let parent = Some(message.id);
-        let sent =
-            Msg { id: request, to, head, source, method, amount: 0, depth, seen, size, begun: false, what: What::Call };
+        let waiting = message.id;
+        let sent = Msg { id: request, to, head, source, method, reads, amount, depth, seen, size, begun, what };
         self.waiters.insert(request, Waiter::Turn(actor, turn));
-        cx.log(Event::Asked { request, by: source, to, deadline: deadline.max(cx.now), parent });
-        cx.log(Event::Waits { actor, request });
+        cx.log(Event::Asked { request, by: source, to, reads, deadline: deadline.max(cx.now), parent });
+        cx.log(Event::Waits { actor, message: waiting, request });
         cx.at(deadline, Due::Deadline(request));
         cx.after(cx.work.hop, Due::Arrive(sent));
     }
 
     /// Nobody waits for this turn any more and it does not end: its instance is dropped.
     pub(crate) fn abandon(&mut self, cx: &mut Context, actor: usize, turn: Turn) {
-        let run = self.catalog[actor].as_ref().and_then(|activation| activation.run.as_ref());
-        if run.is_some_and(|run| run.turn == turn) {
-            self.trap(cx, actor, "abandoned", &CallError::DeadlineExceeded);
+        if self.catalog[actor].as_mut().and_then(|activation| activation.run(turn)).is_some() {
+            self.trap(cx, actor, turn, "abandoned", &CallError::DeadlineExceeded);
         }
     }
 
     /// Goes on with a turn's program until it suspends or ends.
     pub(crate) fn proceed(&mut self, cx: &mut Context, actor: usize, turn: Turn) {
-        let run = self.catalog[actor].as_mut().and_then(|activation| activation.run.as_mut());
-        let Some(run) = run.filter(|run| run.turn == turn && matches!(run.wait, Wait::Step)) else { return };
+        let run = self.catalog[actor].as_mut().and_then(|activation| activation.run(turn));
+        let Some(run) = run.filter(|run| matches!(run.wait, Wait::Step)) else { return };
         if let Some(error) = run.lost {
             let error = told(error, run.progressed && !cx.mistake(Mutation::DenyAll));
-            return self.trap(cx, actor, "commit failed", &error);
+            return self.trap(cx, actor, turn, "commit failed", &error);
         }
         loop {
             let Some(activation) = &mut self.catalog[actor] else { return };
-            let (Some(run), Some(state)) = (&mut activation.run, &mut activation.state) else { return };
-            let Some(op) = run.program.get(run.at).cloned() else { return self.finish(cx, actor, true) };
+            let Some(run) = activation.run(turn) else { return };
+            let Some(op) = run.program.get(run.at).cloned() else { return self.finish(cx, actor, turn, true) };
             run.at += 1;
             match op {
                 Op::Work(micros) => return cx.after(Duration::from_micros(micros), Due::Proceed { actor, turn }),
                 Op::Trap { percent } if cx.rng.chance(percent) => {
-                    return self.trap(cx, actor, "trapped", &CallError::Failed("trapped".into()));
+                    return self.trap(cx, actor, turn, "trapped", &CallError::Failed("trapped".into()));
                 }
                 Op::Trap { .. } => {}
-                Op::Fail => return self.finish(cx, actor, false),
+                Op::Fail => return self.finish(cx, actor, turn, false),
                 Op::Write { pad } => {
-                    if !write(cx, run, state, pad, 0, 0) {
-                        return self.finish(cx, actor, false);
+                    if !activation.write(cx, actor, turn, pad, (0, 0)) {
+                        return self.finish(cx, actor, turn, false);
                     }
                 }
                 Op::Deposit => {
                     let amount = run.message.as_ref().map_or(0, |message| message.amount);
-                    if !write(cx, run, state, 0, amount, 0) {
-                        return self.trap(cx, actor, "no room", &CallError::Failed("no room".into()));
+                    if !activation.write(cx, actor, turn, 0, (amount, 0)) {
+                        return self.trap(cx, actor, turn, "no room", &CallError::Failed("no room".into()));
                     }
                 }
                 Op::Give { to, amount } => {
-                    if get(state, "balance", BALANCE) >= amount && write(cx, run, state, 0, 0, amount) {
-                        stage_tell(cx, run, state, to, DEPOSIT, amount);
+                    let has = activation.state.as_ref().map_or(0, |state| get(state, "balance", BALANCE));
+                    if has >= amount && activation.write(cx, actor, turn, 0, (0, amount)) {
+                        activation.stage_tell(cx, actor, turn, to, (DEPOSIT, amount));
                     }
                 }
-                Op::Tell { to, method } => stage_tell(cx, run, state, to, method, 0),
+                Op::Tell { to, method } => activation.stage_tell(cx, actor, turn, to, (method, 0)),
                 Op::Call { to, method, timeout } => {
                     let own = run.message.as_ref().map_or(Time::NEVER, |message| message.head.deadline);
                     // A call's deadline never passes its caller's own.
                     let deadline = cx.now.after(timeout).min(own);
-                    run.wait = Wait::Gate(Some((to, method, deadline)));
+                    let stamp = activation.state.as_ref().map_or(0, |state| get(state, "stamp", 0));
+                    if let Some(run) = activation.run(turn) {
+                        run.wait = Wait::Gate(Some(Leaving { to, method, deadline, stamp }));
+                    }
                     return self.suspend(cx, actor, turn);
                 }
                 Op::Commit => {
@@ -249,7 +281,7 @@ impl Silo {
     }
 
     fn suspend(&mut self, cx: &mut Context, actor: usize, turn: Turn) {
-        match self.point(cx, actor, Out::Resume(turn)) {
+        match self.point(cx, actor, turn, Out::Resume(turn)) {
             Err((out, error)) => self.fail(cx, actor, out, error),
             Ok(()) if cx.mistake(Mutation::CallEarly) => self.wake(cx, actor, turn, Ok(())),
             Ok(()) => {}
@@ -257,32 +289,40 @@ impl Silo {
     }
 
     /// A commit point; an error when the turn's instance is to be dropped.
-    fn point(&mut self, cx: &mut Context, actor: usize, out: Out) -> Result<(), (Out, CommitError)> {
+    fn point(&mut self, cx: &mut Context, actor: usize, turn: Turn, out: Out) -> Result<(), (Out, CommitError)> {
         let Some(activation) = &mut self.catalog[actor] else { return Ok(()) };
-        let (Some(run), Some(state)) = (&mut activation.run, &mut activation.state) else { return Ok(()) };
         let late = cx.mistake(Mutation::HandleLate) && matches!(out, Out::Resume(_));
-        let handled = if late { None } else { run.handled.take() };
+        let Some(run) = activation.run(turn) else { return Ok(()) };
+        let (message, handled) = (run.message(), if late { None } else { run.handled.take() });
+        if handled.is_some() {
+            activation.staged.handled = handled;
+            activation.staged.by.extend(message.filter(|message| !activation.staged.by.contains(message)));
+        }
+        cx.log(Event::Reached { actor, message });
+        if !activation.turns.reach(turn) && !cx.mistake(Mutation::CommitAmid) {
+            activation.turns.hold(out);
+            return Ok(());
+        }
+        let Some(state) = &mut activation.state else { return Ok(()) };
         let changes = state.take_changes();
-        let tells = std::mem::take(&mut run.tells);
+        let Staged { tells, handled, by, .. } = std::mem::take(&mut activation.staged);
+        activation.staged.before = get(state, "stamp", 0);
         let write = Write { changes, tells, handled: handled.clone() };
         let bytes = write.bytes();
-        run.stamp = None;
-        run.before = get(state, "stamp", 0);
-        let message = run.message.as_ref().map(|message| message.id);
         match activation.turns.commit_point(write, out) {
             Point::Open(out) => self.release(cx, actor, out),
             Point::Held => {}
             Point::Submit(commit) => {
-                run.progressed = true;
+                activation.runs.iter_mut().for_each(|run| run.progressed = true);
                 let tells = commit.write.tells.iter().enumerate();
                 let tells = tells.map(|(place, tell)| (commit.tell_id(place), tell.clone())).collect();
                 activation.underway.push_back(Underway { etag: commit.etag, handled, tells });
                 let (generation, etag, commits) = (commit.generation, commit.etag, activation.turns.commits());
-                cx.log(Event::Submitted { actor, generation, etag, bytes, commits, message });
+                cx.log(Event::Submitted { actor, generation, etag, bytes, commits, messages: by });
                 self.store.hand_over(cx, StoreWrite::Commit(commit));
             }
             Point::Failed(out, error) => {
-                run.handled = handled;
+                activation.staged.handled = handled;
                 return Err((out, error));
             }
         }
@@ -290,52 +330,65 @@ impl Silo {
     }
 
     /// The turn returns, `ok` or `err`.
-    fn finish(&mut self, cx: &mut Context, actor: usize, ok: bool) {
-        let Some(activation) = &self.catalog[actor] else { return };
-        let (Some(run), Some(state)) = (&activation.run, &activation.state) else { return };
-        let seen = Some((actor, get(state, "stamp", 0)));
-        let (took, progressed) = (cx.now.since(run.began), run.progressed);
-        let leaving = run.message.is_none();
+    fn finish(&mut self, cx: &mut Context, actor: usize, turn: Turn, ok: bool) {
+        let Some(activation) = &mut self.catalog[actor] else { return };
+        let Some(stamp) = activation.state.as_ref().map(|state| get(state, "stamp", 0)) else { return };
+        let Some(run) = activation.run(turn) else { return };
+        let seen = Some((actor, stamp));
+        let (took, progressed, message) = (cx.now.since(run.began), run.progressed, run.message());
+        let leaving = message.is_none();
         let out = match &run.message {
             Some(Msg { id, what: What::Call | What::Control, .. }) => {
                 Out::Reply { message: *id, ending: Ending::Answer(ok), seen, progressed }
             }
-            other => Out::Done(other.as_ref().map(|message| message.id)),
+            _ => Out::Done(message),
         };
         if let Out::Reply { message, ending, seen, .. } = &out
             && cx.mistake(Mutation::AnswerEarly)
         {
             self.send_answer(cx, *message, ending.clone(), *seen);
         }
-        if let Err((_, error)) = self.point(cx, actor, out) {
+        if let Err((_, error)) = self.point(cx, actor, turn, out) {
             let error = told(error, progressed);
-            return self.trap(cx, actor, "commit failed", &error);
+            return self.trap(cx, actor, turn, "commit failed", &error);
         }
         let Some(activation) = &mut self.catalog[actor] else { return };
-        activation.run = None;
+        activation.runs.retain(|run| run.turn != turn);
         if leaving {
             activation.drop_instance();
             activation.turns.left();
         } else {
-            activation.turns.end(Some(took));
+            activation.turns.ended(turn, Some(took));
         }
-        cx.log(Event::Ended { actor, how: if leaving { "left" } else { "returned" } });
+        cx.log(Event::Ended { actor, message, how: if leaving { "left" } else { "returned" } });
         if leaving || !activation.turns.rest() {
             return self.drive(cx, actor);
         }
         self.idle(cx, actor);
     }
 
-    /// The turn's instance is dead, and what was staged since the last commit point with it.
-    fn trap(&mut self, cx: &mut Context, actor: usize, how: &'static str, error: &CallError) {
+    /// The instance is dead by this turn, all other turns with it, and what was staged since the last
+    /// commit point.
+    fn trap(&mut self, cx: &mut Context, actor: usize, turn: Turn, how: &'static str, error: &CallError) {
         let Some(activation) = &mut self.catalog[actor] else { return };
-        let (Some(run), Some(state)) = (activation.run.take(), &mut activation.state) else { return };
+        let Some(state) = &mut activation.state else { return };
         state.undo();
-        assert_eq!(get(state, "stamp", 0), run.before, "undo restores the last commit point");
+        assert_eq!(get(state, "stamp", 0), activation.staged.before, "undo restores the last commit point");
         activation.drop_instance();
-        activation.turns.trapped();
-        cx.log(Event::Ended { actor, how });
-        if let Some(message) = &run.message {
+        let runs = std::mem::take(&mut activation.runs);
+        let undone = activation.turns.trapped();
+        // Whoever handled it, its row was not committed.
+        if let Some(tell) = activation.staged.handled.take() {
+            self.relay.failed(cx, &tell, None, Failure::Passing);
+        }
+        for out in undone {
+            self.undone(cx, out);
+        }
+        let beside = CallError::Failed("another turn trapped".into());
+        for run in &runs {
+            let (how, error) = if run.turn == turn { (how, error) } else { ("undone beside another", &beside) };
+            cx.log(Event::Ended { actor, message: run.message(), how });
+            let Some(message) = &run.message else { continue };
             cx.log(Event::Out { message: message.id, how });
             match &message.what {
                 // Handed to the store already: the commit's outcome is the tell's.
@@ -347,23 +400,37 @@ impl Silo {
     }
 }
 
-/// Stages one write of an actor: both halves, the stamp, the balance; false when there is no room.
-fn write(cx: &mut Context, run: &mut Running, state: &mut State, pad: usize, gets: u64, gives: u64) -> bool {
-    let next = get(state, "left", 0) + 1;
-    // Never the same length twice running: an unchanged value is not written.
-    let length = pad + usize::try_from(next % 64).expect("small");
-    if pad > 0 && state.set("pad", vec![0; length].into()).is_err() {
-        return false;
+impl Activation {
+    /// Stages one write: both halves, the stamp, the balance; false when there is no room.
+    fn write(&mut self, cx: &mut Context, actor: usize, turn: Turn, pad: usize, (gets, gives): (u64, u64)) -> bool {
+        let Some(state) = &mut self.state else { return false };
+        let next = get(state, "left", 0) + 1;
+        // Never the same length twice running: an unchanged value is not written.
+        let length = pad + usize::try_from(next % 64).expect("small");
+        if pad > 0 && state.set("pad", vec![0; length].into()).is_err() {
+            return false;
+        }
+        let stamp = *self.staged.stamp.get_or_insert_with(|| cx.id());
+        let balance = get(state, "balance", BALANCE) + gets - gives;
+        let values = [("left", next), ("right", next), ("stamp", stamp), ("balance", balance)];
+        let written = values.into_iter().all(|(name, value)| state.set(name, Value::from(value.to_le_bytes())).is_ok());
+        self.wrote(cx, actor, turn);
+        written
     }
-    let stamp = *run.stamp.get_or_insert_with(|| cx.id());
-    let balance = get(state, "balance", BALANCE) + gets - gives;
-    let values = [("left", next), ("right", next), ("stamp", stamp), ("balance", balance)];
-    values.into_iter().all(|(name, value)| state.set(name, Value::from(value.to_le_bytes())).is_ok())
-}
 
-fn stage_tell(cx: &Context, run: &mut Running, state: &State, to: usize, method: usize, amount: u64) {
-    let depth = run.message.as_ref().map_or(0, |message| message.depth) + 1;
-    run.tells.push(tell(cx.work.id(to), method, amount, depth, get(state, "stamp", 0)));
+    fn stage_tell(&mut self, cx: &mut Context, actor: usize, turn: Turn, to: usize, (method, amount): (usize, u64)) {
+        let stamp = self.state.as_ref().map_or(0, |state| get(state, "stamp", 0));
+        let depth = self.run(turn).and_then(|run| run.message.as_ref()).map_or(0, |message| message.depth) + 1;
+        self.staged.tells.push(tell(cx.work.id(to), method, amount, depth, stamp));
+        self.wrote(cx, actor, turn);
+    }
+
+    fn wrote(&mut self, cx: &mut Context, actor: usize, turn: Turn) {
+        self.turns.staged(turn);
+        let message = self.run(turn).and_then(|run| run.message());
+        self.staged.by.extend(message.filter(|message| !self.staged.by.contains(message)));
+        cx.log(Event::Wrote { actor, message });
+    }
 }
 
 fn get(state: &State, name: &str, default: u64) -> u64 {

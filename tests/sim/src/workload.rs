@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quark_core::activation::{MailboxBounds, Message};
+use quark_core::activation::{MailboxBounds, Message, Overlap};
 use quark_core::envelope::{Chain, Head, Path, Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
 use quark_core::time::Time;
@@ -50,6 +50,12 @@ pub(crate) enum Op {
     Fail,
 }
 
+impl Op {
+    const fn writes(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Deposit | Self::Give { .. })
+    }
+}
+
 /// Sizes and speeds of one run.
 #[derive(Debug)]
 pub(crate) struct Workload {
@@ -78,6 +84,7 @@ pub(crate) struct Workload {
     /// A tell is delivered twice, in a hundred.
     pub(crate) doubles: u64,
     ids: Vec<ActorId>,
+    overlaps: Vec<Overlap>,
     methods: usize,
     programs: Vec<Vec<Op>>,
 }
@@ -89,10 +96,18 @@ impl Workload {
         let kind = KindName::new("sim:bank/accounts", "account");
         let key = |n: usize| Key::parse(&n.to_string()).expect("digits are a key");
         let huge = rng.chance(10);
+        let overlap = |rng: &mut Rng| match rng.range(0, 9) {
+            0..5 => Overlap::None,
+            5..7 => Overlap::Reads,
+            _ => Overlap::Full,
+        };
+        let overlaps: Vec<Overlap> = (0..actors).map(|_| overlap(rng)).collect();
         let mut programs = Vec::new();
-        for _ in 0..actors {
+        for overlap in &overlaps {
             programs.push(program(rng, actors, methods, &[Op::Deposit], huge));
-            programs.push(program(rng, actors, methods, &[], huge));
+            let mut any = program(rng, actors, methods, &[], huge);
+            any.retain(|op| *overlap != Overlap::Reads || !op.writes());
+            programs.push(any);
             let gives = Op::Give { to: rng.index(actors), amount: rng.range(1, 50) };
             programs.push(program(rng, actors, methods, &[gives], huge));
             programs.push(program(rng, actors, methods, &[Op::Write { pad: if huge { 60_000 } else { 0 } }], huge));
@@ -113,6 +128,7 @@ impl Workload {
             faults: rng.range(0, 12),
             store_fails: if rng.chance(50) { rng.range(1, 20) } else { 0 },
             doubles: if rng.chance(30) { 30 } else { 0 },
+            overlaps,
             ids: (0..actors).map(|n| ActorId { kind: kind.clone(), key: key(n) }).collect(),
             methods,
             programs,
@@ -125,6 +141,19 @@ impl Workload {
 
     pub(crate) fn id(&self, actor: usize) -> &ActorId {
         &self.ids[actor]
+    }
+
+    pub(crate) fn overlap(&self, actor: usize) -> Overlap {
+        self.overlaps[actor]
+    }
+
+    pub(crate) fn overlaps(&self) -> &[Overlap] {
+        &self.overlaps
+    }
+
+    /// Whether calls of that method write nothing.
+    pub(crate) fn reads(&self, actor: usize, method: usize) -> bool {
+        !self.programs[actor * self.methods + method].iter().any(Op::writes)
     }
 
     /// The steps of a message's turn; deep ones send nothing.
@@ -192,6 +221,8 @@ pub(crate) struct Msg {
     pub(crate) head: Head,
     pub(crate) source: Source,
     pub(crate) method: usize,
+    /// Its method writes nothing.
+    pub(crate) reads: bool,
     pub(crate) amount: u64,
     pub(crate) depth: u8,
     /// Its sender's state at the time.
@@ -211,6 +242,12 @@ impl Message for Msg {
     }
     fn is_control(&self) -> bool {
         self.what == What::Control
+    }
+    fn is_tell(&self) -> bool {
+        matches!(self.what, What::Tell { .. })
+    }
+    fn is_read_only(&self) -> bool {
+        self.reads
     }
 }
 
@@ -237,6 +274,7 @@ pub(crate) fn delivery(message: u64, id: &TellId, tell: &Tell, epoch: u64) -> Ms
         head,
         source: from.map_or(Source::Client(0), Source::Actor),
         method: tell.arguments[1].into(),
+        reads: false,
         amount: amount(tell),
         depth: tell.arguments[0],
         seen: from.map(|from| (from, number(&tell.arguments[10..18]))),

@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    fn ask(&mut self, by: Source, to: usize) -> Option<(u64, Time)> {
+    fn ask(&mut self, by: Source, to: usize, reads: bool) -> Option<(u64, Time)> {
         if !self.silo.up || self.silo.stopping {
             return None;
         }
@@ -142,22 +142,24 @@ impl World {
         let request = cx.id();
         let deadline = cx.now.after(Duration::from_millis(cx.rng.range(2, 600)));
         self.silo.waiters.insert(request, Waiter::Client);
-        cx.log(Event::Asked { request, by, to, deadline, parent: None });
+        cx.log(Event::Asked { request, by, to, reads, deadline, parent: None });
         cx.at(deadline, Due::Deadline(request));
         Some((request, deadline))
     }
 
     fn call(&mut self, source: Source, to: usize, method: usize, what: What) {
-        let Some((id, deadline)) = self.ask(source, to) else { return };
+        let reads = what == What::Call && self.cx.work.reads(to, method);
+        let Some((id, deadline)) = self.ask(source, to, reads) else { return };
         let cx = &mut self.cx;
         let head = Head { teller: None, deadline, path: Path::START, chain: chain() };
         let size = cx.rng.index(200);
-        let message = Msg { id, to, head, source, method, amount: 0, depth: 0, seen: None, size, begun: false, what };
+        let (amount, depth, seen, begun) = (0, 0, None, false);
+        let message = Msg { id, to, head, source, method, reads, amount, depth, seen, size, begun, what };
         cx.after(cx.work.hop, Due::Arrive(message));
     }
 
     fn tell(&mut self, client: usize, to: usize, method: usize) {
-        let Some((request, _)) = self.ask(Source::Client(client), to) else { return };
+        let Some((request, _)) = self.ask(Source::Client(client), to, false) else { return };
         let tell = tell(self.cx.work.id(to), method, 0, 0, 0);
         self.silo.store.hand_over(&mut self.cx, Write::Accept(request, tell));
     }

@@ -82,6 +82,7 @@ const SIGHTS: &[&str] = &[
     "1 MiB of commits",
     "64 commits",
     "a doubtful tell was handled",
+    "a group committed",
     "abandoned",
     "commit failed",
     "conflict",
@@ -105,6 +106,8 @@ const SIGHTS: &[&str] = &[
     "stopped",
     "the outbox had tells",
     "unavailable",
+    "undone",
+    "undone beside another",
     "unknown",
     "unknown-outcome",
     "unreachable",
@@ -152,6 +155,7 @@ fn mistakes_of_the_driver_are_found() {
     check_mutation(Mutation::CallEarly, &[Rule::VisibleBeforeDurable]);
     check_mutation(Mutation::DriveWithoutToken, &[Rule::Token]);
     check_mutation(Mutation::EnterBusy, &[Rule::OneTurn, Rule::Token]);
+    check_mutation(Mutation::CommitAmid, &[Rule::Group]);
     check_mutation(Mutation::IgnoreGrants, &[Rule::Liveness]);
     check_mutation(Mutation::DropFailed, &[Rule::Ends, Rule::Liveness]);
     check_mutation(Mutation::ForgetDeadlines, &[Rule::Deadline]);

@@ -15,6 +15,10 @@ pub trait Message {
     fn bytes(&self) -> usize;
     /// Whether it goes before all calls: an operator's.
     fn is_control(&self) -> bool;
+    /// Whether nobody waits for it and its row of the outbox goes with its turn's first commit point.
+    fn is_tell(&self) -> bool;
+    /// Whether its method writes nothing.
+    fn is_read_only(&self) -> bool;
 }
 
 /// How much may wait.
@@ -63,6 +67,12 @@ impl<M: Message> Mailbox<M> {
         self.bytes = self.bytes.saturating_add(bytes);
         self.calls.push_back(message);
         Ok(())
+    }
+
+    /// The next message, left where it is.
+    #[must_use]
+    pub fn peek(&self) -> Option<&M> {
+        self.control.front().or_else(|| self.calls.front())
     }
 
     /// The next message.
@@ -128,6 +138,12 @@ mod tests {
         }
         fn is_control(&self) -> bool {
             self.1
+        }
+        fn is_tell(&self) -> bool {
+            false
+        }
+        fn is_read_only(&self) -> bool {
+            false
         }
     }
 

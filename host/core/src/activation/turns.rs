@@ -16,11 +16,16 @@
 //! must call [`Turns::next`] until it answers [`Step::Idle`] or [`Step::Gone`], carrying out each
 //! step: nobody else runs the actor meanwhile. The same machine is driven by `silo` and by the
 //! simulation.
+//!
+//! Where turns may overlap ([`Overlap`]), the holder keeps the token as long as any turn runs, and
+//! asks `next` again whenever a message came, a turn ended or a commit landed. Each turn then goes
+//! through [`Turns::reach`] at its commit points.
 
 use std::time::Duration;
 
 use super::gate::Gate;
 use super::mailbox::{Mailbox, MailboxBounds, Message};
+use super::overlap::{Begins, Group, Overlap};
 use crate::commit::{Commit, CommitError, Write};
 use crate::id::ActorId;
 use crate::time::Time;
@@ -86,6 +91,8 @@ pub enum Step<M> {
     Expired(M),
     /// Run the deactivate hook as a last turn, drop the instance, then call [`Turns::left`].
     Leave(Turn, Why),
+    /// No further turn can begin now, and some run: ask again when something happened.
+    Wait,
     /// The token is given back. Whatever must go on grants it anew.
     Idle,
     /// It is over: release the claim (of this generation, if it ever loaded) and forget the machine.
@@ -138,7 +145,7 @@ pub enum Point<O> {
 pub struct Landed<O> {
     /// Outputs that leave now, in order.
     pub released: Vec<O>,
-    /// Outputs that never leave, with the reason.
+    /// Outputs that never leave, with the reason; also those that waited for overlapping turns.
     pub failed: Vec<(O, CommitError)>,
     /// Whether the caller now holds the token.
     pub token: bool,
@@ -157,7 +164,7 @@ pub struct Turns<M, O> {
     /// The e-tag that the next commit follows.
     etag: u64,
     turn: u64,
-    running: bool,
+    running: Group<O>,
     broken: Option<CommitError>,
     leave: Option<Why>,
     /// Moving mean of turn times, for the wait that `Overloaded` names.
@@ -167,7 +174,7 @@ pub struct Turns<M, O> {
 impl<M: Message, O> Turns<M, O> {
     /// A machine for an actor that is not loaded.
     #[must_use]
-    pub const fn new(actor: ActorId, bounds: MailboxBounds) -> Self {
+    pub const fn new(actor: ActorId, bounds: MailboxBounds, overlap: Overlap) -> Self {
         Self {
             actor,
             phase: Phase::Asleep,
@@ -177,7 +184,7 @@ impl<M: Message, O> Turns<M, O> {
             generation: None,
             etag: 0,
             turn: 0,
-            running: false,
+            running: Group::new(overlap),
             broken: None,
             leave: None,
             turn_time: Duration::from_micros(100),
@@ -208,13 +215,16 @@ impl<M: Message, O> Turns<M, O> {
         self.gate.commits()
     }
 
-    /// The turn that runs now.
+    /// The turn that runs now; of several the one that began last.
     #[must_use]
-    pub const fn running(&self) -> Option<Turn> {
-        match (self.running, self.generation) {
-            (true, Some(generation)) => Some(Turn { generation, number: self.turn }),
-            _ => None,
-        }
+    pub fn running(&self) -> Option<Turn> {
+        Some(Turn { generation: self.generation?, number: self.running.last()? })
+    }
+
+    /// Whether a call that comes back to that turn, which waits for it, would wait for that turn.
+    #[must_use]
+    pub fn blocks(&self, turn: Turn, read_only: bool) -> bool {
+        self.generation == Some(turn.generation) && self.running.blocks(turn.number, read_only)
     }
 
     /// The generation while it is loaded, with the e-tag of its last commit point.
@@ -251,17 +261,17 @@ impl<M: Message, O> Turns<M, O> {
     /// is awake and idle, nothing waits and the pipeline has room. The caller then holds the token
     /// and runs the turn as after [`Step::Run`]. None, and nothing changed, when the message must
     /// be admitted.
-    pub fn enter(&mut self) -> Option<Turn> {
+    pub fn enter(&mut self, read_only: bool) -> Option<Turn> {
         let idle = self.phase == Phase::Awake && !self.held && self.leave.is_none() && self.mailbox.is_empty();
         let generation = self.generation.filter(|_| idle && !self.is_full())?;
         self.held = true;
-        Some(self.begin(generation))
+        Some(self.begin(generation, Begins::call(read_only)))
     }
 
     /// Whether a turn runs now and nothing stands behind it: with its end the actor can be entered.
     #[must_use]
     pub fn is_soon_idle(&self) -> bool {
-        self.phase == Phase::Awake && self.running && self.leave.is_none() && self.mailbox.is_empty()
+        self.phase == Phase::Awake && !self.running.is_empty() && self.leave.is_none() && self.mailbox.is_empty()
     }
 
     /// Asks it to leave memory: now if it is idle, else once its running turn has ended. True when
@@ -281,7 +291,7 @@ impl<M: Message, O> Turns<M, O> {
 
     /// What the holder of the token does next.
     pub fn next(&mut self, now: Time) -> Step<M> {
-        debug_assert!(self.held && !self.running, "only the token's holder, between turns");
+        debug_assert!(self.held, "only the token's holder");
         match self.phase {
             Phase::Awake => self.next_awake(now),
             Phase::Asleep | Phase::Draining => {
@@ -299,24 +309,44 @@ impl<M: Message, O> Turns<M, O> {
 
     fn next_awake(&mut self, now: Time) -> Step<M> {
         // The deactivate hook is a turn like others and may commit: it waits for room too.
-        if self.is_full() {
-            return self.idle();
+        if self.is_full() || self.broken.is_some() {
+            return self.rests();
         }
-        if let (Some(why), Some(generation)) = (self.leave.take(), self.generation) {
+        if let (Some(why), Some(generation)) = (self.leave, self.generation) {
+            if !self.running.is_empty() {
+                return Step::Wait;
+            }
+            self.leave = None;
             self.phase = Phase::Leaving;
-            return Step::Leave(self.begin(generation), why);
+            return Step::Leave(self.begin(generation, Begins::alone()), why);
         }
-        let (Some(message), Some(generation)) = (self.mailbox.pop(), self.generation) else { return self.idle() };
-        if message.deadline() <= now {
-            return Step::Expired(message);
+        let (Some(next), Some(generation)) = (self.mailbox.peek(), self.generation) else { return self.rests() };
+        let (begins, expired) = (Begins::of(next), next.deadline() <= now);
+        if !expired && !self.running.admits(begins) {
+            return Step::Wait;
         }
-        Step::Run(self.begin(generation), message)
+        match self.mailbox.pop() {
+            None => self.rests(),
+            Some(message) if expired => Step::Expired(message),
+            Some(message) => Step::Run(self.begin(generation, begins), message),
+        }
     }
 
-    const fn begin(&mut self, generation: u64) -> Turn {
+    fn begin(&mut self, generation: u64, begins: Begins) -> Turn {
         self.turn += 1;
-        self.running = true;
+        self.running.begin(self.turn, begins);
         Turn { generation, number: self.turn }
+    }
+
+    /// Nothing begins now.
+    fn rests(&mut self) -> Step<M> {
+        if self.running.is_empty() { self.idle() } else { Step::Wait }
+    }
+
+    /// Whether turns run, so that the token's holder should ask [`Turns::next`] again after an event.
+    #[must_use]
+    pub fn overlaps(&self) -> bool {
+        !self.running.is_empty() && self.phase == Phase::Awake
     }
 
     /// The claim's answer.
@@ -332,9 +362,9 @@ impl<M: Message, O> Turns<M, O> {
     /// messages stay: they run without the guest. After a failed claim nothing stays, or it would
     /// be claimed again and again for as long as the store fails.
     pub fn refused(&mut self) -> Vec<M> {
-        debug_assert!(self.phase == Phase::Loading || self.running);
+        debug_assert!(self.phase == Phase::Loading || !self.running.is_empty());
         let loading = self.phase == Phase::Loading;
-        self.running = false;
+        self.running.clear();
         self.phase = Phase::Draining;
         if loading { self.mailbox.take_all() } else { self.mailbox.take_calls() }
     }
@@ -343,17 +373,17 @@ impl<M: Message, O> Turns<M, O> {
     /// else: then it need not be made.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.broken.is_none() && self.gate.commits() == 0
+        self.broken.is_none() && self.gate.commits() == 0 && self.running.holds_nothing()
     }
 
     /// A commit point within the running turn, or at its end: `write` is all that was staged since
     /// the last one, `output` what may leave once it and all before it are durable.
     pub fn commit_point(&mut self, write: Write, output: O) -> Point<O> {
-        debug_assert!(self.running, "only turns commit");
+        debug_assert!(!self.running.is_empty(), "only turns commit");
         if let Some(error) = self.broken {
             return Point::Failed(output, error);
         }
-        if write.is_empty() {
+        if write.is_empty() && self.running.holds_nothing() {
             return match self.gate.hold(output) {
                 Some(output) => Point::Open(output),
                 None => Point::Held,
@@ -363,19 +393,57 @@ impl<M: Message, O> Turns<M, O> {
             return Point::Failed(output, CommitError::Fenced);
         };
         self.etag += 1;
-        self.gate.submit(self.etag, write.bytes(), output);
+        let mut outputs = self.running.commits();
+        outputs.push(output);
+        let mut outputs = outputs.into_iter();
+        if let Some(first) = outputs.next() {
+            self.gate.submit(self.etag, write.bytes(), first);
+        }
+        for output in outputs {
+            // Held, since a commit is under way.
+            let left = self.gate.hold(output);
+            debug_assert!(left.is_none());
+        }
         Point::Submit(Commit { actor: self.actor.clone(), generation, etag: self.etag, write })
+    }
+
+    /// The turn staged something. Needed where turns may overlap.
+    pub fn staged(&mut self, turn: Turn) {
+        self.running.staged(turn.number);
+    }
+
+    /// The turn is at a commit point. True when the caller is to make it, with all that is staged by
+    /// any turn; false when the turn's output must be given to [`Turns::hold`], since others are
+    /// between their commit points.
+    pub fn reach(&mut self, turn: Turn) -> bool {
+        self.running.reach(turn.number) || self.broken.is_some()
+    }
+
+    /// The output leaves with the commit that the last of the group's turns makes.
+    pub fn hold(&mut self, output: O) {
+        self.running.hold(output);
     }
 
     /// The running turn ended, having made its last commit point (or found that it need not make
     /// it: [`Turns::is_open`]). Its time, where it was measured, counts for what `Overloaded` says.
     pub fn end(&mut self, took: Option<Duration>) {
-        debug_assert!(self.running);
-        self.running = false;
+        let last = self.running.last();
+        debug_assert!(last.is_some());
+        self.end_of(last.unwrap_or_default(), took);
+    }
+
+    /// The same, of one turn among several.
+    pub fn ended(&mut self, turn: Turn, took: Option<Duration>) {
+        debug_assert!(self.running.contains(turn.number));
+        self.end_of(turn.number, took);
+    }
+
+    fn end_of(&mut self, number: u64, took: Option<Duration>) {
+        self.running.end(number);
         if let Some(took) = took {
             self.turn_time = (self.turn_time * 7 + took) / 8;
         }
-        if self.broken.is_some() {
+        if self.broken.is_some() && self.running.is_empty() {
             self.phase = Phase::Draining;
         }
     }
@@ -383,26 +451,29 @@ impl<M: Message, O> Turns<M, O> {
     /// Gives the token back if there is nothing to do; false when its holder must ask
     /// [`Turns::next`]. Between turns, instead of a `next` that would mostly answer `Idle`.
     pub fn rest(&mut self) -> bool {
-        debug_assert!(self.held && !self.running, "only the token's holder, between turns");
-        let rests = self.phase == Phase::Awake && self.leave.is_none() && self.mailbox.is_empty();
+        debug_assert!(self.held, "only the token's holder");
+        let rests =
+            self.phase == Phase::Awake && self.running.is_empty() && self.leave.is_none() && self.mailbox.is_empty();
         if rests {
             self.held = false;
         }
         rests
     }
 
-    /// The running turn's instance is dead: the caller has dropped it, and undone what was staged.
-    /// Earlier commits stand. The next message loads afresh.
-    pub fn trapped(&mut self) {
-        debug_assert!(self.running);
-        self.running = false;
+    /// The instance is dead, and all turns that run in it: the caller has dropped it, and undone what
+    /// was staged. Earlier commits stand. The next message loads afresh. Outputs that waited for
+    /// overlapping turns are given back: they never leave.
+    pub fn trapped(&mut self) -> Vec<O> {
+        debug_assert!(!self.running.is_empty());
+        self.running.clear();
         self.phase = Phase::Draining;
+        self.running.take_held()
     }
 
     /// The deactivate hook has ended, with its commit point made, and the instance is dropped.
     pub fn left(&mut self) {
         debug_assert_eq!(self.phase, Phase::Leaving);
-        self.running = false;
+        self.running.clear();
         self.phase = Phase::Draining;
     }
 
@@ -414,8 +485,9 @@ impl<M: Message, O> Turns<M, O> {
             Err(error) => {
                 // Those behind it were built on it: they fail for its reason, whatever theirs is.
                 let error = *self.broken.get_or_insert(error);
-                landed.failed = self.gate.fail(etag).into_iter().map(|output| (output, error)).collect();
-                if self.phase == Phase::Awake && !self.running {
+                let behind = self.gate.fail(etag).into_iter().chain(self.running.take_held());
+                landed.failed = behind.map(|output| (output, error)).collect();
+                if self.phase == Phase::Awake && self.running.is_empty() {
                     self.phase = Phase::Draining;
                 }
             }
@@ -433,9 +505,9 @@ impl<M: Message, O> Turns<M, O> {
         }
     }
 
-    /// Whether the pipeline of commits has no room for another turn.
+    /// Whether the pipeline of commits has no room for another turn; each that runs may add one.
     fn is_full(&self) -> bool {
-        self.gate.commits() >= PENDING_COMMITS_MAX || self.gate.bytes() >= PENDING_BYTES_MAX
+        self.gate.commits() + self.running.len() >= PENDING_COMMITS_MAX || self.gate.bytes() >= PENDING_BYTES_MAX
     }
 
     fn grant(&mut self) -> bool {
@@ -488,13 +560,19 @@ mod tests {
         fn is_control(&self) -> bool {
             false
         }
+        fn is_tell(&self) -> bool {
+            false
+        }
+        fn is_read_only(&self) -> bool {
+            false
+        }
     }
 
     const NOW: Time = Time(1);
 
     fn awake() -> Turns<Ask, u32> {
         let actor = ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse("k").unwrap() };
-        let mut turns = Turns::new(actor, MailboxBounds { capacity: 4, bytes: 100 });
+        let mut turns = Turns::new(actor, MailboxBounds { capacity: 4, bytes: 100 }, Overlap::None);
         assert_eq!(turns.admit(Ask(0)).unwrap(), Admitted::Token);
         assert_eq!(turns.next(NOW), Step::Load);
         turns.loaded(7, 0);
@@ -529,15 +607,15 @@ mod tests {
     #[test]
     fn an_idle_actor_is_entered_past_its_mailbox_and_a_busy_one_is_not() {
         let mut turns = awake();
-        assert_eq!(turns.enter(), None, "it is held, and a message waits");
+        assert_eq!(turns.enter(false), None, "it is held, and a message waits");
         run(&mut turns);
         assert!(turns.is_open());
         let Point::Submit(first) = turns.commit_point(write(), 0) else { panic!() };
         assert!(!turns.is_open(), "a commit is under way");
         turns.end(None);
         assert_eq!(turns.next(NOW), Step::Idle);
-        assert_eq!(turns.enter(), Some(Turn { generation: 7, number: 2 }), "a commit under way is no hindrance");
-        assert_eq!(turns.enter(), None, "it runs");
+        assert_eq!(turns.enter(false), Some(Turn { generation: 7, number: 2 }), "a commit under way is no hindrance");
+        assert_eq!(turns.enter(false), None, "it runs");
         assert_eq!(turns.admit(Ask(1)).unwrap(), Admitted::Waits);
         assert_eq!(turns.commit_point(Write::default(), 1), Point::Held);
         turns.end(None);
@@ -548,7 +626,7 @@ mod tests {
         assert!(turns.rest());
         assert_eq!(turns.landed(first.etag, Ok(())).released, [0, 1, 2]);
         assert!(turns.deactivate(Why::Requested));
-        assert_eq!(turns.enter(), None, "it leaves");
+        assert_eq!(turns.enter(false), None, "it leaves");
     }
 
     #[test]
@@ -565,7 +643,7 @@ mod tests {
         assert_eq!(landed.failed, [(0, CommitError::Fenced), (1, CommitError::Fenced)]);
         assert!(!landed.token, "the running turn's holder goes on");
         assert_eq!(turns.commit_point(write(), 9), Point::Failed(9, CommitError::Fenced));
-        turns.trapped();
+        assert!(turns.trapped().is_empty());
         assert_eq!(turns.next(NOW), Step::Idle, "a commit is still under way");
         assert!(turns.landed(second.etag, Err(CommitError::Conflict)).token);
         assert_eq!(turns.next(NOW), Step::Load, "a message waits");
@@ -626,7 +704,7 @@ mod tests {
     #[test]
     fn a_failed_claim_answers_operators_too() {
         let actor = ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse("k").unwrap() };
-        let mut turns: Turns<Order, u32> = Turns::new(actor, MailboxBounds { capacity: 4, bytes: 100 });
+        let mut turns: Turns<Order, u32> = Turns::new(actor, MailboxBounds { capacity: 4, bytes: 100 }, Overlap::None);
         turns.admit(Order(true)).unwrap();
         turns.admit(Order(false)).unwrap();
         assert_eq!(turns.next(NOW), Step::Load);
@@ -646,6 +724,12 @@ mod tests {
         }
         fn is_control(&self) -> bool {
             self.0
+        }
+        fn is_tell(&self) -> bool {
+            false
+        }
+        fn is_read_only(&self) -> bool {
+            false
         }
     }
 

@@ -37,8 +37,9 @@ impl Activation {
         machine.slot = slot;
         let point = machine.turns.commit_point(write, Output::Operated(reply, outcome));
         if let Point::Failed(output, error) = point {
-            machine.turns.trapped();
+            let undone = machine.turns.trapped();
             drop(machine);
+            undone.into_iter().for_each(Output::undone);
             return output.fail(error);
         }
         machine.turns.end(None);

@@ -195,8 +195,9 @@ impl Activation {
                 self.restart.store(true, Ordering::Relaxed);
                 let mut machine = self.machine.lock();
                 machine.ran += 1;
-                machine.turns.trapped();
+                let undone = machine.turns.trapped();
                 drop(machine);
+                undone.into_iter().for_each(Output::undone);
                 if !matches!(trap, Trap::Abandoned) {
                     silo.failed(&self.id, method.name(), &trap);
                 }
@@ -219,8 +220,9 @@ impl Activation {
         machine.ran += 1;
         let point = machine.turns.commit_point(write, output);
         if let Point::Failed(output, error) = point {
-            machine.turns.trapped();
+            let undone = machine.turns.trapped();
             drop(machine);
+            undone.into_iter().for_each(Output::undone);
             drop(live);
             // Its commit was never handed over, so nobody else tells the outbox that the row stands.
             tell.iter().for_each(|id| silo.outbox.commit_failed(id, error));

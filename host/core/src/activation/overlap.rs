@@ -1,0 +1,189 @@
+//! Turns of one actor that run at once, and the commit group that they form.
+//!
+//! They share the guest's memory, so what one of them wrote may rest on what another wrote before.
+//! Therefore all that is staged is committed together, and only when no turn stands between its
+//! commit points with something staged: until then the outputs of those that have reached theirs are
+//! held.
+
+use super::mailbox::Message;
+
+/// The most turns of one actor that run at once; further messages wait.
+pub const OVERLAP_MAX: usize = 64;
+
+/// Which turns may begin while others run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// None: one turn at a time.
+    None,
+    /// Turns of read-only methods, with one another.
+    Reads,
+    /// All.
+    Full,
+}
+
+/// What a turn is to the others, as it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begins {
+    /// It writes nothing.
+    reads: bool,
+    /// It handles a tell, whose row goes with its first commit point.
+    handles: bool,
+    /// It runs alone to its end: an operator's, or the deactivate hook.
+    alone: bool,
+}
+
+impl Begins {
+    pub(super) fn of<M: Message>(message: &M) -> Self {
+        Self { reads: message.is_read_only(), handles: message.is_tell(), alone: message.is_control() }
+    }
+
+    pub(super) const fn call(reads: bool) -> Self {
+        Self { reads, handles: false, alone: false }
+    }
+
+    pub(super) const fn alone() -> Self {
+        Self { reads: false, handles: false, alone: true }
+    }
+}
+
+#[derive(Debug)]
+struct Member {
+    number: u64,
+    begins: Begins,
+    /// It wrote since its last commit point.
+    staged: bool,
+}
+
+/// The tell whose row the next commit may take along: a commit has room for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handling {
+    Nothing,
+    /// By that turn, which has not reached its first commit point.
+    Begun(u64),
+    /// It goes with the group's commit.
+    Staged,
+}
+
+/// The turns that run, and outputs that wait for others of them.
+#[derive(Debug)]
+pub(super) struct Group<O> {
+    overlap: Overlap,
+    members: Vec<Member>,
+    handling: Handling,
+    held: Vec<O>,
+}
+
+impl<O> Group<O> {
+    pub(super) const fn new(overlap: Overlap) -> Self {
+        Self { overlap, members: Vec::new(), handling: Handling::Nothing, held: Vec::new() }
+    }
+
+    /// Whether no turn runs.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// How many run.
+    pub(super) const fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The turn that began last, of those that run.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.members.last().map(|member| member.number)
+    }
+
+    pub(super) fn contains(&self, number: u64) -> bool {
+        self.members.iter().any(|member| member.number == number)
+    }
+
+    /// Whether such a turn may begin now.
+    pub(super) fn admits(&self, begins: Begins) -> bool {
+        if self.members.is_empty() {
+            return true;
+        }
+        let alone = begins.alone || self.members.iter().any(|member| member.begins.alone);
+        let fits = match self.overlap {
+            Overlap::None => false,
+            Overlap::Reads => begins.reads && self.members.iter().all(|member| member.begins.reads),
+            Overlap::Full => true,
+        };
+        let room = !begins.handles || self.handling == Handling::Nothing;
+        fits && !alone && room && self.members.len() < OVERLAP_MAX
+    }
+
+    /// Whether a call that comes back to that running turn would wait for it.
+    pub(super) fn blocks(&self, number: u64, reads: bool) -> bool {
+        self.contains(number)
+            && match self.overlap {
+                Overlap::None => true,
+                Overlap::Reads => !reads || self.members.iter().any(|member| !member.begins.reads),
+                Overlap::Full => false,
+            }
+    }
+
+    pub(super) fn begin(&mut self, number: u64, begins: Begins) {
+        if begins.handles {
+            self.handling = Handling::Begun(number);
+        }
+        self.members.push(Member { number, begins, staged: false });
+    }
+
+    /// The turn wrote something.
+    pub(super) fn staged(&mut self, number: u64) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.number == number) {
+            member.staged = true;
+        }
+    }
+
+    /// The turn is at a commit point. Whether the group may commit: no other is between its own.
+    pub(super) fn reach(&mut self, number: u64) -> bool {
+        if self.handling == Handling::Begun(number) {
+            self.handling = Handling::Staged;
+        }
+        let mut free = true;
+        for member in &mut self.members {
+            if member.number == number {
+                member.staged = false;
+            } else {
+                free &= !member.staged;
+            }
+        }
+        free
+    }
+
+    pub(super) fn hold(&mut self, output: O) {
+        self.held.push(output);
+    }
+
+    /// All that is staged is committed, with the outputs that waited for that.
+    pub(super) fn commits(&mut self) -> Vec<O> {
+        if self.handling == Handling::Staged {
+            self.handling = Handling::Nothing;
+        }
+        self.take_held()
+    }
+
+    /// The outputs that wait, in order.
+    pub(super) fn take_held(&mut self) -> Vec<O> {
+        std::mem::take(&mut self.held)
+    }
+
+    pub(super) const fn holds_nothing(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// The turn is over.
+    pub(super) fn end(&mut self, number: u64) {
+        if self.handling == Handling::Begun(number) {
+            self.handling = Handling::Nothing;
+        }
+        self.members.retain(|member| member.number != number);
+    }
+
+    /// All turns are over.
+    pub(super) fn clear(&mut self) {
+        self.members.clear();
+        self.handling = Handling::Nothing;
+    }
+}
