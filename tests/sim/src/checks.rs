@@ -172,7 +172,7 @@ impl Checks {
             &Event::Arrived { seen, .. } => self.visible(seen),
             &Event::Admitted { message, by, to, control, waiting, bytes, size } => {
                 self.inside.insert(message, (to, by, control));
-                check(!self.cycle(message), Rule::Deadlock, || format!("message {message} waits for itself"))?;
+                check(!self.cycle(message, false), Rule::Deadlock, || format!("message {message} waits for itself"))?;
                 let count = waiting <= self.bounds.capacity + CONTROL_MAX;
                 check(count, Rule::Bounds, || format!("{waiting} messages wait for {to}"))?;
                 let room = bytes <= self.bounds.bytes.max(size);
@@ -180,12 +180,14 @@ impl Checks {
             }
             &Event::Entered { message, by, to } => {
                 self.inside.insert(message, (to, by, false));
-                check(!self.cycle(message), Rule::Deadlock, || format!("message {message} waits for itself"))?;
+                check(!self.cycle(message, false), Rule::Deadlock, || format!("message {message} waits for itself"))?;
                 self.activation(&Event::Token(to))
             }
             Event::Deadlock { message, by, to, path } => {
                 check(leads(path, *by, *to), Rule::Deadlock, || format!("`{path}` does not lead from {by} to {to}"))?;
-                check(self.cycle(*message), Rule::Deadlock, || format!("message {message} waits for nobody: {path}"))
+                check(self.cycle(*message, true), Rule::Deadlock, || {
+                    format!("message {message} waits for nobody: {path}")
+                })
             }
             Event::Out { message, how } => {
                 let known = self.inside.remove(message).is_some();
@@ -408,31 +410,36 @@ impl Checks {
     }
 
     /// Whether the turn that sent this message waits for itself: from a turn of the receiver that it
-    /// must wait for, along the calls that turns wait for now, back to the sender.
-    fn cycle(&self, message: u64) -> bool {
+    /// must wait for, along the calls that turns wait for now, back to the sender. A turn between them
+    /// that an overlapping one took along has an answer on its way: `doubt` is the answer for that.
+    fn cycle(&self, message: u64, doubt: bool) -> bool {
         let Some(request) = self.requests.get(&message) else { return false };
         let Request { by: Source::Actor(_), to, open: true, reads, .. } = request else { return false };
         let new = Run { message: Some(message), waits: None, wrote: false, reads: *reads, alone: false };
         let Actor { overlap, runs, .. } = &self.actors[*to];
-        runs.iter().any(|run| !overlap.is_fine(run, &new) && self.leads_to(run, message))
+        runs.iter().any(|run| !overlap.is_fine(run, &new) && self.leads_to(run, message, doubt, self.actors.len()))
     }
 
-    fn leads_to<'a>(&'a self, mut run: &'a Run, message: u64) -> bool {
-        // A path is never longer than the turns that there are.
-        for _ in 0..=self.requests.len() {
-            match run.waits {
-                Some(request) if request == message => return true,
-                Some(request) => {
-                    let at = self.requests[&request].to;
-                    match self.actors[at].runs.iter().find(|run| run.message == Some(request)) {
-                        Some(next) => run = next,
-                        None => return false,
-                    }
-                }
-                None => return false,
-            }
+    fn leads_to(&self, run: &Run, message: u64, doubt: bool, depth: usize) -> bool {
+        let Some(request) = run.waits else { return false };
+        if request == message {
+            return true;
         }
-        false
+        // A path is never longer than that.
+        let Some(depth) = depth.checked_sub(1) else { return false };
+        let Actor { overlap, runs, .. } = &self.actors[self.requests[&request].to];
+        let next = runs.iter().find(|run| run.message == Some(request));
+        match next {
+            Some(next) => self.leads_to(next, message, doubt, depth),
+            None if !doubt => false,
+            None if !self.inside.contains_key(&request) => true,
+            // It waits in a mailbox, for the turns there.
+            None => runs.iter().any(|run| {
+                let reads = self.requests[&request].reads;
+                let new = Run { message: Some(request), waits: None, wrote: false, reads, alone: false };
+                !overlap.is_fine(run, &new) && self.leads_to(run, message, doubt, depth)
+            }),
+        }
     }
 
     /// Memory is lost, and with it the questions of actors to each other.
