@@ -1,5 +1,7 @@
 //! What was uploaded: whether it is whole, and what it says of itself.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use sha2::{Digest, Sha256};
 
 use crate::error::AdmissionError;
@@ -46,7 +48,20 @@ pub(super) fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, A
         let encoder = wit_component::ComponentEncoder::default().validate(true);
         encoder.module(bytes).and_then(|mut encoder| encoder.encode())
     };
-    encode().map(Into::into).map_err(|error| AdmissionError::Encode(format!("{error:#}")))
+    let encoded = guarded(|| encode().map_err(|error| format!("{error:#}"))).unwrap_or_else(Err);
+    encoded.map(Into::into).map_err(AdmissionError::Encode)
+}
+
+/// Runs what reads WIT out of a component. That library takes what its own tools never write for
+/// impossible, and panics; from outside it is an input like any other.
+///
+/// # Errors
+/// What the panic said.
+pub(super) fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        format!("its WIT is of a form that cannot be read: {}", text.unwrap_or("the reader did not say why"))
+    })
 }
 
 /// Whether it is whole, and without `async`, which the engine is set up without.
