@@ -49,3 +49,6 @@ pub fn target(name: &str) -> Option<Target> {
 pub fn names() -> String {
     TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

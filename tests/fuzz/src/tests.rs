@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use quark_fuzz::{Mutations, TARGETS, Target};
+use super::{Mutations, TARGETS, Target, target};
 
 /// Mutations of each input, by what one costs: types must be compiled, a silo must answer.
 const MUTATIONS: &[(&str, usize)] = &[
@@ -56,7 +56,7 @@ fn run(target: Target, of: &str, input: &[u8]) {
 /// As a test of its own for each target, so that they run side by side.
 #[track_caller]
 fn replay(name: &str) {
-    let target = quark_fuzz::target(name).expect("there is such a target");
+    let target = target(name).expect("there is such a target");
     let count = MUTATIONS.iter().find(|(known, _)| *known == name).expect("its mutations are counted").1;
     let corpus = corpus(name);
     let inputs: Vec<Vec<u8>> = corpus.iter().map(|(_, input)| input.clone()).collect();
