@@ -42,7 +42,7 @@ for target in "${targets[@]}"; do
     failed+=("$target")
     tail -n 40 "$log"
     echo "fuzz: $target failed; the input is in $found. Keep it as a test: copy it into tests/fuzz/corpus/$target," \
-      "see it fail with 'cargo test -p quark-fuzz', and mend what it shows" >&2
+      "see it fail with 'scripts/test.sh unit', and mend what it shows" >&2
   fi
   grep -E '^#[0-9]+.*DONE|number_of_executed_units|average_exec_per_sec' "$log" || true
 done

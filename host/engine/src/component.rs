@@ -1,5 +1,6 @@
 //! Admission: bytes to a component that is checked against the contract and ready to instantiate.
 
+mod wit;
 mod bytes;
 mod hooks;
 mod kinds;
@@ -82,7 +83,8 @@ impl Component {
 
         let imports = imports::read(engine, &compiled)?;
         // For people only: a component runs without.
-        let signatures = bytes::guarded(|| Signatures::decode(&component_bytes)).unwrap_or_default();
+        let read = |()| wit::guarded(|| Signatures::decode(&component_bytes));
+        let signatures = wit::check(&component_bytes).and_then(read).unwrap_or_default();
         let kinds = kinds::find(engine, &compiled, manifest, &signatures)?;
         let pre = link(engine, &compiled, &imports)?;
         let lifecycle = hooks::find(engine, &compiled, &pre)?;

@@ -1,9 +1,8 @@
 //! What was uploaded: whether it is whole, and what it says of itself.
 
-use std::panic::{self, AssertUnwindSafe};
-
 use sha2::{Digest, Sha256};
 
+use super::wit;
 use crate::error::AdmissionError;
 
 /// The custom section in which a component carries its own manifest.
@@ -35,33 +34,22 @@ pub(super) fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, A
     if wasmparser::Parser::is_component(bytes) {
         return Ok(bytes.into());
     }
-    let mut has_metadata = false;
+    let mut metadata = Vec::new();
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {
         if let wasmparser::Payload::CustomSection(section) = payload.map_err(damaged)? {
-            has_metadata |= section.name().starts_with("component-type");
+            metadata.extend(section.name().starts_with("component-type").then(|| section.data()));
         }
     }
-    if !has_metadata {
+    if metadata.is_empty() {
         return Err(AdmissionError::NoMetadata);
     }
     let encode = || {
         let encoder = wit_component::ComponentEncoder::default().validate(true);
         encoder.module(bytes).and_then(|mut encoder| encoder.encode())
     };
-    let encoded = guarded(|| encode().map_err(|error| format!("{error:#}"))).unwrap_or_else(Err);
+    metadata.into_iter().try_for_each(wit::check).map_err(AdmissionError::Encode)?;
+    let encoded = wit::guarded(|| encode().map_err(|error| format!("{error:#}"))).and_then(|encoded| encoded);
     encoded.map(Into::into).map_err(AdmissionError::Encode)
-}
-
-/// Runs what reads WIT out of a component. That library takes what its own tools never write for
-/// impossible, and panics; from outside it is an input like any other.
-///
-/// # Errors
-/// What the panic said.
-pub(super) fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
-    panic::catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-        format!("its WIT is of a form that cannot be read: {}", text.unwrap_or("the reader did not say why"))
-    })
 }
 
 /// Whether it is whole, and without `async`, which the engine is set up without.
