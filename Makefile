@@ -1,6 +1,6 @@
 # Short verbs; the work is in scripts/ and cargo.
 
-.PHONY: help setup build actors demo test check sim e2e bench bench-smoke
+.PHONY: help setup build actors demo test check sim fuzz e2e bench bench-smoke
 
 help: ## these lines
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -26,6 +26,10 @@ check: ## format and clippy
 
 sim: ## simulate the turn machine: SEEDS=N for that many seeds, SEED=n for one
 	$(if $(SEEDS),QUARK_SIM_SEEDS=$(SEEDS)) $(if $(SEED),QUARK_SIM_SEED=$(SEED)) cargo test --locked -p quark-sim -- --nocapture
+
+fuzz: ## look for inputs that the parsers do not stand: TARGET=name for one of them, SECONDS=300 for each
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh "$(TARGET)" $(SECONDS)
 
 e2e: setup ## the real binary, real components, real kills
 	@scripts/test.sh samples build e2e

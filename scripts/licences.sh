@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks that every crate we build on has a licence that .cargo/deny.toml allows and comes from
-# crates.io: for the host, the SDK and the samples, on every target, with every feature. Needs
+# crates.io: for the host, the SDK, the samples and the fuzzer, on every target, with every feature. Needs
 # cargo alone: to build cargo-deny takes longer than all the rest of `make check`.
 #
 #   scripts/licences.sh
@@ -11,7 +11,7 @@ allowed=$(sed -n '/^allow = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' .cargo/deny.toml)
 [ -n "$allowed" ] || { echo "licences: no list 'allow' in .cargo/deny.toml" >&2; exit 2; }
 status=0
 
-for workspace in . guest-sdk/rust sample-actors; do
+for workspace in . guest-sdk/rust sample-actors tests/fuzz/libfuzzer; do
   strange=$(sed -n 's/^source = "\(.*\)"$/\1/p' "$workspace/Cargo.lock" |
     grep -v '^registry+https://github.com/rust-lang/crates.io-index$' | sort -u) || :
   [ -z "$strange" ] || { echo "licences: $workspace/Cargo.lock takes code from $strange, only crates.io is allowed" >&2; status=1; }

@@ -1,6 +1,9 @@
 #!/bin/sh
 # Makes a Debian-like machine with Rust able to build Quark, its actors and its tests. Does what is
 # missing and nothing else; silent when nothing is.
+#
+#   scripts/setup.sh        for all but the fuzzer
+#   scripts/setup.sh fuzz   for the fuzzer too: libFuzzer is written in C++
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,6 +20,7 @@ fi
 
 packages=
 command -v cc >/dev/null || packages="gcc libc6-dev"
+[ "${1:-}" != fuzz ] || command -v c++ >/dev/null || packages="$packages g++"
 command -v curl >/dev/null || packages="$packages curl ca-certificates"
 if [ -n "$packages" ]; then
   command -v apt-get >/dev/null || fail "install with this system's package manager:$packages"

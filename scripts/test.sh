@@ -23,6 +23,7 @@ setup() { scripts/setup.sh; }
 fmt() {
   cargo fmt --all --check || return
   for workspace in "${guest_workspaces[@]}"; do (cd "$workspace" && cargo fmt --all --check) || return; done
+  (cd tests/fuzz/libfuzzer && cargo fmt --check)
 }
 
 licences() { scripts/licences.sh; }

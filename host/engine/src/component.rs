@@ -1,5 +1,6 @@
 //! Admission: bytes to a component that is checked against the contract and ready to instantiate.
 
+mod wit;
 mod bytes;
 mod flavour;
 mod hooks;
@@ -83,7 +84,9 @@ impl Component {
         fits(engine, &compiled)?;
 
         let imports = imports::read(engine, &compiled, flavour)?;
-        let signatures = Signatures::decode(&component_bytes);
+        // For people only: a component runs without.
+        let read = |()| wit::guarded(|| Signatures::decode(&component_bytes));
+        let signatures = wit::check(&component_bytes).and_then(read).unwrap_or_default();
         let kinds = kinds::find(engine, &compiled, manifest, &signatures)?;
         let lifecycle = hooks::find(engine, &compiled)?;
         flavour::check(&kinds, lifecycle.as_ref(), &imports)?;

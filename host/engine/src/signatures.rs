@@ -12,6 +12,7 @@ use crate::values::describe;
 const TEXT_BYTES_MAX: usize = 400;
 
 /// Signatures by interface and function, as far as the component's WIT can be read back.
+#[derive(Default)]
 pub(crate) struct Signatures(HashMap<(String, String), String>);
 
 impl Signatures {

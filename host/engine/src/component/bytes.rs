@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::wit;
 use crate::engine::Flavour;
 use crate::error::AdmissionError;
 
@@ -34,20 +35,22 @@ pub(super) fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, A
     if wasmparser::Parser::is_component(bytes) {
         return Ok(bytes.into());
     }
-    let mut has_metadata = false;
+    let mut metadata = Vec::new();
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {
         if let wasmparser::Payload::CustomSection(section) = payload.map_err(damaged)? {
-            has_metadata |= section.name().starts_with("component-type");
+            metadata.extend(section.name().starts_with("component-type").then(|| section.data()));
         }
     }
-    if !has_metadata {
+    if metadata.is_empty() {
         return Err(AdmissionError::NoMetadata);
     }
     let encode = || {
         let encoder = wit_component::ComponentEncoder::default().validate(true);
         encoder.module(bytes).and_then(|mut encoder| encoder.encode())
     };
-    encode().map(Into::into).map_err(|error| AdmissionError::Encode(format!("{error:#}")))
+    metadata.into_iter().try_for_each(wit::check).map_err(AdmissionError::Encode)?;
+    let encoded = wit::guarded(|| encode().map_err(|error| format!("{error:#}"))).and_then(|encoded| encoded);
+    encoded.map(Into::into).map_err(AdmissionError::Encode)
 }
 
 /// Checks that it is whole; what its functions are written as. Whatever needs the component model's

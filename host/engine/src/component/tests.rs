@@ -273,6 +273,46 @@ fn a_method_that_cannot_cross_actors_is_refused_by_name() {
     check_refused(&method(&format!("touch: func(it: {deep});")), refused, "nested deeper");
 }
 
+/// Two interfaces of `a:x`, and one of `b:y` that stands between them.
+const CIRCLE: &str = r#"
+  (import "a:x/one" (instance $one (export "r" (type (sub resource)))))
+  (alias export $one "r" (type $r))
+  (import "b:y/two" (instance $two
+    (alias outer 1 $r (type $b)) (export "r" (type (eq $b))) (export "s" (type (sub resource)))))
+  (alias export $two "s" (type $s))
+  (import "a:x/three" (instance (alias outer 1 $s (type $b)) (export "s" (type (eq $b)))))"#;
+
+#[test]
+fn packages_in_a_circle_are_refused_before_they_are_followed() {
+    let component = wat::parse_str(format!("(component {CIRCLE})")).unwrap();
+    assert!(wit::check(&component).unwrap_err().contains("circle"));
+    // It has no kind, but its WIT is read before that is seen.
+    assert!(matches!(refused(&component, ""), AdmissionError::NoKind(_)));
+    let world = format!(
+        r#"(component (type (component (type (component {CIRCLE})) (export "t:t/made" (component (type 0)))))
+          (export "made" (type 0)) (@custom "wit-component-encoding" "\04\00"))"#
+    );
+    let metadata: String = wat::parse_str(world).unwrap().iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let module = wat::parse_str(format!(r#"(module (@custom "component-type:made" "{metadata}"))"#)).unwrap();
+    let error = refused(&module, "");
+    assert!(matches!(&error, AdmissionError::Encode(reason) if reason.contains("circle")), "{error}");
+}
+
+#[test]
+fn more_packages_than_the_reader_can_follow_are_refused() {
+    let imports = |count: usize| (0..count).map(|at| format!("(import \"p{at}:x/y\" (instance))")).collect::<String>();
+    let check = |count| wit::check(&wat::parse_str(format!("(component {})", imports(count))).unwrap());
+    assert_eq!(check(500), Ok(()));
+    assert!(check(501).unwrap_err().contains("501 packages"));
+}
+
+#[test]
+fn packages_that_use_one_another_in_order_are_read() {
+    let bytes = with_contract(&format!("{KIND} world made {{ import quark:actor/state@0.1.0; export things; }}"));
+    let whole = wit_component::ComponentEncoder::default().module(&bytes).unwrap().encode().unwrap();
+    assert_eq!(wit::check(&whole), Ok(()));
+}
+
 #[test]
 fn a_manifest_must_fit_the_component() {
     let bytes = with_contract(&format!("{KIND} world made {{ export things; }}"));

@@ -24,6 +24,8 @@ mod admin;
 mod routes;
 mod socket;
 mod server;
+#[doc(hidden)]
+pub mod fuzzing;
 
 #[cfg(test)]
 mod tests;

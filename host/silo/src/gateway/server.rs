@@ -63,13 +63,8 @@ impl Gateway {
         let refused = |reason| BindError::Listen { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let edge = Edge {
-            service,
-            guard: Guard::new(token, address, allowed_hosts),
-            bounds: bounds.clone(),
-            room: Room::new(bounds.bodies_bytes),
-        };
-        Ok(Self { listener, address, bounds, router: routes::router(Arc::new(edge)) })
+        let router = router(token, address, allowed_hosts, &bounds, service);
+        Ok(Self { listener, address, bounds, router })
     }
 
     /// Where it listens, with the port that the system chose.
@@ -116,6 +111,18 @@ impl Gateway {
     }
 }
 
+/// Everything behind the sockets.
+pub(super) fn router(
+    token: String,
+    address: SocketAddr,
+    allowed_hosts: Vec<String>,
+    bounds: &Bounds,
+    service: Arc<dyn Service>,
+) -> Router {
+    let (guard, room) = (Guard::new(token, address, allowed_hosts), Room::new(bounds.bodies_bytes));
+    routes::router(Arc::new(Edge { service, guard, bounds: bounds.clone(), room }))
+}
+
 async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
@@ -132,13 +139,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 async fn serve_client(stream: TcpStream, router: Router, bounds: Bounds, mut stopping: watch::Receiver<()>) {
     // An answer is written at once; waiting for more to send with it only delays it.
     let _ = stream.set_nodelay(true);
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head_time)
-        .max_headers(bounds.head_fields * head::SLACK)
-        .max_header_size(bounds.head_bytes * head::SLACK)
-        .max_buf_size((bounds.head_bytes * head::SLACK).max(BUFFER_BYTES_MIN))
-        .serve_connection(TokioIo::new(Socket::new(stream, bounds.write_pause)), TowerToHyperService::new(router));
+    let io = TokioIo::new(Socket::new(stream, bounds.write_pause));
+    let mut connection = protocol(&bounds).serve_connection(io, TowerToHyperService::new(router));
     let mut draining = false;
     let ended = loop {
         let ended = tokio::select! {
@@ -157,6 +159,18 @@ async fn serve_client(stream: TcpStream, router: Router, bounds: Bounds, mut sto
     }
     let linger = if draining { LINGER_AT_DRAIN } else { LINGER };
     connection.into_parts().io.into_inner().close_gently(linger).await;
+}
+
+/// HTTP as it is spoken here, within hyper's own bounds.
+pub(super) fn protocol(bounds: &Bounds) -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_time)
+        .max_headers(bounds.head_fields * head::SLACK)
+        .max_header_size(bounds.head_bytes * head::SLACK)
+        .max_buf_size((bounds.head_bytes * head::SLACK).max(BUFFER_BYTES_MIN));
+    protocol
 }
 
 /// Tells a client that there is no room for it, without reading what it wants.

@@ -13,7 +13,7 @@
 //! Reading order: `fences` (who may write), `queue`, `space`, `tables`; `frame` and `rows` (the
 //! log's bytes), `segment` (its files); `overlay` and `view` (what is read); `checkpoint`, `deploys`
 //! (what goes into the tables); `open`, `start`; `desk`, `shared`; `checkpointer` (a thread);
-//! `batch`, `log`, `close`, `writer` (the other).
+//! `batch`, `log`, `close`, `writer` (the other); `fuzzing` (the log's bytes for `tests/fuzz`).
 
 mod fences;
 mod queue;
@@ -35,6 +35,8 @@ mod batch;
 mod log;
 mod close;
 mod writer;
+#[doc(hidden)]
+pub mod fuzzing;
 
 #[cfg(test)]
 mod tests;

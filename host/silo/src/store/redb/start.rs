@@ -121,6 +121,13 @@ pub(super) fn replay(disk: &Disk, first: u64, there: &[u64]) -> Result<(Overlay,
     Ok((replay.overlay, last))
 }
 
+/// All that one file of the log has, without others before it.
+pub(super) fn replay_file(number: u64, file: &[u8]) -> Result<Overlay, Bad> {
+    let mut replay = Replay { overlay: Overlay::default(), sequence: None };
+    replay.file(number, file)?;
+    Ok(replay.overlay)
+}
+
 fn damaged(path: PathBuf, reason: String) -> OpenError {
     OpenError::Damaged { path, reason: format!("{reason}; it is of use only with the data file beside it") }
 }
@@ -132,7 +139,8 @@ struct Replay {
     sequence: Option<u64>,
 }
 
-enum Bad {
+/// Why a file of the log cannot be used.
+pub(super) enum Bad {
     Newer(u32),
     Damaged(String),
 }

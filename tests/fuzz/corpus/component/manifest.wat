@@ -1,0 +1,1 @@
+(component (@custom "quark:manifest" "[actor]\nidle-timeout = \"1h\"\n"))

@@ -1,0 +1,107 @@
+//! `actor.toml`: what is accepted is within its ranges, and written out in full means the same.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quark_core::manifest::{MANIFEST_BYTES_MAX, Manifest, MethodPolicy, Policy, Reentrancy};
+
+/// The longest text of an error.
+const ERROR_CHARS_MAX: usize = 2000;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// The text of a manifest.
+pub fn manifest(data: &[u8]) {
+    // The edge refuses what is no UTF-8, and an embedded one is read with replacements.
+    let text = String::from_utf8_lossy(data);
+    let manifest = match Manifest::parse(&text) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let shown = error.to_string();
+            assert!(shown.chars().count() <= ERROR_CHARS_MAX, "a short error: {shown}");
+            return;
+        }
+    };
+    assert!(text.len() <= MANIFEST_BYTES_MAX, "a manifest over the bound was accepted");
+    let merged = Manifest::merge(manifest.clone(), manifest.clone());
+    for kind in manifest.kinds().chain(["of no table"]) {
+        let policy = manifest.for_kind(kind);
+        check_ranges(&policy);
+        assert_eq!(merged.for_kind(kind), policy, "merged with itself it says the same");
+        let written = write(&policy);
+        if written.len() <= MANIFEST_BYTES_MAX {
+            let again = Manifest::parse(&written).unwrap_or_else(|error| panic!("{error}\n{written}"));
+            assert_eq!(again.for_kind(kind), policy, "{written}");
+        }
+    }
+}
+
+fn check_ranges(policy: &Policy) {
+    let Policy { idle_timeout, reentrancy: _, mailbox, config: _, methods, limits } = policy;
+    let within = |name: &str, value: u64, min: u64, max: u64| {
+        assert!((min..=max).contains(&value), "{name} is {value}, not {min} to {max}");
+    };
+    let ms = |time: &Duration| u64::try_from(time.as_millis()).expect("it is bounded");
+    within("idle-timeout", ms(idle_timeout), 1000, 720 * 3_600_000);
+    within("mailbox.capacity", mailbox.capacity as u64, 1, 1_000_000);
+    within("mailbox.bytes", mailbox.bytes, KIB, GIB);
+    within("limits.memory", limits.memory, 64 * KIB, 4 * GIB);
+    within("limits.turn", ms(&limits.turn), 1, 600_000);
+    within("limits.state", limits.state, KIB, 256 * MIB);
+    within("limits.arguments", limits.arguments, KIB, 256 * MIB);
+    within("limits.result", limits.result, KIB, 256 * MIB);
+    within("limits.table-elements", limits.table_elements as u64, 1, 1_000_000);
+    within("limits.handles", limits.handles as u64, 1, 1_000_000);
+    for timeout in methods.values().filter_map(|method| method.timeout) {
+        within("timeout", ms(&timeout), 1, 24 * 3_600_000);
+    }
+}
+
+/// A manifest that says all of this.
+fn write(policy: &Policy) -> String {
+    let Policy { idle_timeout, reentrancy, mailbox, config, methods, limits } = policy;
+    let reentrancy = match reentrancy {
+        Reentrancy::None => "none",
+        Reentrancy::CallChain => "call-chain",
+    };
+    format!(
+        "[actor]\nidle-timeout = \"{}ms\"\nreentrancy = \"{reentrancy}\"\nmailbox = {{ capacity = {}, bytes = {} }}\n\
+         [actor.limits]\nmemory = {}\nturn = \"{}ms\"\nstate = \"{}B\"\narguments = {}\nresult = {}\n\
+         table-elements = {}\nhandles = {}\n{}{}",
+        idle_timeout.as_millis(),
+        mailbox.capacity,
+        mailbox.bytes,
+        limits.memory,
+        limits.turn.as_millis(),
+        limits.state,
+        limits.arguments,
+        limits.result,
+        limits.table_elements,
+        limits.handles,
+        write_config(config),
+        write_methods(methods)
+    )
+}
+
+fn write_config(config: &BTreeMap<String, String>) -> String {
+    let lines = config.iter().map(|(name, value)| format!("{} = {}\n", quoted(name), quoted(value)));
+    format!("[actor.config]\n{}", lines.collect::<String>())
+}
+
+fn write_methods(methods: &BTreeMap<String, MethodPolicy>) -> String {
+    let tables = methods.iter().map(|(name, method)| {
+        let timeout = method.timeout.map_or_else(String::new, |time| format!("timeout = \"{}ms\"\n", time.as_millis()));
+        format!("[actor.methods.{}]\nread-only = {}\n{timeout}", quoted(name), method.read_only)
+    });
+    tables.collect()
+}
+
+/// A basic string of TOML, with an escape for all that could need one.
+fn quoted(text: &str) -> String {
+    let chars = text.chars().map(|it| match it {
+        '0'..='9' | 'a'..='z' | 'A'..='Z' | '-' | '_' | ' ' => it.to_string(),
+        other => format!("\\U{:08x}", u32::from(other)),
+    });
+    format!("\"{}\"", chars.collect::<String>())
+}
