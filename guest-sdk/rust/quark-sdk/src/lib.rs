@@ -41,6 +41,11 @@
 //! State is saved when it changed: before an outgoing call and at the end of the turn, also when
 //! the method answers `Err`. A trap undoes what was not committed yet.
 //!
+//! # Two flavours
+//!
+//! The feature `async` builds the same source from `async func` instead of `func`. Methods that call
+//! others are then `async fn` with `.await`; without the feature [`macro@actor`] leaves both out.
+//!
 //! # Errors
 //!
 //! `?` works on each error that the method's own error variant has a case for: `call(call-error)`,
