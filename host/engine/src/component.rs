@@ -21,10 +21,10 @@ use crate::error::AdmissionError;
 use crate::guest::Guest;
 use crate::host::blobs::Blob;
 use crate::imports::{self, Imports};
-use crate::kind::{Kind, Lane};
+use crate::kind::{Kind, Lane, Signature};
 use crate::proxy;
-use crate::signatures::Signatures;
 use crate::wasi;
+use crate::wit::Wit;
 
 /// A component, checked and compiled. Instances are made of it.
 pub struct Component {
@@ -46,6 +46,9 @@ pub struct Component {
     pub warnings: Vec<String>,
     /// What compiling took; none when it came from the cache.
     pub compiled_in: Option<Duration>,
+    /// The methods of other kinds that it calls.
+    pub(crate) calls: Vec<(KindName, Vec<Arc<Signature>>)>,
+    pub(crate) wit: Wit,
     pub(crate) engine: Engine,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) lifecycle: Option<Lifecycle>,
@@ -81,12 +84,14 @@ impl Component {
         fits(engine, &compiled)?;
 
         let imports = imports::read(engine, &compiled)?;
-        let signatures = Signatures::decode(&component_bytes);
-        let kinds = kinds::find(engine, &compiled, manifest, &signatures)?;
+        let wit = Wit::decode(&component_bytes)?;
+        let kinds = kinds::find(engine, &compiled, manifest, &wit)?;
         let pre = link(engine, &compiled, &imports)?;
         let lifecycle = hooks::find(engine, &compiled, &pre)?;
         let mut warnings = imports.warnings.clone();
         warnings.extend(kinds.iter().flat_map(kinds::warnings_of));
+        let imported = imports.kinds.values().flatten();
+        let calls = imported.map(|kind| (kind.name.clone(), kind.methods.clone())).collect();
         Ok(Arc::new(Self {
             hash,
             bytes: bytes.len(),
@@ -97,6 +102,8 @@ impl Component {
             asks: imports.asks,
             warnings,
             compiled_in,
+            calls,
+            wit,
             engine: engine.clone(),
             pre,
             lifecycle,
@@ -164,4 +171,4 @@ fn link(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,12 +17,14 @@ mod transfer;
 mod proxy;
 mod guest;
 mod imports;
-mod signatures;
+mod wit;
 mod cache;
 mod component;
+mod compatible;
 mod instance;
 
 pub use cache::Cache;
+pub use compatible::{Change, breaking, broken_calls};
 pub use component::{Component, content_hash, embedded_manifest};
 pub use engine::{Engine, EngineConfig, TICK};
 pub use error::{AdmissionError, EngineError, Trap};

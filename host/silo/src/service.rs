@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::activation::Activation;
 use crate::api::{
     ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health, KindReport,
-    LiveReport, Reply, Request, StateOperation, StateValue, ValueReport, codes,
+    LiveReport, Reply, Request, StateOperation, StateValue, ValueReport, VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -308,9 +308,16 @@ impl Service for Silo {
     fn kinds(&self) -> Vec<KindReport> {
         let mut live = std::collections::HashMap::new();
         self.0.catalog.for_each(|activation| *live.entry(activation.id.kind.clone()).or_insert(0) += 1);
-        let report =
-            |served: &Arc<Served>| self.0.kind_report(served, live.get(&served.kind().name).copied().unwrap_or(0));
+        let report = |served: &Arc<Served>| {
+            let kind = served.kind();
+            let report = self.0.kind_report(served, live.get(&kind.name).copied().unwrap_or(0));
+            KindReport { wit: kind.wit.to_string(), ..report }
+        };
         self.0.kinds.all().iter().map(report).collect()
+    }
+
+    fn versions<'a>(&'a self, kind: Option<&'a str>) -> BoxFuture<'a, Result<Vec<VersionReport>, Failure>> {
+        Box::pin(self.0.versions(kind))
     }
 
     fn activations(&self, kind: Option<&str>, limit: usize) -> Result<Vec<ActivationReport>, Failure> {

@@ -11,9 +11,9 @@ use crate::engine::Engine;
 use crate::error::AdmissionError;
 use crate::imports;
 use crate::kind::{Kind, Method, Signature};
-use crate::signatures::Signatures;
 use crate::transfer;
 use crate::values::{describe, type_hash};
+use crate::wit::{self, Wit};
 
 /// The most kinds that one component may export.
 const KINDS_MAX: usize = 256;
@@ -70,7 +70,7 @@ pub(super) fn find(
     engine: &Engine,
     compiled: &wasmtime::component::Component,
     manifest: &Manifest,
-    signatures: &Signatures,
+    wit: &Wit,
 ) -> Result<Vec<Kind>, AdmissionError> {
     let ty = compiled.component_type();
     let imported = imports::resources(engine, compiled);
@@ -93,8 +93,12 @@ pub(super) fn find(
         if resources.is_empty() {
             others.push(interface.to_owned());
         }
+        if resources.is_empty() {
+            continue;
+        }
+        let text = &Arc::from(wit.text(interface)?);
         for resource in resources {
-            let reader = KindReader { engine, compiled, interface, resource, signatures };
+            let reader = KindReader { engine, compiled, interface, resource, wit, text };
             kinds.push(reader.read(instance, manifest)?);
         }
     }
@@ -116,7 +120,8 @@ struct KindReader<'a> {
     compiled: &'a wasmtime::component::Component,
     interface: &'a str,
     resource: &'a str,
-    signatures: &'a Signatures,
+    wit: &'a Wit,
+    text: &'a Arc<str>,
 }
 
 impl KindReader<'_> {
@@ -150,7 +155,10 @@ impl KindReader<'_> {
                         continue;
                     };
                     let signature = signature(name.as_str(), method, ty)?;
-                    let text = self.signatures.method(self.interface, self.resource, method, &signature);
+                    let text = self
+                        .wit
+                        .method(self.interface, self.resource, method)
+                        .map_or_else(String::new, |function| wit::signature(&self.wit.resolve, function));
                     let policy = policy.methods.get(method);
                     by_name.insert(signature.name.clone(), methods.len());
                     methods.push(Arc::new(Method {
@@ -181,7 +189,8 @@ impl KindReader<'_> {
                 self.resource, self.interface
             )));
         };
-        let kind = Kind { name, policy, methods, by_name, constructor, constructor_fails };
+        let (interface, wit) = (self.interface.to_owned(), self.text.clone());
+        let kind = Kind { name, interface, wit, policy, methods, by_name, constructor, constructor_fails };
         self.check_policy(&kind)?;
         Ok(kind)
     }

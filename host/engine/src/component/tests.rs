@@ -30,11 +30,11 @@ fn lifted(mut resolve: Resolve, wit: &str, abi: LiftLowerAbi) -> Vec<u8> {
     bytes
 }
 
-fn with_contract(wit: &str) -> Vec<u8> {
+pub(crate) fn with_contract(wit: &str) -> Vec<u8> {
     module(contract(), &format!("package test:made;\n{wit}"))
 }
 
-fn admit(bytes: &[u8], manifest: &str) -> Result<Arc<Component>, AdmissionError> {
+pub(crate) fn admit(bytes: &[u8], manifest: &str) -> Result<Arc<Component>, AdmissionError> {
     let engine = Engine::new(EngineConfig { instances: 4, ..EngineConfig::default() }).unwrap();
     Component::admit(&engine, &Cache::none(), bytes, &Manifest::parse(manifest).unwrap(), 1)
 }

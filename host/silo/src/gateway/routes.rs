@@ -23,6 +23,7 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
     let admin = Router::new()
         .route("/v1/deployments", post(admin::deploy))
         .route("/v1/kinds", get(admin::kinds))
+        .route("/v1/versions", get(admin::versions))
         .route("/v1/activations", get(admin::activations))
         .route("/v1/dead-letters", get(admin::dead_letters))
         .route("/v1/actors/{kind}/{key}", get(admin::inspect))
@@ -49,7 +50,8 @@ const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 const ROUTES: &str = "there are POST /v1/actors/KIND/KEY/METHOD, GET /v1/actors/KIND/KEY, \
     POST /v1/actors/KIND/KEY/-/deactivate, GET PUT DELETE /v1/actors/KIND/KEY/-/state/NAME, POST /v1/deployments, \
-    GET /v1/kinds, GET /v1/activations, GET /v1/dead-letters, GET /healthz, GET /readyz, GET /metrics";
+    GET /v1/kinds, GET /v1/versions, GET /v1/activations, \
+    GET /v1/dead-letters, GET /healthz, GET /readyz, GET /metrics";
 
 /// Gives the request its id, and answers even if a handler panics.
 async fn identify(mut request: Request, next: Next) -> Response {

@@ -12,6 +12,7 @@ mod lifecycle;
 mod state;
 mod input;
 mod admission;
+mod deploys;
 mod folder;
 mod disk;
 mod cli;

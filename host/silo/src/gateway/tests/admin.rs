@@ -15,6 +15,7 @@ async fn every_admin_route_takes_the_token() {
     for line in [
         DEPLOY,
         "GET /v1/kinds",
+        "GET /v1/versions",
         "GET /v1/activations",
         "GET /v1/dead-letters",
         "GET /v1/actors/c/k",
