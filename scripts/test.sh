@@ -64,7 +64,7 @@ guest() {
 
 sim() { tests quark-sim; }
 
-e2e() { tests quark-e2e; }
+e2e() { scripts/setup-openapi.sh && tests quark-e2e; }
 
 doc() { RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --workspace; }
 

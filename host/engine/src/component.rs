@@ -84,7 +84,10 @@ impl Component {
         fits(engine, &compiled)?;
 
         let imports = imports::read(engine, &compiled)?;
-        let wit = Wit::decode(&component_bytes)?;
+        let mut wit = Wit::decode(&component_bytes)?;
+        if let Some(docs) = bytes::embedded_wit(bytes) {
+            wit.adopt_docs(&docs);
+        }
         let kinds = kinds::find(engine, &compiled, manifest, &wit)?;
         let pre = link(engine, &compiled, &imports)?;
         let lifecycle = hooks::find(engine, &compiled, &pre)?;

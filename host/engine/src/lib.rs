@@ -21,6 +21,7 @@ mod wit;
 mod cache;
 mod component;
 mod compatible;
+mod schema;
 mod instance;
 
 pub use cache::Cache;
@@ -32,3 +33,4 @@ pub use guest::Wishes;
 pub use instance::{Birth, Cause, Instance, Left, TurnInput};
 pub use kind::{Kind, Lane, Method, Signature};
 pub use outside::{Answer, CallFailure, Calling, Level, OutgoingCall, OutgoingWork, Outside, Owned};
+pub use schema::{Described, Schemas};

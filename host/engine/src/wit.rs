@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use wit_component::{DecodedWasm, WitPrinter};
-use wit_parser::{Function, InterfaceId, PackageId, Resolve, Type, TypeDefKind, TypeId, WorldItem};
+use wit_parser::{Function, InterfaceId, PackageId, Resolve, Type, TypeDef, TypeDefKind, TypeId, WorldItem};
 
 use crate::error::AdmissionError;
 
@@ -35,6 +35,30 @@ impl Wit {
             }
         }
         Ok(Self { resolve, exports })
+    }
+
+    /// Takes the comments of the same interfaces elsewhere: the types of a component have none.
+    pub(crate) fn adopt_docs(&mut self, from: &Resolve) {
+        for id in self.exports.values().flat_map(|id| self.needed(*id)).collect::<Vec<_>>() {
+            let Some(name) = self.resolve.id_of(id) else { continue };
+            let Some((other, _)) = from.interfaces.iter().find(|(other, _)| from.id_of(*other).as_ref() == Some(&name))
+            else {
+                continue;
+            };
+            let other = &from.interfaces[other];
+            let interface = &mut self.resolve.interfaces[id];
+            interface.docs = other.docs.clone();
+            for (name, function) in &mut interface.functions {
+                if let Some(other) = other.functions.get(name) {
+                    function.docs = other.docs.clone();
+                }
+            }
+            for (name, id) in &interface.types {
+                if let Some(other) = other.types.get(name) {
+                    adopt_type_docs(&mut self.resolve.types[*id], &from.types[*other]);
+                }
+            }
+        }
     }
 
     /// One that was not read from a component.
@@ -106,6 +130,26 @@ impl Wit {
             found.push((name.clone(), defined(&self.resolve, *id)));
         }
         each_part(&definition.kind, &mut |ty| self.collect(ty, found));
+    }
+}
+
+fn adopt_type_docs(ty: &mut TypeDef, from: &TypeDef) {
+    ty.docs = from.docs.clone();
+    match (&mut ty.kind, &from.kind) {
+        (TypeDefKind::Record(ty), TypeDefKind::Record(from)) => {
+            ty.fields.iter_mut().zip(&from.fields).for_each(|(ty, from)| ty.docs = from.docs.clone());
+        }
+        (TypeDefKind::Variant(ty), TypeDefKind::Variant(from)) => {
+            ty.cases.iter_mut().zip(&from.cases).for_each(|(ty, from)| ty.docs = from.docs.clone());
+        }
+        (TypeDefKind::Enum(ty), TypeDefKind::Enum(from)) => {
+            ty.cases.iter_mut().zip(&from.cases).for_each(|(ty, from)| ty.docs = from.docs.clone());
+        }
+        (TypeDefKind::Flags(ty), TypeDefKind::Flags(from)) => {
+            ty.flags.iter_mut().zip(&from.flags).for_each(|(ty, from)| ty.docs = from.docs.clone());
+        }
+        // The others have no parts with comments.
+        _ => {}
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a silo can be asked from outside, as plain data: the gateway serves it, the CLI reads it.
 
+use std::collections::BTreeMap;
+
 use quark_core::error::CallError;
 use serde::{Deserialize, Serialize};
 
@@ -197,6 +199,26 @@ pub struct KindReport {
     pub wit: String,
     /// Live activations now.
     pub live: u64,
+}
+
+/// What is deployed, as callers see it.
+#[derive(Clone, Debug, Default)]
+pub struct Contract {
+    /// The kinds.
+    pub kinds: Vec<KindContract>,
+    /// The JSON Schemas of the types that have names.
+    pub schemas: BTreeMap<String, serde_json::Value>,
+}
+
+/// A kind, as callers see it.
+#[derive(Clone, Debug)]
+pub struct KindContract {
+    /// Its short name, or the full one where several have that.
+    pub name: String,
+    /// What its author says of it.
+    pub docs: Option<String>,
+    /// Its methods, by name.
+    pub methods: BTreeMap<String, quark_engine::Described>,
 }
 
 /// A method of a kind.

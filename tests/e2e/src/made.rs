@@ -29,16 +29,38 @@ pub fn made_with(wit: &str, module: &str) -> Vec<u8> {
 }
 
 /// The same component with other bytes, and so another hash: a custom section at its end says which.
-///
-/// # Panics
-/// When the stamp is too long.
 #[must_use]
 pub fn stamped(component: &[u8], stamp: &str) -> Vec<u8> {
-    const NAME: &[u8] = b"stamp";
-    let size = u8::try_from(1 + NAME.len() + stamp.len()).unwrap();
-    assert!(size < 128, "one byte of LEB128 has no room for more");
-    let name_size = u8::try_from(NAME.len()).unwrap();
-    [component, &[0, size, name_size], NAME, stamp.as_bytes()].concat()
+    with_section(component, "stamp", stamp.as_bytes())
+}
+
+/// [`made_of`], with the comments of the WIT, as the SDK puts them into a component.
+///
+/// # Panics
+/// When the WIT is none.
+#[must_use]
+pub fn made_with_docs(wit: &str) -> Vec<u8> {
+    let (resolve, world) = read(wit);
+    let package = resolve.worlds[world].package.unwrap();
+    with_section(&made_of(wit), "quark:wit", &wit_component::encode(&resolve, package).unwrap())
+}
+
+/// With a custom section at its end.
+fn with_section(component: &[u8], name: &str, data: &[u8]) -> Vec<u8> {
+    let name = [&leb128(name.len()), name.as_bytes()].concat();
+    [component, &[0], &leb128(name.len() + data.len()), &name, data].concat()
+}
+
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(number & 0x7f).unwrap();
+        number >>= 7;
+        bytes.push(if number == 0 { low } else { low | 0x80 });
+        if number == 0 {
+            return bytes;
+        }
+    }
 }
 
 fn read(wit: &str) -> (Resolve, WorldId) {

@@ -20,6 +20,11 @@ const KINDS_MAX: usize = 256;
 /// The most methods that one kind may have.
 const METHODS_MAX: usize = 1000;
 
+/// The longest name of a method, in bytes: it travels with messages and stands in paths.
+const METHOD_BYTES_MAX: usize = 512;
+/// How many exports that are no kinds an error names.
+const OTHERS_MAX: usize = 10;
+
 /// The interface's name without its version: a kind keeps its name over versions.
 pub(crate) fn without_version(interface: &str) -> &str {
     interface.split('@').next().unwrap_or(interface)
@@ -103,8 +108,14 @@ pub(super) fn find(
         }
     }
     if kinds.is_empty() {
-        let why =
-            if others.is_empty() { "it exports nothing".into() } else { format!("it exports {}", others.join(", ")) };
+        let more = others.len().saturating_sub(OTHERS_MAX);
+        others.truncate(OTHERS_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let why = if others.is_empty() {
+            "it exports nothing".into()
+        } else {
+            format!("it exports {}{more}", others.join(", "))
+        };
         return Err(AdmissionError::NoKind(format!(
             "{why}; a kind is an exported interface with a resource that has `constructor(key: string)`"
         )));
@@ -154,6 +165,12 @@ impl KindReader<'_> {
                         self.check_plain(function)?;
                         continue;
                     };
+                    if method.len() > METHOD_BYTES_MAX {
+                        return Err(AdmissionError::TooMuch(format!(
+                            "`{name}` has a method whose name is {} bytes long; at most {METHOD_BYTES_MAX} are allowed",
+                            method.len()
+                        )));
+                    }
                     let signature = signature(name.as_str(), method, ty)?;
                     let text = self
                         .wit

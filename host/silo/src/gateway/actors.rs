@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::edge::{Edge, RequestId, bad_query};
 use super::failure::Refused;
+use super::openapi::{JSON, TIMEOUT, TIMEOUT_MS_MAX, WAVE};
 use super::target::Target;
 use crate::api::{self, Format, Reply, codes};
 
@@ -20,12 +21,7 @@ use crate::api::{self, Format, Reply, codes};
 const OUTCOME: &str = "quark-outcome";
 /// Headers with this prefix travel with the call chain, without it.
 const CHAIN_PREFIX: &str = "quark-header-";
-const TIMEOUT: &str = "quark-timeout-ms";
-/// A day, as for a method's own timeout.
-const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 const TRACEPARENT: &str = "traceparent";
-const JSON: &str = "application/json";
-const WAVE: &str = "application/vnd.quark.wave";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,7 @@
 //! The status of every code, and the response that says why.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -84,6 +86,26 @@ impl IntoResponse for Refused {
 fn status(code: &str) -> StatusCode {
     let found = STATUSES.iter().find(|(known, _)| *known == code);
     found.map_or(StatusCode::INTERNAL_SERVER_ERROR, |(_, status)| *status)
+}
+
+/// The codes that answer no call: of deploys, of state, of other routes.
+const NOT_OF_CALLS: [&str; 7] = [
+    codes::BAD_COMPONENT,
+    codes::BAD_MANIFEST,
+    codes::BREAKING_CHANGE,
+    codes::CONFLICT,
+    codes::NOT_FOUND,
+    NO_SUCH_ROUTE,
+    WRONG_METHOD,
+];
+
+/// The codes that can answer a call, by status.
+pub(super) fn of_calls() -> BTreeMap<u16, Vec<&'static str>> {
+    let mut codes = BTreeMap::<u16, Vec<&str>>::new();
+    for (code, status) in STATUSES.iter().filter(|(code, _)| !NOT_OF_CALLS.contains(code)) {
+        codes.entry(status.as_u16()).or_default().push(*code);
+    }
+    codes
 }
 
 const STATUSES: &[(&str, StatusCode)] = &[

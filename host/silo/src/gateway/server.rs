@@ -22,6 +22,7 @@ use super::config::{Bounds, GatewayConfig};
 use super::edge::Edge;
 use super::guard::Guard;
 use super::head;
+use super::openapi::Document;
 use super::routes;
 use super::service::Service;
 use super::socket::Socket;
@@ -68,6 +69,7 @@ impl Gateway {
             guard: Guard::new(token, address, allowed_hosts),
             bounds: bounds.clone(),
             room: Room::new(bounds.bodies_bytes),
+            openapi: Document::default(),
         };
         Ok(Self { listener, address, bounds, router: routes::router(Arc::new(edge)) })
     }

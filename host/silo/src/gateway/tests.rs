@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 
 use super::{Gateway, GatewayConfig, Service};
 use crate::api::{
-    ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health, KindReport, Reply,
-    Request, StateOperation, StateValue, VersionReport, codes,
+    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
+    KindReport, Reply, Request, StateOperation, StateValue, VersionReport, codes,
 };
 
 mod admin;
@@ -84,6 +84,14 @@ impl Service for Fake {
 
     fn kinds(&self) -> Vec<KindReport> {
         Vec::new()
+    }
+
+    fn deployed(&self) -> u64 {
+        self.deploys.load(Ordering::Relaxed) as u64
+    }
+
+    fn contract(&self) -> Contract {
+        Contract::default()
     }
 
     fn versions<'a>(&'a self, kind: Option<&'a str>) -> BoxFuture<'a, Result<Vec<VersionReport>, Failure>> {

@@ -13,6 +13,8 @@ mod state;
 mod input;
 mod admission;
 mod deploys;
+mod bounds;
 mod folder;
 mod disk;
+mod openapi;
 mod cli;
