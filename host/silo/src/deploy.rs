@@ -107,7 +107,10 @@ fn breaking(name: &str, lines: &[String], dropped: &[KindName]) -> Failure {
         message.push_str(&format!("\nactors of `{kind}` have state, which nobody would serve"));
     }
     let flags = if dropped.is_empty() { "--allow-breaking" } else { "--allow-breaking --force" };
-    let next = format!("keep what callers know and add beside it, or deploy it all the same with {flags}");
+    let http = if dropped.is_empty() { "allow-breaking=true" } else { "allow-breaking=true&force=true" };
+    let next = format!(
+        "keep what callers know and add beside it, or deploy it all the same with {flags}; over HTTP that is {http}"
+    );
     Failure::new(codes::BREAKING_CHANGE, message).next(next)
 }
 
@@ -191,7 +194,7 @@ impl Inner {
             let message =
                 format!("this version no longer exports `{kind}`, whose actors have state; nothing was changed");
             return Err(Failure::new(codes::CONFLICT, message)
-                .next("export it still, or drop it with --force: its state stays, and nobody serves it"));
+                .next("export it still, or drop it with --force (over HTTP force=true): its state stays, unserved"));
         }
         let version = before.map_or(0, |deployment| deployment.version) + 1;
         match Arc::get_mut(&mut component) {

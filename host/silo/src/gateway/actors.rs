@@ -13,12 +13,10 @@ use serde_json::json;
 
 use super::edge::{Edge, RequestId, bad_query};
 use super::failure::Refused;
-use super::openapi::{JSON, TIMEOUT, TIMEOUT_MS_MAX, WAVE};
+use super::openapi::{ACTOR_ERROR, JSON, OUTCOME, TIMEOUT, TIMEOUT_MS_MAX, WAVE};
 use super::target::Target;
 use crate::api::{self, Format, Reply, codes};
 
-/// Says that a 422 is the actor's own answer.
-const OUTCOME: &str = "quark-outcome";
 /// Headers with this prefix travel with the call chain, without it.
 const CHAIN_PREFIX: &str = "quark-header-";
 const TRACEPARENT: &str = "traceparent";
@@ -69,7 +67,7 @@ fn respond(reply: Reply, format: Format) -> Response {
     match reply {
         Reply::Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
         Reply::Err(text) => {
-            let headers = [(header::CONTENT_TYPE.as_str(), content_type), (OUTCOME, "actor-error")];
+            let headers = [(header::CONTENT_TYPE.as_str(), content_type), (OUTCOME, ACTOR_ERROR)];
             (StatusCode::UNPROCESSABLE_ENTITY, headers, text).into_response()
         }
         Reply::Accepted(id) => (StatusCode::ACCEPTED, Json(json!({ "accepted": id }))).into_response(),

@@ -13,6 +13,9 @@ use crate::api::Contract;
 /// The formats of a call.
 pub(super) const JSON: &str = "application/json";
 pub(super) const WAVE: &str = "application/vnd.quark.wave";
+/// Says that a 422 is the actor's own answer.
+pub(super) const OUTCOME: &str = "quark-outcome";
+pub(super) const ACTOR_ERROR: &str = "actor-error";
 /// The header that bounds a call's wait.
 pub(super) const TIMEOUT: &str = "quark-timeout-ms";
 /// A day, as for a method's own timeout.
@@ -93,7 +96,9 @@ fn operation(kind: &str, name: &str, method: &Described) -> Value {
         }
     };
     if let Some(error) = &method.error {
-        responses.insert("422".into(), answered("The actor's own error", error));
+        let mut own = answered("The actor's own error", error);
+        own["headers"] = json!({ OUTCOME: { "required": true, "schema": { "const": ACTOR_ERROR } } });
+        responses.insert("422".into(), own);
     }
     for status in of_calls().into_keys() {
         let reference = format!("#/components/responses/{}", failed(status));

@@ -224,6 +224,74 @@ fn calls_and_tells_go_on_while_versions_come_and_none_is_lost() {
     assert_eq!(client.get("/v1/dead-letters").expect(200).json(), json!({ "dead_letters": [] }));
 }
 
+/// Says why it woke: the place of the cause in the contract's enum.
+const WOKEN_WIT: &str = "package test:made;
+    interface things {
+      resource thing { constructor(key: string); cause: func() -> u32; spin: func(turns: u32) -> u32; }
+    }
+    world made { export quark:actor/lifecycle@0.1.0; export things; }";
+const WOKEN: &str = r#"(module
+    (import "[export]test:made/things" "[resource-new]thing" (func $new (param i32) (result i32)))
+    (memory (export "memory") 1)
+    (global $cause (mut i32) (i32.const 99))
+    (func (export "quark:actor/lifecycle@0.1.0#activate") (param i32 i32 i32 i32 i64 i32 i32 i32) (result i32)
+      local.get 7 global.set $cause i32.const 512)
+    (func (export "quark:actor/lifecycle@0.1.0#deactivate") (param i32 i32 i32 i32 i32) (result i32) i32.const 512)
+    (func (export "test:made/things#[constructor]thing") (param i32 i32) (result i32) i32.const 1 call $new)
+    (func (export "test:made/things#[method]thing.cause") (param i32) (result i32) global.get $cause)
+    (func (export "test:made/things#[method]thing.spin") (param i32 i32) (result i32)
+      (loop $again
+        local.get 1 i32.const 1 i32.sub local.tee 1
+        br_if $again)
+      i32.const 0)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024))"#;
+
+#[test]
+fn an_actor_that_wakes_for_a_new_version_is_told_so() {
+    // Of the enum `cause`.
+    let (message, upgrade) = (json!(0), json!(5));
+    let silo = Silo::start(&[]);
+    let client = silo.client();
+    let woken = made_with(WOKEN_WIT, WOKEN);
+    let _ = deploy(&client, "", &woken).expect(200);
+    assert_eq!(client.call("thing/a", "cause", &json!([])).expect(200).json(), message);
+    let mut version = 1;
+    // The deploy must come while the actor is busy; on a slow machine it may come too late.
+    eventually("a message waited over a deploy", || {
+        version += 1;
+        thread::scope(|scope| {
+            let busy = scope.spawn(|| client.call("thing/a", "spin", &json!([1_500_000_000])).expect(200));
+            eventually("it is busy", || {
+                (busy.is_finished() || client.inspect("thing/a")["activation"]["running"] == true).then_some(())
+            });
+            let cause = scope.spawn(|| client.call("thing/a", "cause", &json!([])).expect(200).json());
+            let waits = || client.inspect("thing/a")["activation"]["waiting"] == 1;
+            eventually("one waits", || (busy.is_finished() || waits()).then_some(()));
+            let _ = deploy(&client, "", &stamped(&woken, &version.to_string())).expect(200);
+            let _ = busy.join().unwrap();
+            (cause.join().unwrap() == upgrade).then_some(())
+        })
+    });
+}
+
+#[test]
+fn interfaces_are_shown_as_wit_that_can_be_built_against() {
+    let silo = Silo::with(&["zoo", "bank", "counter", "relay"]);
+    for (kind, package) in
+        [("zoo", "sample:zoo"), ("account", "sample:bank"), ("counter", "sample:counter"), ("relay", "sample:relay")]
+    {
+        let wit = silo.cli(&["kinds", kind, "--wit"]).exits(0).stdout;
+        assert!(wit.starts_with(&format!("package {package}@1.0.0;")), "{wit}");
+        let mut resolve = wit_parser::Resolve::default();
+        let parsed = resolve.push_str("kind.wit", &wit).unwrap_or_else(|error| panic!("{error:?}:\n{wit}"));
+        assert_eq!(resolve.packages[parsed].interfaces.len(), 1, "{wit}");
+        let listed = silo.cli(&["kinds", kind, "--json"]).exits(0).json();
+        assert_eq!(listed["kinds"][0]["wit"].as_str().unwrap().trim(), wit.trim());
+    }
+    let zoo = silo.cli(&["kinds", "zoo", "--wit"]).exits(0).stdout;
+    assert!(zoo.contains("/// A tell with arguments.") && zoo.contains("flags marks"), "{zoo}");
+}
+
 fn growing(methods: &[(&str, u32)]) -> Vec<u8> {
     let list = |text: &dyn Fn(&str, u32) -> String| -> String {
         methods.iter().map(|(name, answer)| text(name, *answer)).collect()
