@@ -18,8 +18,10 @@ use crate::store::{Deployment, StoreError};
 
 /// The longest name of a deployment, in bytes.
 const NAME_BYTES_MAX: usize = 128;
-/// The most changes that a refusal shows.
+/// The most changes, and the most callers, that a refusal shows.
 const CHANGES_MAX: usize = 50;
+/// The most names in one line of it.
+const NAMES_MAX: usize = 10;
 
 /// One deploy at a time: each is checked against what the one before it left.
 #[derive(Default)]
@@ -112,6 +114,16 @@ fn breaking(name: &str, lines: &[String], dropped: &[KindName]) -> Failure {
         "keep what callers know and add beside it, or deploy it all the same with {flags}; over HTTP that is {http}"
     );
     Failure::new(codes::BREAKING_CHANGE, message).next(next)
+}
+
+/// So many, and how many more there are.
+fn first(mut all: Vec<String>, most: usize) -> Vec<String> {
+    let more = all.len().saturating_sub(most);
+    all.truncate(most);
+    if more > 0 {
+        all.push(format!("and {more} more"));
+    }
+    all
 }
 
 /// What is asked for now and was not before; versions of interfaces do not count.
@@ -240,24 +252,19 @@ impl Inner {
 
     /// What changes for callers, and which deployed ones are hit, one line each.
     fn told(&self, changes: &[Change], component: &Component, name: &str) -> Vec<String> {
-        let mut lines: Vec<String> = changes.iter().take(CHANGES_MAX).map(ToString::to_string).collect();
-        let more = changes.len() - lines.len();
-        if more > 0 {
-            lines.push(format!("and {more} more"));
-        }
+        let mut lines = first(changes.iter().map(ToString::to_string).collect(), CHANGES_MAX);
         let mut callers = self.kinds.all();
         // One component's kinds stand together, so that each is told once.
         callers.sort_by(|one, other| one.deployment.cmp(&other.deployment));
         callers.dedup_by(|one, other| one.deployment == other.deployment);
-        for caller in callers.iter().filter(|caller| caller.deployment != name) {
-            let calls = broken_calls(&caller.component, changes, component);
-            if !calls.is_empty() {
-                let kinds: Vec<String> =
-                    caller.component.kinds.iter().map(|kind| format!("`{}`", kind.name.short())).collect();
-                let (kinds, calls) = (kinds.join(", "), calls.join(", "));
-                lines.push(format!("{kinds} of the deployment `{}` calls {calls}", caller.deployment));
-            }
-        }
+        let hit = callers.iter().filter(|caller| caller.deployment != name).filter_map(|caller| {
+            let calls = first(broken_calls(&caller.component, changes, component), NAMES_MAX);
+            let kinds = caller.component.kinds.iter().map(|kind| format!("`{}`", kind.name.short()));
+            let kinds = first(kinds.collect(), NAMES_MAX).join(", ");
+            let line = || format!("{kinds} of the deployment `{}` calls {}", caller.deployment, calls.join(", "));
+            (!calls.is_empty()).then(line)
+        });
+        lines.extend(first(hit.collect(), CHANGES_MAX));
         lines
     }
 

@@ -163,12 +163,14 @@ fn versions_are_listed_with_their_live_actors_and_the_oldest_are_forgotten() {
     assert_eq!(silo.client().call("counter/a", "value", &json!([])).number(), 2);
 }
 
-/// Adds one to an account by a call and one by a tell, again and again, until told to stop. How
-/// often.
-fn pay(client: &Client, account: u64, stop: &AtomicBool, paid: &AtomicU64) -> u64 {
-    let actor = format!("account/{account}");
+/// Accounts of one payer.
+const OWN: u64 = 5;
+
+/// Adds one to the payer's accounts in turn by a call and one by a tell, until told to stop. How often.
+fn pay(client: &Client, payer: u64, stop: &AtomicBool, paid: &AtomicU64) -> u64 {
     let mut rounds = 0;
     while !stop.load(Ordering::Relaxed) {
+        let actor = format!("account/{}", payer * OWN + rounds % OWN);
         let _ = client.call(&actor, "deposit", &json!([1])).expect(200);
         let _ = client.call(&actor, "credit", &json!([1])).expect(202);
         rounds += 1;
@@ -179,7 +181,7 @@ fn pay(client: &Client, account: u64, stop: &AtomicBool, paid: &AtomicU64) -> u6
 
 #[test]
 fn calls_and_tells_go_on_while_versions_come_and_none_is_lost() {
-    const ACCOUNTS: u64 = 12;
+    const PAYERS: u64 = 12;
     const DEPLOYS: u64 = 6;
     /// Payments between two deploys.
     const BETWEEN: u64 = 60;
@@ -188,10 +190,10 @@ fn calls_and_tells_go_on_while_versions_come_and_none_is_lost() {
     let bank = component("bank");
     let (stop, paid) = (AtomicBool::new(false), AtomicU64::new(0));
     let rounds: Vec<u64> = thread::scope(|scope| {
-        let payers: Vec<_> = (0..ACCOUNTS)
-            .map(|account| {
+        let payers: Vec<_> = (0..PAYERS)
+            .map(|payer| {
                 let (client, stop, paid) = (&client, &stop, &paid);
-                scope.spawn(move || pay(client, account, stop, paid))
+                scope.spawn(move || pay(client, payer, stop, paid))
             })
             .collect();
         let deploying = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -210,17 +212,19 @@ fn calls_and_tells_go_on_while_versions_come_and_none_is_lost() {
         deploying.unwrap();
         rounds
     });
-    for (account, rounds) in rounds.iter().enumerate() {
-        assert!(*rounds > 0);
+    for account in 0..PAYERS * OWN {
+        let rounds = rounds[usize::try_from(account / OWN).unwrap()];
+        let due = 2 * (rounds / OWN + u64::from(account % OWN < rounds % OWN));
+        assert!(due > 0, "{rounds} rounds");
         let actor = format!("account/{account}");
         eventually("all credits are there", || {
             let balance = client.call(&actor, "balance", &json!([])).number();
-            assert!(balance <= 2 * rounds, "{balance} of {rounds}");
-            (balance == 2 * rounds).then_some(())
+            assert!(balance <= due, "{balance} of {due}");
+            (balance == due).then_some(())
         });
     }
     let all = versions(&client, "account");
-    assert_eq!((all.len() as u64, &all[0]["live"]), (DEPLOYS + 1, &json!(ACCOUNTS)), "{all:?}");
+    assert_eq!((all.len() as u64, &all[0]["live"]), (DEPLOYS + 1, &json!(PAYERS * OWN)), "{all:?}");
     assert_eq!(client.get("/v1/dead-letters").expect(200).json(), json!({ "dead_letters": [] }));
 }
 
@@ -275,6 +279,16 @@ fn an_actor_that_wakes_for_a_new_version_is_told_so() {
 }
 
 #[test]
+fn every_sample_can_take_its_own_place() {
+    let samples = ["hello", "counter", "bank", "relay", "zoo", "rogue"];
+    let silo = Silo::with(&samples);
+    for sample in samples {
+        let report = deploy(&silo.client(), "", &stamped(&component(sample), "next")).expect(200).json();
+        assert_eq!((&report["version"], &report["breaks"], &report["asks_newly"]), (&json!(2), &json!([]), &json!([])));
+    }
+}
+
+#[test]
 fn interfaces_are_shown_as_wit_that_can_be_built_against() {
     let silo = Silo::with(&["zoo", "bank", "counter", "relay"]);
     for (kind, package) in
@@ -311,42 +325,52 @@ fn growing(methods: &[(&str, u32)]) -> Vec<u8> {
     made_with(&things(&format!("resource thing {{ constructor(key: string); {wit} }}")), &module)
 }
 
+/// Calls a method of one actor after another until told to stop: it is not known yet, or answered.
+fn ask_all(client: &Client, method: &str, answer: u32, first: usize, stop: &AtomicBool) {
+    for key in (first..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+        let found = client.call(&format!("thing/{}", key % THINGS), method, &json!([]));
+        if found.status == 404 {
+            let _ = found.failure(404, "no-such-method");
+        } else {
+            assert_eq!(found.expect(200).json(), answer);
+        }
+    }
+}
+
+/// So many that a deploy takes a while to tell them all.
+const THINGS: usize = 1500;
+
 #[test]
 fn a_method_that_a_version_adds_is_answered_by_live_actors_at_once() {
+    const CALLERS: usize = 4;
     let silo = Silo::start(&[]);
     let client = silo.client();
     let mut methods = vec![("one", 1)];
     let _ = deploy(&client, "", &growing(&methods)).expect(200);
-    for (name, answer) in [("two", 2), ("three", 3), ("four", 4)] {
-        for key in 0..40 {
-            let _ = client.call(&format!("thing/{key}"), "one", &json!([])).expect(200);
-        }
+    for (name, answer) in [("two", 2), ("three", 3), ("four", 4), ("five", 5)] {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for caller in 0..CALLERS {
+                let (client, share) = (&client, (caller..THINGS).step_by(CALLERS));
+                scope
+                    .spawn(move || share.for_each(|key| drop(client.call(&format!("thing/{key}"), "one", &json!([])))));
+            }
+        });
         methods.push((name, answer));
         let next = growing(&methods);
         thread::scope(|scope| {
-            let callers: Vec<_> = (0..4)
+            let callers: Vec<_> = (0..CALLERS)
                 .map(|caller| {
-                    let client = &client;
-                    scope.spawn(move || {
-                        // Not known, then answered: nothing between.
-                        eventually("the method is there", || {
-                            let found = client.call(&format!("thing/{caller}"), name, &json!([]));
-                            if found.status == 404 {
-                                let _ = found.failure(404, "no-such-method");
-                                return None;
-                            }
-                            assert_eq!(found.expect(200).json(), answer);
-                            Some(())
-                        });
-                    })
+                    let (client, stop) = (&client, &stop);
+                    scope.spawn(move || ask_all(client, name, answer, caller * THINGS / CALLERS, stop))
                 })
                 .collect();
-            let _ = deploy(&client, "", &next).expect(200);
+            let deployed = deploy(&client, "", &next);
+            stop.store(true, Ordering::Relaxed);
             callers.into_iter().for_each(|caller| caller.join().unwrap());
+            let _ = deployed.expect(200);
         });
-        for key in 0..40 {
-            assert_eq!(client.call(&format!("thing/{key}"), name, &json!([])).expect(200).json(), answer);
-        }
+        assert_eq!(client.call("thing/0", name, &json!([])).expect(200).json(), answer);
     }
 }
 
