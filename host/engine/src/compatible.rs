@@ -39,7 +39,7 @@ impl fmt::Display for Change {
 /// What callers of `old` miss in `new`; nothing when `new` can take its place.
 #[must_use]
 pub fn breaking(old: &Component, new: &Component) -> Vec<Change> {
-    let mut changes = Vec::new();
+    let (mut changes, mut alike) = (Vec::new(), Vec::new());
     for kind in &old.kinds {
         let Some(now) = new.kind_at(&kind.name).and_then(|at| new.kinds.get(at)) else {
             let text = format!("is gone: the new version does not export `{}`", kind.name);
@@ -48,16 +48,37 @@ pub fn breaking(old: &Component, new: &Component) -> Vec<Change> {
         };
         let before = changes.len();
         methods(old, kind, new, now, &mut changes);
-        // Finds what no method shows: a type that is gone, say.
-        if changes.len() == before
-            && let Err(reason) = check(&old.wit, &kind.interface, &new.wit, &now.interface)
-        {
-            let text = format!("has another interface: {reason}");
-            changes.push(Change { kind: kind.name.clone(), method: None, text });
+        if changes.len() == before {
+            alike.push((kind, now));
         }
     }
+    changes.extend(hidden(&old.wit, &alike, &new.wit));
     changes
 }
+
+/// What no method shows: a type that is gone, say. All interfaces are looked at together first, since
+/// mostly nothing is wrong with any.
+fn hidden(old: &Wit, alike: &[(&Kind, &Kind)], new: &Wit) -> Vec<Change> {
+    let mut interfaces: Vec<(&Kind, Names<'_>)> = Vec::new();
+    for (kind, now) in alike {
+        let names = (kind.interface.as_str(), now.interface.as_str());
+        if interfaces.iter().all(|(_, known)| *known != names) {
+            interfaces.push((kind, names));
+        }
+    }
+    let all: Vec<Names<'_>> = interfaces.iter().map(|(_, names)| *names).collect();
+    if all.is_empty() || check(old, &all, new).is_ok() {
+        return Vec::new();
+    }
+    let changed = interfaces.into_iter().filter_map(|(kind, names)| {
+        let reason = check(old, &[names], new).err()?;
+        Some(Change { kind: kind.name.clone(), method: None, text: format!("has another interface: {reason}") })
+    });
+    changed.collect()
+}
+
+/// An interface's name in the old version and in the new one.
+type Names<'a> = (&'a str, &'a str);
 
 fn methods(old: &Component, kind: &Kind, new: &Component, now: &Kind, changes: &mut Vec<Change>) {
     for method in &kind.methods {
@@ -105,15 +126,15 @@ fn definitions(old: &Component, kind: &Kind, new: &Component, now: &Kind, method
     if shown.is_empty() { "beyond what is shown here".into() } else { shown.join("; ") }
 }
 
-/// Whether the new interface can stand for the old one, whatever the versions of both are called and
+/// Whether new interfaces can stand for old ones, whatever the versions of both are called and
 /// whether their functions are `async`.
-fn check(old: &Wit, old_name: &str, new: &Wit, new_name: &str) -> Result<(), String> {
-    let isolated = |wit: &Wit, name: &str| -> Result<(Resolve, WorldId), String> {
-        let id = wit.export(name).ok_or_else(|| format!("`{name}` is not exported"))?;
-        alone(wit, id).ok_or_else(|| format!("`{name}` has no package"))
+fn check(old: &Wit, names: &[Names<'_>], new: &Wit) -> Result<(), String> {
+    let isolated = |wit: &Wit, names: &mut dyn Iterator<Item = &str>| -> Result<(Resolve, WorldId), String> {
+        let ids = names.map(|name| wit.export(name).ok_or_else(|| format!("`{name}` is not exported")));
+        alone(wit, &ids.collect::<Result<Vec<_>, _>>()?).ok_or_else(|| "it has no package".to_owned())
     };
-    let (mut resolve, new_world) = isolated(new, new_name)?;
-    let (mut old_resolve, old_world) = isolated(old, old_name)?;
+    let (mut resolve, new_world) = isolated(new, &mut names.iter().map(|(_, new)| *new))?;
+    let (mut old_resolve, old_world) = isolated(old, &mut names.iter().map(|(old, _)| *old))?;
     // Of one name and different content, they would be taken for one package.
     rename_versions(&mut old_resolve, "was");
     let remap = resolve.merge(old_resolve).map_err(|error| reason(&format!("{error:#}")))?;
@@ -130,13 +151,13 @@ fn reason(error: &str) -> String {
     last.split(" (at offset").next().unwrap_or_default().trim().to_owned()
 }
 
-/// A world that exports the interface and what it uses, and imports nothing: callers see no more of
-/// a component.
-fn alone(wit: &Wit, interface: InterfaceId) -> Option<(Resolve, WorldId)> {
+/// A world that exports the interfaces and what they use, and imports nothing: callers see no more
+/// of a component.
+fn alone(wit: &Wit, interfaces: &[InterfaceId]) -> Option<(Resolve, WorldId)> {
     let mut resolve = wit.resolve.clone();
-    let package: PackageId = resolve.interfaces[interface].package?;
+    let package: PackageId = resolve.interfaces[*interfaces.first()?].package?;
     let mut exports = wit_parser::IndexMap::default();
-    for id in wit.needed(interface) {
+    for id in wit.needed(interfaces) {
         only_methods(&mut resolve, id);
         let stability = Stability::default();
         let item = WorldItem::Interface {

@@ -1,8 +1,8 @@
 //! What a component says of its interfaces in WIT, read back once when it is admitted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use wit_component::{DecodedWasm, WitPrinter};
+use wit_component::{DecodedWasm, Output as _, WitPrinter};
 use wit_parser::{Function, InterfaceId, PackageId, Resolve, Type, TypeDef, TypeDefKind, TypeId, WorldItem};
 
 use crate::error::AdmissionError;
@@ -39,7 +39,7 @@ impl Wit {
 
     /// Takes the comments of the same interfaces elsewhere: the types of a component have none.
     pub(crate) fn adopt_docs(&mut self, from: &Resolve) {
-        for id in self.exports.values().flat_map(|id| self.needed(*id)).collect::<Vec<_>>() {
+        for id in self.needed(&self.exports.values().copied().collect::<Vec<_>>()) {
             let Some(name) = self.resolve.id_of(id) else { continue };
             let Some((other, _)) = from.interfaces.iter().find(|(other, _)| from.id_of(*other).as_ref() == Some(&name))
             else {
@@ -82,28 +82,59 @@ impl Wit {
     pub(crate) fn text(&self, interface: &str) -> Result<String, AdmissionError> {
         let unreadable = |reason: String| AdmissionError::NoWit(format!("`{interface}`: {reason}"));
         let id = self.export(interface).ok_or_else(|| unreadable("it is not exported".into()))?;
-        let needed = self.needed(id);
-        let mut resolve = self.resolve.clone();
-        let mut packages = BTreeSet::<PackageId>::new();
-        for (package, content) in &mut resolve.packages {
-            content.worlds.clear();
-            content.interfaces.retain(|_, interface| needed.contains(interface));
-            if !content.interfaces.is_empty() {
-                packages.insert(package);
+        let main = self.resolve.interfaces[id].package.ok_or_else(|| unreadable("it has no package".into()))?;
+        let mut packages: Vec<(PackageId, Vec<InterfaceId>)> = vec![(main, Vec::new())];
+        for needed in self.needed(&[id]) {
+            let Some(package) = self.resolve.interfaces[needed].package else { continue };
+            match packages.iter_mut().find(|(known, _)| *known == package) {
+                Some((_, interfaces)) => interfaces.push(needed),
+                None => packages.push((package, vec![needed])),
             }
         }
-        let main = resolve.interfaces[id].package.ok_or_else(|| unreadable("it has no package".into()))?;
-        packages.remove(&main);
         let mut printer = WitPrinter::default();
-        let nested: Vec<PackageId> = packages.into_iter().collect();
-        printer.print(&resolve, main, &nested).map_err(|error| unreadable(format!("{error:#}")))?;
+        for (package, interfaces) in &packages {
+            let printed = self.print(&mut printer, *package, interfaces, *package == main);
+            printed.map_err(|error| unreadable(error.to_string()))?;
+        }
         Ok(printer.output.to_string())
     }
 
-    /// The interface and all that it uses, those that are used before their users.
-    pub(crate) fn needed(&self, interface: InterfaceId) -> Vec<InterfaceId> {
+    /// Some of a package's interfaces: the package of the text itself, or one nested in it.
+    fn print(
+        &self,
+        printer: &mut WitPrinter,
+        package: PackageId,
+        interfaces: &[InterfaceId],
+        is_main: bool,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        printer.print_package_outer(&self.resolve.packages[package])?;
+        if is_main {
+            printer.output.semicolon();
+        } else {
+            printer.output.indent_start();
+        }
+        for (at, id) in interfaces.iter().enumerate() {
+            if is_main || at > 0 {
+                printer.output.newline();
+            }
+            let name = self.resolve.interfaces[*id].name.as_deref().unwrap_or_default();
+            printer.print_interface_outer(&self.resolve, *id, name)?;
+            printer.output.indent_start();
+            printer.print_interface(&self.resolve, *id)?;
+            printer.output.indent_end();
+        }
+        if is_main {
+            printer.output.newline();
+        } else {
+            printer.output.indent_end();
+        }
+        Ok(())
+    }
+
+    /// The interfaces and all that they use, those that are used before their users.
+    pub(crate) fn needed(&self, interfaces: &[InterfaceId]) -> Vec<InterfaceId> {
         let mut found = Vec::new();
-        needed(&self.resolve, interface, &mut found);
+        interfaces.iter().for_each(|interface| needed(&self.resolve, *interface, &mut found));
         found
     }
 

@@ -27,7 +27,7 @@ fn told(from: &str, to: &str) -> Vec<String> {
     let changes = breaking(&old, &new);
     let kind = &old.kinds[0];
     if let Some(now) = new.kind_at(&kind.name).map(|at| &new.kinds[at]) {
-        let whole = check(&old.wit, &kind.interface, &new.wit, &now.interface);
+        let whole = check(&old.wit, &[(kind.interface.as_str(), now.interface.as_str())], &new.wit);
         assert_eq!(whole.is_err(), !changes.is_empty(), "{from} -> {to}: {whole:?}, {changes:?}");
     }
     changes.iter().map(ToString::to_string).collect()
@@ -98,6 +98,24 @@ fn a_kind_or_a_type_that_is_gone_is_told() {
 }
 
 #[test]
+fn of_many_interfaces_only_the_changed_ones_are_told() {
+    let of = |changed: &str| {
+        let interfaces: String = (0..4)
+            .map(|n| {
+                let extra = if n == 2 { changed } else { "" };
+                format!("interface t{n} {{ {extra} resource r{n} {{ constructor(key: string); go: func(); }} }} ")
+            })
+            .collect();
+        let exports: String = (0..4).map(|n| format!("export t{n}; ")).collect();
+        admit(&with_contract(&format!("{interfaces} world made {{ {exports} }}")), "").unwrap()
+    };
+    let (old, new) = (of("enum color { red }"), of(""));
+    let told: Vec<String> = breaking(&old, &new).iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["r2 has another interface: missing expected export `color`"]);
+    assert!(breaking(&new, &old).is_empty());
+}
+
+#[test]
 fn versions_of_packages_and_async_do_not_count() {
     let of = |version: &str, func: &str| {
         let mut resolve = Resolve::default();
@@ -111,8 +129,8 @@ fn versions_of_packages_and_async_do_not_count() {
         (Wit::of(resolve, [(name.clone(), id)]), name)
     };
     let ((old, old_name), (new, new_name)) = (of("1.0.0", "func"), of("2.1.0", "async func"));
-    assert_eq!(check(&old, &old_name, &new, &new_name), Ok(()));
-    assert_eq!(check(&new, &new_name, &old, &old_name), Ok(()));
+    assert_eq!(check(&old, &[(old_name.as_str(), new_name.as_str())], &new), Ok(()));
+    assert_eq!(check(&new, &[(new_name.as_str(), old_name.as_str())], &old), Ok(()));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use quark_e2e::{Client, DEADLINE, Silo, made_of};
+use quark_e2e::{Client, DEADLINE, Silo, made_of, stamped};
 use serde_json::{Value, json};
 
 /// A silo with a counter that must go on counting.
@@ -125,6 +125,25 @@ fn a_thousand_methods_work_and_one_more_is_refused() {
     let failure = guarded.client.deploy_bytes(&methods(1), "").failure(409, "breaking-change");
     let message = failure["message"].as_str().unwrap();
     assert!(message.contains("thing.m1 is gone") && message.contains("and 949 more"), "{message}");
+    guarded.check_well();
+}
+
+#[test]
+fn as_many_kinds_as_are_allowed_work_and_one_more_is_refused() {
+    let guarded = Guarded::start();
+    let kinds = |count: usize| {
+        let interfaces: String = (0..count)
+            .map(|n| format!("interface i{n} {{ resource k{n} {{ constructor(key: string); go: func() -> u8; }} }} "))
+            .collect();
+        let exports: String = (0..count).map(|n| format!("export i{n}; ")).collect();
+        made_of(&format!("package test:made; {interfaces} world made {{ {exports} }}"))
+    };
+    guarded.check_refused(&kinds(257), "257 kinds; at most 256 are allowed");
+    let many = kinds(256);
+    let _ = guarded.client.deploy_bytes(&many, "").expect(200);
+    let next = guarded.client.deploy_bytes(&stamped(&many, "next"), "").expect(200).json();
+    assert_eq!((&next["version"], &next["breaks"]), (&json!(2), &json!([])));
+    let _ = guarded.client.call("k255/a", "go", &json!([])).failure(502, "failed");
     guarded.check_well();
 }
 
