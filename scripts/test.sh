@@ -66,7 +66,7 @@ guest() {
 
 sim() { tests quark-sim; }
 
-e2e() { tests quark-e2e; }
+e2e() { scripts/setup-openapi.sh && tests quark-e2e; }
 
 # What actors do, once more with those that have an `async` flavour in that one.
 e2e_async() {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use quark_silo::api::{DeployReport, Failure, KindReport, codes};
+use quark_silo::api::{DeployReport, Failure, codes};
 use ureq::http::Method;
 
 use crate::address::encoded;
 use crate::client::{Client, Remote};
+use crate::deployed::show_kind;
 use crate::exit::{Done, Exit, usage};
 use crate::output::{Output, plain};
 use crate::progress::Progress;
@@ -22,7 +23,11 @@ const MANIFEST_BYTES_MAX: usize = 64 << 10;
 const EXAMPLES: &str = "\
 Examples:
   quark deploy counter.wasm
-  quark deploy counter.wasm --manifest actor.toml --name counters";
+  quark deploy counter.wasm --manifest actor.toml --name counters
+  quark deploy counter.wasm --allow-breaking
+
+A deployment has one running version. A new one must have all that callers of the running one know:
+its kinds, their methods, and the types of these. It may add to them.";
 
 /// Deploy a component: check it, compile it, and have its kinds answer.
 #[derive(clap::Args)]
@@ -36,6 +41,12 @@ pub(crate) struct Deploy {
     /// The deployment's name; by default that of its first kind.
     #[arg(long)]
     name: Option<String>,
+    /// Deploy even if callers of the running version lose what they know.
+    #[arg(long)]
+    allow_breaking: bool,
+    /// Drop kinds whose actors have state. It stays in the store; nobody serves it.
+    #[arg(long)]
+    force: bool,
     /// Print what was deployed as JSON.
     #[arg(long)]
     json: bool,
@@ -57,10 +68,9 @@ impl Deploy {
                 let _ = writeln!(io::stderr(), "using the manifest {}", plain(&path.display().to_string()));
             }
         }
-        let path = match &self.name {
-            Some(name) => format!("/v1/deployments?name={}", encoded(name)),
-            None => "/v1/deployments".to_owned(),
-        };
+        let name = self.name.as_ref().map(|name| format!("&name={}", encoded(name))).unwrap_or_default();
+        let (allow_breaking, force) = (self.allow_breaking, self.force);
+        let path = format!("/v1/deployments?allow-breaking={allow_breaking}&force={force}{name}");
         let client = Client::new(&self.remote, None)?;
         let answer = {
             let _turning = Progress::start(format!("deploying {}", plain(&self.file.display().to_string())));
@@ -106,11 +116,19 @@ fn show(report: &DeployReport, out: &mut Output<'_>) {
     for kind in &report.kinds {
         show_kind(kind, out);
     }
-    if !report.asks.is_empty() {
-        out.line("asks for");
+    for (what, asks) in [("asks for", &report.asks), ("asks newly for", &report.asks_newly)] {
+        if !asks.is_empty() {
+            out.line(what);
+        }
+        for asks in by_package(asks) {
+            out.line(format_args!("  {}", plain(&asks)));
+        }
     }
-    for asks in by_package(&report.asks) {
-        out.line(format_args!("  {}", plain(&asks)));
+    if !report.breaks.is_empty() {
+        out.line("breaks callers of the version before");
+    }
+    for broken in &report.breaks {
+        out.line(format_args!("  {}", plain(broken)));
     }
     for warning in &report.warnings {
         out.line(format_args!("warning: {}", plain(warning)));
@@ -138,19 +156,10 @@ fn by_package(asks: &[String]) -> Vec<String> {
     grouped.into_iter().map(|(package, interfaces)| package + &interfaces).collect()
 }
 
-fn show_kind(kind: &KindReport, out: &mut Output<'_>) {
-    out.line(format_args!("kind {} ({})", plain(&kind.name), plain(&kind.kind)));
-    out.line(format_args!("  lane {}: {}", plain(&kind.lane), plain(&kind.lane_reason)));
-    for method in &kind.methods {
-        let tell = if method.tell { "  (a tell)" } else { "" };
-        out.line(format_args!("  {}: {}{tell}", plain(&method.name), plain(&method.signature)));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quark_silo::api::MethodReport;
+    use quark_silo::api::{KindReport, MethodReport};
 
     #[test]
     fn a_deploy_is_told_whole() {
@@ -175,11 +184,14 @@ mod tests {
                     method("increment", "func(by: u64) -> result<u64, counter-error>", false),
                     method("reset", "func()", true),
                 ],
+                wit: String::new(),
                 live: 0,
             }],
             asks: ["calls a:b/c#d", "wasi:io/poll@0.2.6", "wasi:cli/exit@0.2.6", "wasi:io/streams@0.2.6"]
                 .map(str::to_owned)
                 .to_vec(),
+            asks_newly: vec!["wasi:cli/exit@0.2.6".into()],
+            breaks: vec!["counter.value is gone: it was func() -> u64".into()],
             warnings: vec!["look".into()],
         };
         let mut bytes = Vec::new();
@@ -194,6 +206,10 @@ asks for
   calls a:b/c#d
   wasi:io@0.2.6: poll, streams
   wasi:cli@0.2.6: exit
+asks newly for
+  wasi:cli@0.2.6: exit
+breaks callers of the version before
+  counter.value is gone: it was func() -> u64
 warning: look
 ";
         assert_eq!(String::from_utf8(bytes).unwrap(), expect);

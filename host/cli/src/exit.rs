@@ -35,6 +35,7 @@ const USAGE: &[&str] = &[
     codes::NOT_FOUND,
     codes::BAD_COMPONENT,
     codes::BAD_MANIFEST,
+    codes::BREAKING_CHANGE,
     codes::BODY_TOO_LARGE,
     "incompatible",
 ];
@@ -96,6 +97,7 @@ mod tests {
             "no-such-kind",
             "bad-component",
             "bad-manifest",
+            "breaking-change",
             "body-too-large",
             "not-found",
         ] {

@@ -7,6 +7,7 @@ use ureq::http::Method;
 
 use crate::address::{Address, encoded};
 use crate::client::{Client, Remote};
+use crate::deployed::KindList;
 use crate::exit::{Done, Exit};
 use crate::output::Output;
 use crate::table::{list, table};
@@ -30,11 +31,6 @@ pub(crate) struct Ps {
 }
 
 #[derive(Deserialize, Serialize)]
-struct Kinds {
-    kinds: Vec<KindReport>,
-}
-
-#[derive(Deserialize, Serialize)]
 struct Activations {
     activations: Vec<ActivationReport>,
 }
@@ -42,7 +38,9 @@ struct Activations {
 impl Ps {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
         let client = Client::new(&self.remote, None)?;
-        let Kinds { mut kinds } = client.get("/v1/kinds")?;
+        let KindList { mut kinds } = client.get("/v1/kinds")?;
+        // `quark kinds` shows it.
+        kinds.iter_mut().for_each(|kind| kind.wit.clear());
         let of_kind = self.kind.as_ref().map(|kind| format!("&kind={}", encoded(kind))).unwrap_or_default();
         let path = format!("/v1/activations?limit={}{of_kind}", self.limit);
         let Activations { activations } = client.get(&path)?;
@@ -269,6 +267,7 @@ mod tests {
             lane: "direct".into(),
             lane_reason: String::new(),
             methods: Vec::new(),
+            wit: String::new(),
             live: 2,
         }
     }

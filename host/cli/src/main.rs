@@ -13,6 +13,7 @@ mod address;
 mod table;
 mod progress;
 mod silo;
+mod deployed;
 mod deploy;
 mod call;
 mod look;
@@ -43,6 +44,8 @@ enum Command {
     Deploy(deploy::Deploy),
     Call(call::Call),
     Tell(call::Tell),
+    Kinds(deployed::Kinds),
+    Versions(deployed::Versions),
     Ps(look::Ps),
     Inspect(look::Inspect),
     State(state::State),
@@ -81,6 +84,8 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Deploy(deploy) => deploy.run(out),
         Command::Call(call) => call.run(out),
         Command::Tell(tell) => tell.run(out),
+        Command::Kinds(kinds) => kinds.run(out),
+        Command::Versions(versions) => versions.run(out),
         Command::Ps(ps) => ps.run(out),
         Command::Inspect(inspect) => inspect.run(out),
         Command::State(state) => state.run(out),

@@ -1,6 +1,6 @@
 //! Admission: bytes to a component that is checked against the contract and ready to instantiate.
 
-mod wit;
+mod packages;
 mod bytes;
 mod flavour;
 mod hooks;
@@ -23,10 +23,10 @@ use crate::error::AdmissionError;
 use crate::guest::Guest;
 use crate::host::blobs::Blob;
 use crate::imports::{self, Imports};
-use crate::kind::{Kind, Lane};
+use crate::kind::{Kind, Lane, Signature};
 use crate::proxy;
-use crate::signatures::Signatures;
 use crate::wasi;
+use crate::wit::Wit;
 
 /// A component, checked and compiled. Instances are made of it.
 pub struct Component {
@@ -48,6 +48,9 @@ pub struct Component {
     pub warnings: Vec<String>,
     /// What compiling took; none when it came from the cache.
     pub compiled_in: Option<Duration>,
+    /// The methods of other kinds that it calls.
+    pub(crate) calls: Vec<(KindName, Vec<Arc<Signature>>)>,
+    pub(crate) wit: Wit,
     pub(crate) engine: Engine,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) lifecycle: Option<Lifecycle>,
@@ -84,15 +87,15 @@ impl Component {
         fits(engine, &compiled)?;
 
         let imports = imports::read(engine, &compiled, flavour)?;
-        // For people only: a component runs without.
-        let read = |()| wit::guarded(|| Signatures::decode(&component_bytes));
-        let signatures = wit::check(&component_bytes).and_then(read).unwrap_or_default();
-        let kinds = kinds::find(engine, &compiled, manifest, &signatures)?;
+        let wit = read_wit(bytes, &component_bytes)?;
+        let kinds = kinds::find(engine, &compiled, manifest, &wit)?;
         let lifecycle = hooks::find(engine, &compiled)?;
         flavour::check(&kinds, lifecycle.as_ref(), &imports)?;
         let pre = link(engine, &compiled, &imports)?;
         let mut warnings = imports.warnings.clone();
         warnings.extend(kinds.iter().flat_map(kinds::warnings_of));
+        let imported = imports.kinds.values().flatten();
+        let calls = imported.map(|kind| (kind.name.clone(), kind.methods.clone())).collect();
         Ok(Arc::new(Self {
             hash,
             bytes: bytes.len(),
@@ -103,6 +106,8 @@ impl Component {
             asks: imports.asks,
             warnings,
             compiled_in,
+            calls,
+            wit,
             engine: engine.clone(),
             pre,
             lifecycle,
@@ -115,6 +120,16 @@ impl Component {
     pub fn kind_at(&self, name: &KindName) -> Option<usize> {
         self.kinds.iter().position(|kind| kind.name == *name)
     }
+}
+
+/// What the component says of its interfaces, with the comments that its bytes carry beside it.
+fn read_wit(bytes: &[u8], component: &[u8]) -> Result<Wit, AdmissionError> {
+    packages::check(component).map_err(AdmissionError::NoWit)?;
+    let mut wit = packages::guarded(|| Wit::decode(component)).map_err(AdmissionError::NoWit)??;
+    if let Some(docs) = bytes::embedded_wit(bytes) {
+        wit.adopt_docs(&docs);
+    }
+    Ok(wit)
 }
 
 /// A component that needs more than a slot of the pool is refused now and not at its first call.
@@ -176,4 +191,4 @@ fn link(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -38,6 +38,9 @@ pub enum AdmissionError {
     /// A core module whose metadata cannot be used.
     #[error("the core module cannot be made a component: {0}")]
     Encode(String),
+    /// Its interfaces cannot be read.
+    #[error("the component's WIT cannot be read back from it: {0}")]
+    NoWit(String),
     /// Nothing in it is an actor.
     #[error("the component exports no actor kind: {0}")]
     NoKind(String),

@@ -83,6 +83,10 @@ pub struct Method {
 pub struct Kind {
     /// Its full name.
     pub name: KindName,
+    /// The interface that exports it, with its version.
+    pub interface: String,
+    /// That interface as WIT text.
+    pub wit: Arc<str>,
     /// What the manifest says of it.
     pub policy: Policy,
     /// Its methods.

@@ -127,6 +127,8 @@ impl Live {
 pub(crate) struct Machine {
     pub(crate) turns: Turns<Message, Output>,
     slot: Slot,
+    /// The version that was loaded last.
+    serves: Option<Arc<Served>>,
     /// Calls that were let in, and turns that ended: counted here and not for the whole silo, where
     /// all workers would write to one place.
     calls: u64,
@@ -137,6 +139,20 @@ impl Machine {
     /// Calls that were let in, and turns that ended.
     pub(crate) const fn counts(&self) -> (u64, u64) {
         (self.calls, self.ran)
+    }
+
+    /// The version that is loaded.
+    pub(crate) fn serves(&self) -> Option<&Arc<Served>> {
+        self.serves.as_ref().filter(|_| self.turns.loaded_as().is_some())
+    }
+
+    /// A message for a newer version than the one that is loaded finds that one, whatever is told
+    /// to go meanwhile.
+    fn catch_up(&mut self, with: Option<u64>) {
+        if self.serves.as_ref().zip(with).is_some_and(|(served, since)| served.since < since) {
+            // The token is held after a message was let in, so this cannot grant it.
+            self.turns.deactivate(Why::Upgraded);
+        }
     }
 
     /// The turn of a call that may begin at once, with the instance to run it.
@@ -167,6 +183,7 @@ pub(crate) struct Activation {
     pub(crate) last_used: AtomicU64,
     pub(crate) awake_until: AtomicU64,
     restart: AtomicBool,
+    upgraded: AtomicBool,
     /// Whether the running turn has done something that a failed last commit does not undo.
     progressed: AtomicBool,
     /// It has left the catalog: whoever remembers it must look the actor up again.
@@ -188,8 +205,8 @@ type Next = Step<Message>;
 impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
-        let machine =
-            Machine { turns: Turns::new(id.clone(), bounds, Overlap::None), slot: Slot::Empty, calls: 0, ran: 0 };
+        let turns = Turns::new(id.clone(), bounds, Overlap::None);
+        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0 };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -198,6 +215,7 @@ impl Activation {
             last_used: AtomicU64::new(now),
             awake_until: AtomicU64::new(0),
             restart: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
             over: AtomicBool::new(false),
         })
@@ -211,9 +229,12 @@ impl Activation {
     #[expect(clippy::result_large_err, reason = "a refused message goes on to another activation")]
     pub(crate) fn admit(&self, message: Message, now: Time) -> Result<Admitted, Refused<Message>> {
         self.last_used.store(now.0, Ordering::Relaxed);
-        let is_call = message.is_call();
+        let (is_call, since) = (message.is_call(), message.since());
         let mut machine = self.machine.lock();
         let admitted = machine.turns.admit(message);
+        if admitted.is_ok() {
+            machine.catch_up(since);
+        }
         machine.calls += u64::from(is_call && admitted.is_ok());
         admitted
     }
@@ -351,13 +372,23 @@ impl Activation {
 
     async fn load(&self, silo: &Arc<Inner>) {
         drop(self.take_slot());
-        let error = match silo.kinds.get(&self.id.kind) {
+        // Under the lock, so that no message for a version that was not seen here comes in before.
+        let served = {
+            let mut machine = self.machine.lock();
+            machine.serves = silo.kinds.get(&self.id.kind);
+            machine.serves.clone()
+        };
+        let error = match served {
             None => CallError::Incompatible(format!("no kind `{}` is deployed", self.id.kind)),
             Some(served) => match silo.store.claim(&self.id).await {
                 Ok(claim) => {
                     let limit = usize::try_from(served.kind().policy.limits.state).unwrap_or(usize::MAX);
-                    let cause =
-                        if self.restart.swap(false, Ordering::Relaxed) { Cause::Restart } else { Cause::Message };
+                    let upgraded = self.upgraded.swap(false, Ordering::Relaxed);
+                    let cause = match self.restart.swap(false, Ordering::Relaxed) {
+                        true => Cause::Restart,
+                        false if upgraded => Cause::Upgrade,
+                        false => Cause::Message,
+                    };
                     let state = State::new(claim.values, limit);
                     let mut machine = self.machine.lock();
                     let generation = claim.generation;
@@ -412,6 +443,7 @@ impl Activation {
             drop(live);
         }
         silo.metrics.deactivated(why);
+        self.upgraded.store(why == Why::Upgraded, Ordering::Relaxed);
         self.machine.lock().turns.left();
     }
 }

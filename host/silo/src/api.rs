@@ -1,5 +1,7 @@
 //! What a silo can be asked from outside, as plain data: the gateway serves it, the CLI reads it.
 
+use std::collections::BTreeMap;
+
 use quark_core::error::CallError;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +86,8 @@ pub mod codes {
     pub const CONFLICT: &str = "conflict";
     /// The component cannot be deployed as it is.
     pub const BAD_COMPONENT: &str = "bad-component";
+    /// The component lacks something that callers of the running version know.
+    pub const BREAKING_CHANGE: &str = "breaking-change";
     /// The manifest cannot be used as it is.
     pub const BAD_MANIFEST: &str = "bad-manifest";
     /// The token is missing or wrong.
@@ -136,6 +140,10 @@ pub struct DeployRequest {
     pub component: Vec<u8>,
     /// The manifest's text (`actor.toml`), if one was given.
     pub manifest: Option<String>,
+    /// Whether it may break who calls the running version.
+    pub allow_breaking: bool,
+    /// Whether kinds whose actors have state may be dropped.
+    pub force: bool,
 }
 
 /// What a deploy did.
@@ -159,6 +167,12 @@ pub struct DeployReport {
     pub kinds: Vec<KindReport>,
     /// Services of the contract that it asks for, other kinds that it calls, WASI that it uses.
     pub asks: Vec<String>,
+    /// Those of them that the version before did not ask for; none for a first version.
+    #[serde(default)]
+    pub asks_newly: Vec<String>,
+    /// What it breaks for callers of the version before, where that was allowed.
+    #[serde(default)]
+    pub breaks: Vec<String>,
     /// What works but deserves a look.
     pub warnings: Vec<String>,
 }
@@ -180,8 +194,31 @@ pub struct KindReport {
     pub lane_reason: String,
     /// Its methods.
     pub methods: Vec<MethodReport>,
+    /// The interface that exports it, as WIT text; in lists of kinds only.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub wit: String,
     /// Live activations now.
     pub live: u64,
+}
+
+/// What is deployed, as callers see it.
+#[derive(Clone, Debug, Default)]
+pub struct Contract {
+    /// The kinds.
+    pub kinds: Vec<KindContract>,
+    /// The JSON Schemas of the types that have names.
+    pub schemas: BTreeMap<String, serde_json::Value>,
+}
+
+/// A kind, as callers see it.
+#[derive(Clone, Debug)]
+pub struct KindContract {
+    /// Its short name, or the full one where several have that.
+    pub name: String,
+    /// What its author says of it.
+    pub docs: Option<String>,
+    /// Its methods, by name.
+    pub methods: BTreeMap<String, quark_engine::Described>,
 }
 
 /// A method of a kind.
@@ -193,6 +230,25 @@ pub struct MethodReport {
     pub signature: String,
     /// Whether it is a tell: a method without a result.
     pub tell: bool,
+}
+
+/// A version of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionReport {
+    /// The deployment's name.
+    pub deployment: String,
+    /// Counts the versions of this deployment.
+    pub version: u64,
+    /// SHA-256 of the component as given.
+    pub hash: String,
+    /// When it was deployed: milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whether it is the one that new activations take.
+    pub current: bool,
+    /// Activations that run it now.
+    pub live: u64,
+    /// The full names of its kinds.
+    pub kinds: Vec<String>,
 }
 
 /// A live activation, as `quark ps` lists it.

@@ -1,22 +1,27 @@
 //! Deployments: admitted once, durable, served from then on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use quark_core::activation::Why;
 use quark_core::id::KindName;
 use quark_core::manifest::Manifest;
-use quark_engine::{AdmissionError, Component, content_hash, embedded_manifest};
+use quark_engine::{AdmissionError, Change, Component, broken_calls, content_hash, embedded_manifest};
 use tokio::sync::oneshot;
 
-use crate::api::{DeployReport, DeployRequest, Failure, KindReport, MethodReport, codes};
+use crate::api::{DeployReport, DeployRequest, Failure, KindReport, MethodReport, VersionReport, codes};
 use crate::clock::unix_ms;
 use crate::kinds::Served;
 use crate::message::commit_failed;
 use crate::silo::{Inner, StartError};
-use crate::store::Deployment;
+use crate::store::{Deployment, StoreError};
 
 /// The longest name of a deployment, in bytes.
 const NAME_BYTES_MAX: usize = 128;
+/// The most changes, and the most callers, that a refusal shows.
+const CHANGES_MAX: usize = 50;
+/// The most names in one line of it.
+const NAMES_MAX: usize = 10;
 
 /// One deploy at a time: each is checked against what the one before it left.
 #[derive(Default)]
@@ -24,6 +29,10 @@ pub(crate) struct Deploys {
     one: tokio::sync::Mutex<()>,
     /// Deployments that the store has and this silo could not serve, for `readyz`.
     pub(crate) broken: parking_lot::Mutex<Vec<String>>,
+}
+
+fn unavailable(error: StoreError) -> Failure {
+    Failure::new("unavailable", error.to_string())
 }
 
 fn bad_manifest(error: impl std::fmt::Display) -> Failure {
@@ -38,6 +47,7 @@ fn bad_component(error: AdmissionError) -> Failure {
         AdmissionError::NotWasm(_) | AdmissionError::Damaged(_) => "check the file, and that it was uploaded whole",
         AdmissionError::NoMetadata
         | AdmissionError::Encode(_)
+        | AdmissionError::NoWit(_)
         | AdmissionError::Mistyped { .. }
         | AdmissionError::Method { .. }
         | AdmissionError::Mixed { .. }
@@ -55,6 +65,73 @@ fn manifest_of(component: &[u8], given: &str) -> Result<Manifest, Failure> {
         .map_err(|error| bad_manifest(format!("the manifest inside the component: {error}")))?;
     let given = Manifest::parse(given).map_err(bad_manifest)?;
     Ok(Manifest::merge(embedded, given))
+}
+
+/// The deployment's name as given, or that of its first kind.
+fn checked_name(given: Option<String>, component: &Component) -> Result<String, Failure> {
+    let first = || component.kinds.first().map(|kind| kind.name.short().to_owned());
+    let name = given.or_else(first).unwrap_or_default();
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let message = format!("a deployment's name is 1 to {NAME_BYTES_MAX} bytes of text");
+        return Err(Failure::new(codes::BAD_REQUEST, message).next("give one with --name"));
+    }
+    Ok(name)
+}
+
+/// A kind belongs to one deployment, whether that can be served now or not.
+fn check_owners(component: &Component, name: &str, stored: &[Deployment]) -> Result<(), Failure> {
+    for kind in &component.kinds {
+        let owns = |other: &&Deployment| other.name != name && other.kinds.contains(&kind.name);
+        if let Some(Deployment { name: other, .. }) = stored.iter().find(owns) {
+            let kind = &kind.name;
+            let message = format!("the kind `{kind}` belongs to the deployment `{other}`, so `{name}` cannot have it");
+            return Err(Failure::new(codes::CONFLICT, message)
+                .next(format!("deploy it as the next version of that one: --name {other}")));
+        }
+    }
+    Ok(())
+}
+
+/// What callers of the running version would miss.
+async fn changes(running: &Arc<Component>, component: &Arc<Component>) -> Result<Vec<Change>, Failure> {
+    let (running, component) = (running.clone(), component.clone());
+    let task = tokio::task::spawn_blocking(move || quark_engine::breaking(&running, &component));
+    task.await.map_err(|error| Failure::new(codes::INTERNAL, error.to_string()))
+}
+
+/// The refusal of what would break callers.
+fn breaking(name: &str, lines: &[String], dropped: &[KindName]) -> Failure {
+    let mut message = format!("this version would break callers of the running `{name}`; nothing was changed:");
+    for line in lines {
+        message.push('\n');
+        message.push_str(line);
+    }
+    for kind in dropped {
+        message.push_str(&format!("\nactors of `{kind}` have state, which nobody would serve"));
+    }
+    let flags = if dropped.is_empty() { "--allow-breaking" } else { "--allow-breaking --force" };
+    let http = if dropped.is_empty() { "allow-breaking=true" } else { "allow-breaking=true&force=true" };
+    let next = format!(
+        "keep what callers know and add beside it, or deploy it all the same with {flags}; over HTTP that is {http}"
+    );
+    Failure::new(codes::BREAKING_CHANGE, message).next(next)
+}
+
+/// So many, and how many more there are.
+fn first(mut all: Vec<String>, most: usize) -> Vec<String> {
+    let more = all.len().saturating_sub(most);
+    all.truncate(most);
+    if more > 0 {
+        all.push(format!("and {more} more"));
+    }
+    all
+}
+
+/// What is asked for now and was not before; versions of interfaces do not count.
+fn newly(now: &[String], before: &[String]) -> Vec<String> {
+    let bare = |ask: &str| ask.split('@').next().unwrap_or_default().to_owned();
+    let known: Vec<String> = before.iter().map(|ask| bare(ask)).collect();
+    now.iter().filter(|ask| !known.contains(&bare(ask))).cloned().collect()
 }
 
 impl Inner {
@@ -102,31 +179,40 @@ impl Inner {
 
     pub(crate) async fn deploy(self: &Arc<Self>, request: DeployRequest) -> Result<DeployReport, Failure> {
         let _one = self.deploys.one.lock().await;
-        let bytes: Arc<[u8]> = request.component.into();
-        let manifest = request.manifest.unwrap_or_default();
-        let stored = self.store.deployments().await.map_err(|error| Failure::new("unavailable", error.to_string()))?;
+        let DeployRequest { name, component, manifest, allow_breaking, force } = request;
+        let bytes: Arc<[u8]> = component.into();
+        let manifest = manifest.unwrap_or_default();
+        let stored = self.store.deployments().await.map_err(unavailable)?;
         let hash = content_hash(&bytes);
         let mut component = self.admit(&bytes, &manifest, 1).await?;
-        let name = match request.name {
-            Some(name) => name,
-            None => component.kinds.first().map(|kind| kind.name.short().to_owned()).unwrap_or_default(),
-        };
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-            return Err(Failure::new(
-                codes::BAD_REQUEST,
-                format!("a deployment's name is 1 to {NAME_BYTES_MAX} bytes of text"),
-            ));
-        }
+        let name = checked_name(name, &component)?;
         let before = stored.iter().find(|deployment| deployment.name == name);
-        let version = before.map_or(0, |deployment| deployment.version) + 1;
-        if let Some(before) = before.filter(|before| before.hash == hash && before.manifest == manifest)
-            && self.kinds.all().iter().any(|served| served.deployment == name)
+        let running = self.kinds.running(&name);
+        if let (Some(before), Some(_)) = (before, &running)
+            && (&before.hash, &before.manifest) == (&hash, &manifest)
         {
             return Ok(self.report(&component, &name, before.version, true));
         }
-        self.check_kinds(&component, &name, before).await?;
-        if version > 1 {
-            component = self.admit(&bytes, &manifest, version).await?;
+        check_owners(&component, &name, &stored)?;
+        let dropped = self.dropped_with_state(&component, before).await?;
+        let mut breaks = Vec::new();
+        if let Some(running) = &running {
+            let changes = changes(running, &component).await?;
+            breaks = self.told(&changes, &component, &name);
+            if !changes.is_empty() && !allow_breaking {
+                return Err(breaking(&name, &breaks, &dropped));
+            }
+        }
+        if let Some(kind) = dropped.first().filter(|_| !force) {
+            let message =
+                format!("this version no longer exports `{kind}`, whose actors have state; nothing was changed");
+            return Err(Failure::new(codes::CONFLICT, message)
+                .next("export it still, or drop it with --force (over HTTP force=true): its state stays, unserved"));
+        }
+        let version = before.map_or(0, |deployment| deployment.version) + 1;
+        match Arc::get_mut(&mut component) {
+            Some(component) => component.version = version.to_string(),
+            None => return Err(Failure::new(codes::INTERNAL, "the component is in use before it is deployed")),
         }
         let kinds: Vec<KindName> = component.kinds.iter().map(|kind| kind.name.clone()).collect();
         let deployment = Deployment { name: name.clone(), version, hash, manifest, at_ms: unix_ms(), kinds };
@@ -139,48 +225,92 @@ impl Inner {
         }
         self.kinds.serve(&name, version, &component);
         self.deploys.broken.lock().retain(|problem| !problem.contains(&format!("`{name}`")));
-        self.upgrade_live(&component);
+        self.upgrade_live(&component, running.as_deref());
         tracing::info!(deployment = name, version, "deployed");
-        Ok(self.report(&component, &name, version, false))
+        let mut report = self.report(&component, &name, version, false);
+        if let Some(running) = &running {
+            report.asks_newly = newly(&component.asks, &running.asks);
+        }
+        report.breaks = breaks;
+        Ok(report)
     }
 
-    /// A kind belongs to one deployment, and one with rows is not dropped.
-    async fn check_kinds(&self, component: &Component, name: &str, before: Option<&Deployment>) -> Result<(), Failure> {
-        for kind in &component.kinds {
-            if let Some(other) = self.kinds.get(&kind.name).filter(|served| served.deployment != name) {
-                let message = format!("the kind `{}` belongs to the deployment `{}`", kind.name, other.deployment);
-                return Err(Failure::new(codes::CONFLICT, message)
-                    .next(format!("deploy it as the next version of that one: --name {}", other.deployment)));
-            }
-        }
+    /// Kinds that the version before had and this one has not, whose actors have state.
+    async fn dropped_with_state(
+        &self,
+        component: &Component,
+        before: Option<&Deployment>,
+    ) -> Result<Vec<KindName>, Failure> {
+        let mut dropped = Vec::new();
         for kind in before.into_iter().flat_map(|before| &before.kinds) {
-            if component.kind_at(kind).is_some() {
-                continue;
-            }
-            let keys = self.store.keys(kind, None, 1).await;
-            if !keys.map_err(|error| Failure::new("unavailable", error.to_string()))?.is_empty() {
-                let message = format!("this version no longer exports `{kind}`, whose actors have state");
-                return Err(
-                    Failure::new(codes::CONFLICT, message).next("export it still, or deploy under another name")
-                );
+            let gone = component.kind_at(kind).is_none();
+            if gone && !self.store.keys(kind, None, 1).await.map_err(unavailable)?.is_empty() {
+                dropped.push(kind.clone());
             }
         }
-        Ok(())
+        Ok(dropped)
+    }
+
+    /// What changes for callers, and which deployed ones are hit, one line each.
+    fn told(&self, changes: &[Change], component: &Component, name: &str) -> Vec<String> {
+        let mut lines = first(changes.iter().map(ToString::to_string).collect(), CHANGES_MAX);
+        let mut callers = self.kinds.all();
+        // One component's kinds stand together, so that each is told once.
+        callers.sort_by(|one, other| one.deployment.cmp(&other.deployment));
+        callers.dedup_by(|one, other| one.deployment == other.deployment);
+        let hit = callers.iter().filter(|caller| caller.deployment != name).filter_map(|caller| {
+            let calls = first(broken_calls(&caller.component, changes, component), NAMES_MAX);
+            let kinds = caller.component.kinds.iter().map(|kind| format!("`{}`", kind.name.short()));
+            let kinds = first(kinds.collect(), NAMES_MAX).join(", ");
+            let line = || format!("{kinds} of the deployment `{}` calls {}", caller.deployment, calls.join(", "));
+            (!calls.is_empty()).then(line)
+        });
+        lines.extend(first(hit.collect(), CHANGES_MAX));
+        lines
     }
 
     /// Live activations go on after their turn with the new version.
-    fn upgrade_live(self: &Arc<Self>, component: &Component) {
+    fn upgrade_live(self: &Arc<Self>, component: &Component, before: Option<&Component>) {
         self.catalog.for_each(|activation| {
-            let affected = component.kind_at(&activation.id.kind).is_some();
+            let kind = &activation.id.kind;
+            let affected = component.kind_at(kind).is_some() || before.is_some_and(|it| it.kind_at(kind).is_some());
             if affected && activation.machine.lock().turns.deactivate(Why::Upgraded) {
                 self.spawn(activation.clone().run(None));
             }
         });
     }
 
+    /// The versions of all deployments, or of the one that a kind belongs to: by deployment, the
+    /// newest first.
+    pub(crate) async fn versions(&self, kind: Option<&str>) -> Result<Vec<VersionReport>, Failure> {
+        let only = kind.map(|kind| self.kinds.find(kind)).transpose()?;
+        let current = self.store.deployments().await.map_err(unavailable)?;
+        let earlier = self.store.earlier_versions().await.map_err(unavailable)?;
+        let mut live = HashMap::<(String, u64), u64>::new();
+        self.catalog.for_each(|activation| {
+            if let Some(served) = activation.machine.lock().serves() {
+                *live.entry((served.deployment.clone(), served.version)).or_default() += 1;
+            }
+        });
+        let all = current.into_iter().map(|it| (it, true)).chain(earlier.into_iter().map(|it| (it, false)));
+        let of = all.filter(|(it, _)| only.as_ref().is_none_or(|served| served.deployment == it.name));
+        let report = |(it, current): (Deployment, bool)| VersionReport {
+            live: live.get(&(it.name.clone(), it.version)).copied().unwrap_or(0),
+            deployment: it.name,
+            version: it.version,
+            hash: it.hash,
+            at_ms: it.at_ms,
+            current,
+            kinds: it.kinds.iter().map(KindName::to_string).collect(),
+        };
+        let mut versions: Vec<VersionReport> = of.map(report).collect();
+        versions.sort_by(|one, other| (&one.deployment, other.version).cmp(&(&other.deployment, one.version)));
+        Ok(versions)
+    }
+
     fn report(&self, component: &Arc<Component>, name: &str, version: u64, unchanged: bool) -> DeployReport {
         let kinds = (0..component.kinds.len()).map(|at| {
-            let served = Served { component: component.clone(), at, deployment: name.into(), version };
+            let served = Served { component: component.clone(), at, deployment: name.into(), version, since: 0 };
             self.kind_report(&served, 0)
         });
         DeployReport {
@@ -193,6 +323,8 @@ impl Inner {
             cached: component.compiled_in.is_none(),
             kinds: kinds.collect(),
             asks: component.asks.clone(),
+            asks_newly: Vec::new(),
+            breaks: Vec::new(),
             warnings: component.warnings.clone(),
         }
     }
@@ -212,6 +344,7 @@ impl Inner {
             lane: served.component.lane.name().into(),
             lane_reason: served.component.lane_reason.clone(),
             methods: kind.methods.iter().map(method).collect(),
+            wit: String::new(),
             live,
         }
     }

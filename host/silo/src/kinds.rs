@@ -20,6 +20,8 @@ pub(crate) struct Served {
     pub(crate) at: usize,
     pub(crate) deployment: String,
     pub(crate) version: u64,
+    /// Grows with all that is served: of two versions of a kind the later one has the larger.
+    pub(crate) since: u64,
 }
 
 impl Served {
@@ -51,6 +53,12 @@ impl Kinds {
         self.table.read().by_name.get(name).cloned()
     }
 
+    /// The version of a deployment that is served, if it is.
+    pub(crate) fn running(&self, deployment: &str) -> Option<Arc<Component>> {
+        let table = self.table.read();
+        table.by_name.values().find(|served| served.deployment == deployment).map(|served| served.component.clone())
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Served>> {
         self.table.read().by_name.values().cloned().collect()
     }
@@ -78,9 +86,10 @@ impl Kinds {
     /// Serves all kinds of a component, in place of what its deployment served before.
     pub(crate) fn serve(&self, deployment: &str, version: u64, component: &Arc<Component>) {
         let mut table = self.table.write();
+        let since = self.version() + 1;
         table.by_name.retain(|_, served| served.deployment != deployment);
         for (at, kind) in component.kinds.iter().enumerate() {
-            let served = Served { component: component.clone(), at, deployment: deployment.into(), version };
+            let served = Served { component: component.clone(), at, deployment: deployment.into(), version, since };
             table.by_name.insert(kind.name.clone(), Arc::new(served));
         }
         let mut by_short = BTreeMap::<String, Vec<KindName>>::new();
@@ -88,7 +97,7 @@ impl Kinds {
             by_short.entry(name.short().into()).or_default().push(name.clone());
         }
         table.by_short = by_short;
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.store(since, Ordering::Release);
     }
 }
 

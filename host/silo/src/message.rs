@@ -71,6 +71,14 @@ impl Message {
         matches!(&self.work, Work::Method { origin: Origin::Caller(_), .. })
     }
 
+    /// The version that it was made for, as [`Served::since`] counts; none for an operator's.
+    pub(crate) fn since(&self) -> Option<u64> {
+        match &self.work {
+            Work::Method { method, .. } => Some(method.served.since),
+            Work::Operate(_) => None,
+        }
+    }
+
     /// The method's name, for people.
     pub(crate) fn method(&self) -> &str {
         match &self.work {

@@ -11,13 +11,15 @@ use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
 use quark_core::time::Time;
+use quark_engine::Schemas;
 use quark_engine::values::{ArgumentError, Payload, call_errors, json, msgpack, wave};
 use tokio::sync::oneshot;
 
 use crate::activation::Activation;
 use crate::api::{
-    ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health, KindReport,
-    LiveReport, Reply, Request, StateOperation, StateValue, ValueReport, codes,
+    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
+    KindContract, KindReport, LiveReport, Reply, Request, StateOperation, StateValue, ValueReport, VersionReport,
+    codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -308,9 +310,35 @@ impl Service for Silo {
     fn kinds(&self) -> Vec<KindReport> {
         let mut live = std::collections::HashMap::new();
         self.0.catalog.for_each(|activation| *live.entry(activation.id.kind.clone()).or_insert(0) += 1);
-        let report =
-            |served: &Arc<Served>| self.0.kind_report(served, live.get(&served.kind().name).copied().unwrap_or(0));
+        let report = |served: &Arc<Served>| {
+            let kind = served.kind();
+            let report = self.0.kind_report(served, live.get(&kind.name).copied().unwrap_or(0));
+            KindReport { wit: kind.wit.to_string(), ..report }
+        };
         self.0.kinds.all().iter().map(report).collect()
+    }
+
+    fn deployed(&self) -> u64 {
+        self.0.kinds.version()
+    }
+
+    fn contract(&self) -> Contract {
+        let mut schemas = Schemas::default();
+        let all = self.0.kinds.all();
+        let is_only = |name: &str| all.iter().filter(|served| served.kind().name.short() == name).count() == 1;
+        let kinds = all.iter().map(|served| {
+            let kind = served.kind();
+            let short = kind.name.short();
+            let name = if is_only(short) { short } else { kind.name.as_str() }.to_owned();
+            let (docs, methods) = schemas.kind(&served.component, kind);
+            KindContract { name, docs, methods }
+        });
+        let kinds = kinds.collect();
+        Contract { kinds, schemas: schemas.named() }
+    }
+
+    fn versions<'a>(&'a self, kind: Option<&'a str>) -> BoxFuture<'a, Result<Vec<VersionReport>, Failure>> {
+        Box::pin(self.0.versions(kind))
     }
 
     fn activations(&self, kind: Option<&str>, limit: usize) -> Result<Vec<ActivationReport>, Failure> {

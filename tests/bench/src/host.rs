@@ -98,7 +98,13 @@ impl Host {
         let config = SiloConfig { capacity, ..SiloConfig::default() };
         let silo = runtime.block_on(Silo::start(config, store, cache()?))?;
         for component in components {
-            let request = DeployRequest { name: None, component: component.to_vec(), manifest: None };
+            let request = DeployRequest {
+                name: None,
+                component: component.to_vec(),
+                manifest: None,
+                allow_breaking: false,
+                force: false,
+            };
             runtime.block_on(silo.deploy(request)).map_err(failure)?;
         }
         Ok(Self { runtime, silo })

@@ -14,7 +14,7 @@ mod silo;
 pub use client::{Answer, Client, encoded};
 pub use command::{Ran, quark, run};
 pub use disk::Disk;
-pub use made::made_of;
+pub use made::{made_of, made_with, made_with_docs, stamped};
 pub use samples::{component, component_path};
 pub use silo::Silo;
 pub use wait::{DEADLINE, eventually};

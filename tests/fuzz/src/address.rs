@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use quark_core::id::{KEY_BYTES_MAX, KIND_BYTES_MAX, KindName, split_address};
 use quark_silo::api::{
-    ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport, Reply,
-    Request, StateOperation, StateValue, codes,
+    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport,
+    Reply, Request, StateOperation, StateValue, VersionReport, codes,
 };
 use quark_silo::gateway::fuzzing::Unconnected;
 use quark_silo::gateway::{GatewayConfig, Service};
@@ -144,6 +144,18 @@ impl Service for Witness {
 
     fn kinds(&self) -> Vec<KindReport> {
         Vec::new()
+    }
+
+    fn deployed(&self) -> u64 {
+        0
+    }
+
+    fn contract(&self) -> Contract {
+        Contract::default()
+    }
+
+    fn versions<'a>(&'a self, _: Option<&'a str>) -> BoxFuture<'a, Result<Vec<VersionReport>, Failure>> {
+        nothing()
     }
 
     fn activations(&self, _: Option<&str>, _: usize) -> Result<Vec<ActivationReport>, Failure> {

@@ -46,7 +46,8 @@ async fn start() -> Served {
     let silo = Silo::start(config, Arc::new(MemoryStore::new()), Cache::none()).await.expect("a silo starts");
     let component = wat::parse_str(KIND).expect("it is a component");
     let manifest = Some("[actor]\nidle-timeout = \"1s\"\n".to_owned());
-    silo.deploy(DeployRequest { name: None, component, manifest }).await.expect("the kind is deployed");
+    let deploy = DeployRequest { name: None, component, manifest, allow_breaking: false, force: false };
+    silo.deploy(deploy).await.expect("the kind is deployed");
     let gateway = Unconnected::new(GatewayConfig::new(SocketAddr::from(ADDRESS), TOKEN), Arc::new(silo.clone()));
     Served { gateway, silo, inputs: 0 }
 }

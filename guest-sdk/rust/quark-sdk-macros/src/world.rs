@@ -218,6 +218,7 @@ impl<'a> World<'a> {
         let component = self.component();
         let lifecycle = self.lifecycle.then(|| self.lifecycle_export());
         let sections = self.manifest_sections();
+        let wit = self.wit_section()?;
         let names = self.names_in_scope();
         let has_lifecycle = self.lifecycle;
         let files = self.source.files.iter().map(|file| file.display().to_string());
@@ -233,6 +234,7 @@ impl<'a> World<'a> {
                 #component
                 #lifecycle
                 #sections
+                #wit
                 export!(Component);
                 #(const _: &[u8] = include_bytes!(#files);)*
             }
@@ -539,6 +541,23 @@ impl<'a> World<'a> {
             }
         });
         quote!(#(#sections)*)
+    }
+
+    /// The interfaces with their comments, in a custom section: a component's own types have none.
+    fn wit_section(&self) -> std::result::Result<TokenStream, String> {
+        let mut resolve = self.source.resolve.clone();
+        let Some(package) = resolve.worlds[self.source.world].package else { return Ok(quote!()) };
+        // What callers see is in the interfaces.
+        resolve.packages[package].worlds.clear();
+        let encoded = wit_component::encode(&resolve, package).map_err(|error| format!("{error:#}"))?;
+        let (bytes, len) = (proc_macro2::Literal::byte_string(&encoded), encoded.len());
+        Ok(quote! {
+            const _: () = {
+                #[used]
+                #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "quark:wit"))]
+                static SECTION: [u8; #len] = *#bytes;
+            };
+        })
     }
 
     /// Exported types by their own names; imported interfaces as modules.

@@ -61,6 +61,11 @@
 //! name = "counter"
 //! reentrancy = "none"
 //! ```
+//!
+//! # The section `quark:wit`
+//!
+//! The package of the world as encoded WIT (what `wasm-tools component wit -w` writes), for its
+//! comments: a silo shows them in its OpenAPI document, and they are nowhere else in a component.
 
 extern crate self as quark_sdk;
 

@@ -2,12 +2,17 @@
 
 use sha2::{Digest, Sha256};
 
-use super::wit;
+use super::packages;
 use crate::engine::Flavour;
 use crate::error::AdmissionError;
 
 /// The custom section in which a component carries its own manifest.
 const MANIFEST_SECTION: &str = "quark:manifest";
+/// The custom section in which it carries its interfaces as an encoded WIT package, for the comments.
+const WIT_SECTION: &str = "quark:wit";
+
+/// The most exports of a component: far more interfaces than it may have kinds.
+const EXPORTS_MAX: usize = 1000;
 
 /// SHA-256 of a component's bytes, hexadecimal: what deployments are known by.
 #[must_use]
@@ -25,6 +30,9 @@ fn check_magic(bytes: &[u8]) -> Result<(), AdmissionError> {
 
 fn damaged(error: wasmparser::BinaryReaderError) -> AdmissionError {
     let (message, at) = (error.message(), error.offset());
+    if message.starts_with("string size out of bounds") {
+        return AdmissionError::TooMuch(format!("a name in it, at byte {at}, is longer than WebAssembly allows"));
+    }
     AdmissionError::Damaged(format!("{} (at byte {at})", message.lines().next().unwrap_or_default()))
 }
 
@@ -48,15 +56,19 @@ pub(super) fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, A
         let encoder = wit_component::ComponentEncoder::default().validate(true);
         encoder.module(bytes).and_then(|mut encoder| encoder.encode())
     };
-    metadata.into_iter().try_for_each(wit::check).map_err(AdmissionError::Encode)?;
-    let encoded = wit::guarded(|| encode().map_err(|error| format!("{error:#}"))).and_then(|encoded| encoded);
+    metadata.into_iter().try_for_each(packages::check).map_err(AdmissionError::Encode)?;
+    let encoded = packages::guarded(|| encode().map_err(|error| format!("{error:#}"))).and_then(|encoded| encoded);
     encoded.map(Into::into).map_err(AdmissionError::Encode)
 }
 
-/// Checks that it is whole; what its functions are written as. Whatever needs the component model's
-/// `async` counts as `async func`.
+/// Checks that it is whole and within bounds; what its functions are written as. Whatever needs the
+/// component model's `async` counts as `async func`.
 pub(super) fn validate(component: &[u8]) -> Result<Flavour, AdmissionError> {
     use wasmparser::{Validator, WasmFeatures};
+    let exports = exports(component)?;
+    if exports > EXPORTS_MAX {
+        return Err(AdmissionError::TooMuch(format!("{exports} exports; at most {EXPORTS_MAX} are allowed")));
+    }
     Validator::new_with_features(WasmFeatures::all()).validate_all(component).map_err(damaged)?;
     let features = WasmFeatures::all() - WasmFeatures::CM_ASYNC;
     match Validator::new_with_features(features).validate_all(component) {
@@ -65,18 +77,50 @@ pub(super) fn validate(component: &[u8]) -> Result<Flavour, AdmissionError> {
     }
 }
 
+/// How much a component exports itself, not those nested in it.
+fn exports(component: &[u8]) -> Result<usize, AdmissionError> {
+    use wasmparser::Payload;
+    let (mut depth, mut exports) = (0, 0);
+    for payload in wasmparser::Parser::new(0).parse_all(component) {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "only nesting and exports are looked at")]
+        match payload.map_err(damaged)? {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::ComponentExportSection(section) if depth == 1 => exports += section.count() as usize,
+            _ => {}
+        }
+    }
+    Ok(exports)
+}
+
 /// The manifest that a component carries, if it carries one.
 ///
 /// # Errors
 /// When the bytes are damaged.
 pub fn embedded_manifest(bytes: &[u8]) -> Result<Option<String>, AdmissionError> {
     check_magic(bytes)?;
+    Ok(section(bytes, MANIFEST_SECTION)?.map(|data| String::from_utf8_lossy(data).into_owned()))
+}
+
+/// The WIT with its comments that a component carries, if it carries one that can be read: comments
+/// refuse nothing.
+pub(super) fn embedded_wit(bytes: &[u8]) -> Option<wit_parser::Resolve> {
+    let package = section(bytes, WIT_SECTION).ok()??;
+    packages::check(package).ok()?;
+    match packages::guarded(|| wit_component::decode(package)).ok()? {
+        Ok(wit_component::DecodedWasm::WitPackage(resolve, _)) => Some(resolve),
+        Ok(wit_component::DecodedWasm::Component(..)) | Err(_) => None,
+    }
+}
+
+/// The last custom section of that name, wherever in it.
+fn section<'a>(bytes: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, AdmissionError> {
     let mut found = None;
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {
         if let wasmparser::Payload::CustomSection(section) = payload.map_err(damaged)?
-            && section.name() == MANIFEST_SECTION
+            && section.name() == name
         {
-            found = Some(String::from_utf8_lossy(section.data()).into_owned());
+            found = Some(section.data());
         }
     }
     Ok(found)

@@ -11,14 +11,19 @@ use crate::engine::Engine;
 use crate::error::AdmissionError;
 use crate::imports;
 use crate::kind::{Kind, Method, Signature};
-use crate::signatures::Signatures;
 use crate::transfer;
 use crate::values::{describe, type_hash};
+use crate::wit::{self, Wit};
 
 /// The most kinds that one component may export.
 const KINDS_MAX: usize = 256;
 /// The most methods that one kind may have.
 const METHODS_MAX: usize = 1000;
+
+/// The longest name of a method, in bytes: it travels with messages and stands in paths.
+const METHOD_BYTES_MAX: usize = 512;
+/// How many exports that are no kinds an error names.
+const OTHERS_MAX: usize = 10;
 
 /// The interface's name without its version: a kind keeps its name over versions.
 pub(crate) fn without_version(interface: &str) -> &str {
@@ -67,7 +72,7 @@ pub(super) fn find(
     engine: &Engine,
     compiled: &wasmtime::component::Component,
     manifest: &Manifest,
-    signatures: &Signatures,
+    wit: &Wit,
 ) -> Result<Vec<Kind>, AdmissionError> {
     let ty = compiled.component_type();
     let imported = imports::resources(engine, compiled);
@@ -90,14 +95,24 @@ pub(super) fn find(
         if resources.is_empty() {
             others.push(interface.to_owned());
         }
+        if resources.is_empty() {
+            continue;
+        }
+        let text = &Arc::from(wit.text(interface)?);
         for resource in resources {
-            let reader = KindReader { engine, compiled, interface, resource, signatures };
+            let reader = KindReader { engine, compiled, interface, resource, wit, text };
             kinds.push(reader.read(instance, manifest)?);
         }
     }
     if kinds.is_empty() {
-        let why =
-            if others.is_empty() { "it exports nothing".into() } else { format!("it exports {}", others.join(", ")) };
+        let more = others.len().saturating_sub(OTHERS_MAX);
+        others.truncate(OTHERS_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let why = if others.is_empty() {
+            "it exports nothing".into()
+        } else {
+            format!("it exports {}{more}", others.join(", "))
+        };
         return Err(AdmissionError::NoKind(format!(
             "{why}; a kind is an exported interface with a resource that has `constructor(key: string)`"
         )));
@@ -113,7 +128,8 @@ struct KindReader<'a> {
     compiled: &'a wasmtime::component::Component,
     interface: &'a str,
     resource: &'a str,
-    signatures: &'a Signatures,
+    wit: &'a Wit,
+    text: &'a Arc<str>,
 }
 
 impl KindReader<'_> {
@@ -146,8 +162,17 @@ impl KindReader<'_> {
                         self.check_plain(function)?;
                         continue;
                     };
+                    if method.len() > METHOD_BYTES_MAX {
+                        return Err(AdmissionError::TooMuch(format!(
+                            "`{name}` has a method whose name is {} bytes long; at most {METHOD_BYTES_MAX} are allowed",
+                            method.len()
+                        )));
+                    }
                     let signature = signature(name.as_str(), method, ty)?;
-                    let text = self.signatures.method(self.interface, self.resource, method, &signature);
+                    let text = self
+                        .wit
+                        .method(self.interface, self.resource, method)
+                        .map_or_else(String::new, |function| wit::signature(&self.wit.resolve, function));
                     let policy = policy.methods.get(method);
                     by_name.insert(signature.name.clone(), methods.len());
                     methods.push(Arc::new(Method {
@@ -178,7 +203,8 @@ impl KindReader<'_> {
                 self.resource, self.interface
             )));
         };
-        let kind = Kind { name, policy, methods, by_name, constructor, constructor_fails };
+        let (interface, wit) = (self.interface.to_owned(), self.text.clone());
+        let kind = Kind { name, interface, wit, policy, methods, by_name, constructor, constructor_fails };
         self.check_policy(&kind)?;
         Ok(kind)
     }

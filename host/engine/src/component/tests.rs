@@ -30,11 +30,11 @@ fn lifted(mut resolve: Resolve, wit: &str, abi: LiftLowerAbi) -> Vec<u8> {
     bytes
 }
 
-fn with_contract(wit: &str) -> Vec<u8> {
+pub(crate) fn with_contract(wit: &str) -> Vec<u8> {
     module(contract(), &format!("package test:made;\n{wit}"))
 }
 
-fn admit(bytes: &[u8], manifest: &str) -> Result<Arc<Component>, AdmissionError> {
+pub(crate) fn admit(bytes: &[u8], manifest: &str) -> Result<Arc<Component>, AdmissionError> {
     let engine = Engine::new(EngineConfig { instances: 4, ..EngineConfig::default() }).unwrap();
     Component::admit(&engine, &Cache::none(), bytes, &Manifest::parse(manifest).unwrap(), 1)
 }
@@ -285,7 +285,7 @@ const CIRCLE: &str = r#"
 #[test]
 fn packages_in_a_circle_are_refused_before_they_are_followed() {
     let component = wat::parse_str(format!("(component {CIRCLE})")).unwrap();
-    assert!(wit::check(&component).unwrap_err().contains("circle"));
+    assert!(packages::check(&component).unwrap_err().contains("circle"));
     // It has no kind, but its WIT is read before that is seen.
     assert!(matches!(refused(&component, ""), AdmissionError::NoKind(_)));
     let world = format!(
@@ -301,7 +301,7 @@ fn packages_in_a_circle_are_refused_before_they_are_followed() {
 #[test]
 fn more_packages_than_the_reader_can_follow_are_refused() {
     let imports = |count: usize| (0..count).map(|at| format!("(import \"p{at}:x/y\" (instance))")).collect::<String>();
-    let check = |count| wit::check(&wat::parse_str(format!("(component {})", imports(count))).unwrap());
+    let check = |count| packages::check(&wat::parse_str(format!("(component {})", imports(count))).unwrap());
     assert_eq!(check(500), Ok(()));
     assert!(check(501).unwrap_err().contains("501 packages"));
 }
@@ -310,7 +310,7 @@ fn more_packages_than_the_reader_can_follow_are_refused() {
 fn packages_that_use_one_another_in_order_are_read() {
     let bytes = with_contract(&format!("{KIND} world made {{ import quark:actor/state@0.1.0; export things; }}"));
     let whole = wit_component::ComponentEncoder::default().module(&bytes).unwrap().encode().unwrap();
-    assert_eq!(wit::check(&whole), Ok(()));
+    assert_eq!(packages::check(&whole), Ok(()));
 }
 
 #[test]

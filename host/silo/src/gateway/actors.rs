@@ -13,19 +13,13 @@ use serde_json::json;
 
 use super::edge::{Edge, RequestId, bad_query};
 use super::failure::Refused;
+use super::openapi::{ACTOR_ERROR, JSON, OUTCOME, TIMEOUT, TIMEOUT_MS_MAX, WAVE};
 use super::target::Target;
 use crate::api::{self, Format, Reply, codes};
 
-/// Says that a 422 is the actor's own answer.
-const OUTCOME: &str = "quark-outcome";
 /// Headers with this prefix travel with the call chain, without it.
 const CHAIN_PREFIX: &str = "quark-header-";
-const TIMEOUT: &str = "quark-timeout-ms";
-/// A day, as for a method's own timeout.
-const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 const TRACEPARENT: &str = "traceparent";
-const JSON: &str = "application/json";
-const WAVE: &str = "application/vnd.quark.wave";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,7 +67,7 @@ fn respond(reply: Reply, format: Format) -> Response {
     match reply {
         Reply::Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
         Reply::Err(text) => {
-            let headers = [(header::CONTENT_TYPE.as_str(), content_type), (OUTCOME, "actor-error")];
+            let headers = [(header::CONTENT_TYPE.as_str(), content_type), (OUTCOME, ACTOR_ERROR)];
             (StatusCode::UNPROCESSABLE_ENTITY, headers, text).into_response()
         }
         Reply::Accepted(id) => (StatusCode::ACCEPTED, Json(json!({ "accepted": id }))).into_response(),

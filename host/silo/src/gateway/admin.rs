@@ -29,6 +29,10 @@ const LIST: (usize, usize) = (1_000, 10_000);
 #[serde(deny_unknown_fields)]
 pub(super) struct DeployQuery {
     name: Option<String>,
+    #[serde(default, rename = "allow-breaking")]
+    allow_breaking: bool,
+    #[serde(default)]
+    force: bool,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +40,12 @@ pub(super) struct DeployQuery {
 pub(super) struct ActivationsQuery {
     kind: Option<String>,
     limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VersionsQuery {
+    kind: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +70,8 @@ pub(super) async fn deploy(
     if received.bytes.is_empty() {
         return Err(Refused::new(codes::BAD_COMPONENT, "the body is empty", "send the component's bytes as the body"));
     }
-    let request = DeployRequest { name: query.name, component: received.bytes, manifest };
+    let DeployQuery { name, allow_breaking, force } = query;
+    let request = DeployRequest { name, component: received.bytes, manifest, allow_breaking, force };
     let service = Arc::clone(&edge.service);
     let room = received.room;
     let deploying = async move {
@@ -87,6 +98,15 @@ fn manifest(headers: &HeaderMap) -> Result<Option<String>, Refused> {
 
 pub(super) async fn kinds(State(edge): State<Arc<Edge>>) -> Json<Value> {
     Json(json!({ "kinds": edge.service.kinds() }))
+}
+
+pub(super) async fn versions(
+    State(edge): State<Arc<Edge>>,
+    query: Result<Query<VersionsQuery>, QueryRejection>,
+) -> Result<Json<Value>, Refused> {
+    let Query(query) = query.map_err(bad_query)?;
+    let kind = query.kind.as_deref().filter(|kind| !kind.is_empty());
+    Ok(Json(json!({ "versions": edge.service.versions(kind).await? })))
 }
 
 pub(super) async fn activations(

@@ -8,6 +8,7 @@ use super::body::Room;
 use super::config::Bounds;
 use super::failure::Refused;
 use super::guard::Guard;
+use super::openapi::Document;
 use super::service::Service;
 use crate::api::codes;
 
@@ -17,6 +18,7 @@ pub(super) struct Edge {
     pub(super) guard: Guard,
     pub(super) bounds: Bounds,
     pub(super) room: Room,
+    pub(super) openapi: Document,
 }
 
 /// The request's id: the client's own, or one made here.

@@ -1,5 +1,7 @@
 //! The status of every code, and the response that says why.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -86,6 +88,26 @@ fn status(code: &str) -> StatusCode {
     found.map_or(StatusCode::INTERNAL_SERVER_ERROR, |(_, status)| *status)
 }
 
+/// The codes that answer no call: of deploys, of state, of other routes.
+const NOT_OF_CALLS: [&str; 7] = [
+    codes::BAD_COMPONENT,
+    codes::BAD_MANIFEST,
+    codes::BREAKING_CHANGE,
+    codes::CONFLICT,
+    codes::NOT_FOUND,
+    NO_SUCH_ROUTE,
+    WRONG_METHOD,
+];
+
+/// The codes that can answer a call, by status.
+pub(super) fn of_calls() -> BTreeMap<u16, Vec<&'static str>> {
+    let mut codes = BTreeMap::<u16, Vec<&str>>::new();
+    for (code, status) in STATUSES.iter().filter(|(code, _)| !NOT_OF_CALLS.contains(code)) {
+        codes.entry(status.as_u16()).or_default().push(*code);
+    }
+    codes
+}
+
 const STATUSES: &[(&str, StatusCode)] = &[
     (codes::BAD_REQUEST, StatusCode::BAD_REQUEST),
     (codes::BAD_ARGUMENTS, StatusCode::BAD_REQUEST),
@@ -104,6 +126,7 @@ const STATUSES: &[(&str, StatusCode)] = &[
     (SLOW_BODY, StatusCode::REQUEST_TIMEOUT),
     (codes::AMBIGUOUS_KIND, StatusCode::CONFLICT),
     (codes::CONFLICT, StatusCode::CONFLICT),
+    (codes::BREAKING_CHANGE, StatusCode::CONFLICT),
     ("deadlock", StatusCode::CONFLICT),
     ("stopped", StatusCode::CONFLICT),
     ("too-large", StatusCode::PAYLOAD_TOO_LARGE),
@@ -171,6 +194,7 @@ mod tests {
             (SLOW_BODY, 408),
             (codes::AMBIGUOUS_KIND, 409),
             (codes::CONFLICT, 409),
+            (codes::BREAKING_CHANGE, 409),
             (codes::BODY_TOO_LARGE, 413),
             (codes::BAD_CONTENT_TYPE, 415),
             (codes::STOPPING, 503),

@@ -17,6 +17,7 @@ mod failure;
 mod guard;
 mod head;
 mod body;
+mod openapi;
 mod edge;
 mod target;
 mod actors;

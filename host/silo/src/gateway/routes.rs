@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use super::edge::{Edge, RequestId};
 use super::failure::{NO_SUCH_ROUTE, Refused, WRONG_METHOD};
 use super::head;
+use super::openapi::JSON;
 use super::target;
 use super::{actors, admin};
 use crate::api::{Health, codes};
@@ -23,6 +24,7 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
     let admin = Router::new()
         .route("/v1/deployments", post(admin::deploy))
         .route("/v1/kinds", get(admin::kinds))
+        .route("/v1/versions", get(admin::versions))
         .route("/v1/activations", get(admin::activations))
         .route("/v1/dead-letters", get(admin::dead_letters))
         .route("/v1/actors/{kind}/{key}", get(admin::inspect))
@@ -36,6 +38,7 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
         .route(HEALTHZ, get(healthz))
         .route(READYZ, get(readyz))
         .route("/metrics", get(metrics))
+        .route("/openapi.json", get(openapi))
         .route("/v1/actors/{kind}/{key}/{method}", post(actors::call))
         .merge(admin)
         .fallback(no_such_route)
@@ -49,7 +52,8 @@ const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 const ROUTES: &str = "there are POST /v1/actors/KIND/KEY/METHOD, GET /v1/actors/KIND/KEY, \
     POST /v1/actors/KIND/KEY/-/deactivate, GET PUT DELETE /v1/actors/KIND/KEY/-/state/NAME, POST /v1/deployments, \
-    GET /v1/kinds, GET /v1/activations, GET /v1/dead-letters, GET /healthz, GET /readyz, GET /metrics";
+    GET /v1/kinds, GET /v1/versions, GET /v1/activations, \
+    GET /v1/dead-letters, GET /openapi.json, GET /healthz, GET /readyz, GET /metrics";
 
 /// Gives the request its id, and answers even if a handler panics.
 async fn identify(mut request: Request, next: Next) -> Response {
@@ -119,6 +123,10 @@ async fn readyz(State(edge): State<Arc<Edge>>) -> (StatusCode, Json<Health>) {
 
 async fn metrics(State(edge): State<Arc<Edge>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], edge.service.metrics()).into_response()
+}
+
+async fn openapi(State(edge): State<Arc<Edge>>) -> Response {
+    ([(header::CONTENT_TYPE, JSON)], edge.openapi.of(&*edge.service)).into_response()
 }
 
 async fn no_such_route(uri: Uri) -> Refused {

@@ -22,6 +22,7 @@ use super::config::{Bounds, GatewayConfig};
 use super::edge::Edge;
 use super::guard::Guard;
 use super::head;
+use super::openapi::Document;
 use super::routes;
 use super::service::Service;
 use super::socket::Socket;
@@ -120,7 +121,8 @@ pub(super) fn router(
     service: Arc<dyn Service>,
 ) -> Router {
     let (guard, room) = (Guard::new(token, address, allowed_hosts), Room::new(bounds.bodies_bytes));
-    routes::router(Arc::new(Edge { service, guard, bounds: bounds.clone(), room }))
+    let openapi = Document::default();
+    routes::router(Arc::new(Edge { service, guard, bounds: bounds.clone(), room, openapi }))
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {

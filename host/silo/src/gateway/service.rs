@@ -3,8 +3,8 @@
 use futures_util::future::BoxFuture;
 
 use crate::api::{
-    ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport, Reply,
-    Request, StateOperation, StateValue,
+    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport,
+    Reply, Request, StateOperation, StateValue, VersionReport,
 };
 
 /// A silo, as the gateway sees it.
@@ -21,6 +21,15 @@ pub trait Service: Send + Sync + 'static {
 
     /// What is deployed, by full name.
     fn kinds(&self) -> Vec<KindReport>;
+
+    /// Grows whenever something else is deployed.
+    fn deployed(&self) -> u64;
+
+    /// What is deployed, as callers see it.
+    fn contract(&self) -> Contract;
+
+    /// The versions that are kept: of all deployments, or of the one that a kind belongs to.
+    fn versions<'a>(&'a self, kind: Option<&'a str>) -> BoxFuture<'a, Result<Vec<VersionReport>, Failure>>;
 
     /// At most that many live activations, of one kind or of all.
     ///

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 
 use super::{Gateway, GatewayConfig, Service};
 use crate::api::{
-    ActivationReport, ActorReport, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health, KindReport, Reply,
-    Request, StateOperation, StateValue, codes,
+    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
+    KindReport, Reply, Request, StateOperation, StateValue, VersionReport, codes,
 };
 
 mod admin;
@@ -75,6 +75,8 @@ impl Service for Fake {
                 cached: false,
                 kinds: self.kinds(),
                 asks: request.manifest.into_iter().collect(),
+                asks_newly: request.force.then(|| "force".into()).into_iter().collect(),
+                breaks: request.allow_breaking.then(|| "breaking".into()).into_iter().collect(),
                 warnings: Vec::new(),
             })
         })
@@ -82,6 +84,27 @@ impl Service for Fake {
 
     fn kinds(&self) -> Vec<KindReport> {
         Vec::new()
+    }
+
+    fn deployed(&self) -> u64 {
+        self.deploys.load(Ordering::Relaxed) as u64
+    }
+
+    fn contract(&self) -> Contract {
+        Contract::default()
+    }
+
+    fn versions<'a>(&'a self, kind: Option<&'a str>) -> BoxFuture<'a, Result<Vec<VersionReport>, Failure>> {
+        let version = VersionReport {
+            deployment: kind.unwrap_or("all").to_owned(),
+            version: 1,
+            hash: String::new(),
+            at_ms: 0,
+            current: true,
+            live: 0,
+            kinds: Vec::new(),
+        };
+        Box::pin(async { Ok(vec![version]) })
     }
 
     fn activations(&self, kind: Option<&str>, limit: usize) -> Result<Vec<ActivationReport>, Failure> {

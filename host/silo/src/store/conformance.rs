@@ -15,7 +15,7 @@ use quark_core::id::{ActorId, Key, KindName};
 use quark_core::state::Change;
 use tokio::sync::oneshot;
 
-use super::{Claim, Deployment, Snapshot, Store, StoreHealth};
+use super::{Claim, Deployment, Snapshot, Store, StoreHealth, VERSIONS_MAX};
 
 pub(super) use self::tells::{
     a_tell_is_handled_once, outbox_pages_end_in_an_empty_one, tells_from_outside_have_ids_of_their_own,
@@ -48,7 +48,7 @@ macro_rules! suite {
             keys_are_paged_in_order
             odd_texts_do_not_run_into_each_other
             large_values_come_back
-            a_deploy_replaces_its_component
+            a_deploy_keeps_earlier_versions
             outcomes_keep_the_order_of_their_actor
             a_closed_store_refuses
         }
@@ -281,7 +281,7 @@ pub(super) async fn large_values_come_back(store: &dyn Store) {
     assert_eq!(store.outbox(None, 1).await.unwrap(), [(id, tell("b", &large))]);
 }
 
-pub(super) async fn a_deploy_replaces_its_component(store: &dyn Store) {
+pub(super) async fn a_deploy_keeps_earlier_versions(store: &dyn Store) {
     let deployment = |name: &str, version, hash: &str| Deployment {
         name: name.into(),
         version,
@@ -291,20 +291,36 @@ pub(super) async fn a_deploy_replaces_its_component(store: &dyn Store) {
         kinds: vec![actor("a").kind],
     };
     let (one, two, other) = (deployment("n", 1, "h1"), deployment("n", 2, "h2"), deployment("m", 1, "h1"));
+    assert_eq!(store.earlier_versions().await.unwrap(), []);
     deploy(store, one.clone(), b"first").await;
     assert_eq!(store.deployments().await.unwrap(), std::slice::from_ref(&one));
     deploy(store, other.clone(), b"first").await;
+    assert_eq!(store.earlier_versions().await.unwrap(), []);
     deploy(store, two.clone(), b"second").await;
-    assert_eq!(store.deployments().await.unwrap(), [other, two.clone()]);
-    assert_eq!(store.component("h1").await.unwrap().as_deref(), Some(&b"first"[..]), "another one uses it");
-    assert_eq!(store.component("h2").await.unwrap().as_deref(), Some(&b"second"[..]));
-    let moved = deployment("m", 2, "h2");
-    deploy(store, moved.clone(), b"second").await;
-    assert_eq!(store.component("h1").await.unwrap(), None, "nobody uses it");
-    let again = deployment("n", 3, "h2");
-    deploy(store, again.clone(), b"second").await;
-    assert_eq!(store.deployments().await.unwrap(), [moved, again]);
-    assert!(store.component("h2").await.unwrap().is_some());
+    assert_eq!(store.deployments().await.unwrap(), [other.clone(), two.clone()]);
+    assert_eq!(store.earlier_versions().await.unwrap(), std::slice::from_ref(&one));
+    let component = async |hash: &str| store.component(hash).await.unwrap();
+    assert_eq!(component("h1").await.as_deref(), Some(&b"first"[..]));
+    assert_eq!(component("h2").await.as_deref(), Some(&b"second"[..]));
+    // As many as are kept, one of them the current one; the oldest goes, but its component is used.
+    let mut kept = vec![one, two];
+    for version in 3..=VERSIONS_MAX as u64 + 1 {
+        kept.push(deployment("n", version, &format!("h{version}")));
+        deploy(store, kept[kept.len() - 1].clone(), b"next").await;
+    }
+    assert_eq!(store.earlier_versions().await.unwrap(), kept[1..VERSIONS_MAX]);
+    assert!(component("h1").await.is_some(), "another deployment uses it");
+    deploy(store, deployment("m", 2, "h2"), b"second").await;
+    deploy(store, deployment("n", 90, "h90"), b"next").await;
+    assert!(component("h2").await.is_some(), "another deployment uses it");
+    deploy(store, deployment("n", 91, "h90"), b"next").await;
+    assert_eq!(component("h3").await, None, "nobody uses it");
+    assert!(component("h1").await.is_some() && component("h90").await.is_some(), "an earlier version uses it");
+    let names: Vec<_> = store.earlier_versions().await.unwrap().into_iter().map(|it| (it.name, it.version)).collect();
+    assert_eq!(
+        (names.len(), names[0].clone(), &names[names.len() - 1]),
+        (VERSIONS_MAX, ("m".into(), 1), &("n".into(), 90))
+    );
 }
 
 /// Threads that hand over writes of their own actors without waiting, and a rival that claims

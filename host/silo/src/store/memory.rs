@@ -10,7 +10,9 @@ use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
 
-use super::{Claim, Deployment, Done, PAGE_BYTES_MAX, PAGE_MAX, Snapshot, Store, StoreError, StoreHealth};
+use super::{
+    Claim, Deployment, Done, PAGE_BYTES_MAX, PAGE_MAX, Snapshot, Store, StoreError, StoreHealth, VERSIONS_MAX,
+};
 
 /// Milliseconds that a refused caller is told to wait.
 const RETRY_MS: u64 = 100;
@@ -30,6 +32,7 @@ struct Rows {
     actors: BTreeMap<ActorId, Snapshot>,
     outbox: BTreeMap<TellId, Tell>,
     deployments: BTreeMap<String, Deployment>,
+    earlier: BTreeMap<(String, u64), Deployment>,
     components: BTreeMap<String, Arc<[u8]>>,
     closed: bool,
     /// What every write is answered instead of being done.
@@ -108,8 +111,15 @@ impl Rows {
 
     fn deploy(&mut self, deployment: Deployment, component: Arc<[u8]>) {
         self.components.insert(deployment.hash.clone(), component);
-        self.deployments.insert(deployment.name.clone(), deployment);
-        let used = |hash: &str| self.deployments.values().any(|deployment| deployment.hash == hash);
+        let name = deployment.name.clone();
+        if let Some(replaced) = self.deployments.insert(name.clone(), deployment) {
+            self.earlier.insert((name.clone(), replaced.version), replaced);
+        }
+        let of_name = |(of, _): &&(String, u64)| *of == name;
+        let kept: Vec<_> = self.earlier.keys().filter(of_name).cloned().collect();
+        let surplus = (kept.len() + 1).saturating_sub(VERSIONS_MAX);
+        kept.iter().take(surplus).for_each(|oldest| drop(self.earlier.remove(oldest)));
+        let used = |hash: &str| self.deployments.values().chain(self.earlier.values()).any(|it| it.hash == hash);
         self.components.retain(|hash, _| used(hash));
     }
 
@@ -199,6 +209,10 @@ impl Store for MemoryStore {
 
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<Deployment>, StoreError>> {
         self.read(|rows| rows.deployments.values().cloned().collect())
+    }
+
+    fn earlier_versions(&self) -> BoxFuture<'_, Result<Vec<Deployment>, StoreError>> {
+        self.read(|rows| rows.earlier.values().cloned().collect())
     }
 
     fn component<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<Option<Arc<[u8]>>, StoreError>> {

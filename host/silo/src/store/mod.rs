@@ -90,6 +90,10 @@ pub const PAGE_MAX: usize = 1024;
 /// An answer of outbox rows ends after the row that brings it to this many bytes.
 pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// The most versions of a deployment that are kept, the current one included; with an older one its
+/// component goes too.
+pub const VERSIONS_MAX: usize = 10;
+
 /// Where state, outbox and deployments live.
 pub trait Store: Send + Sync + 'static {
     /// Makes the caller the actor's only writer and loads its values, in one step: from now on a
@@ -133,11 +137,16 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>>;
 
-    /// Stores a deployment and its component's bytes in one step, in place of one of that name.
+    /// Stores a deployment and its component's bytes in one step, in place of one of that name,
+    /// which is kept as an earlier version: the newest [`VERSIONS_MAX`] of each name. Components
+    /// that none of them names are dropped.
     fn deploy(&self, deployment: Deployment, component: Arc<[u8]>, done: Done<()>);
 
     /// All deployments, by name.
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<Deployment>, StoreError>>;
+
+    /// The versions that others replaced, by name and version.
+    fn earlier_versions(&self) -> BoxFuture<'_, Result<Vec<Deployment>, StoreError>>;
 
     /// A component's bytes by its hash.
     fn component<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<Option<Arc<[u8]>>, StoreError>>;

@@ -213,9 +213,21 @@ fn completions_are_scripts_for_the_shell_asked_for() {
 fn every_command_explains_itself() {
     let silo = Silo::new();
     let all = silo.cli(&["--help"]).exits(0).stdout;
-    for command in
-        ["silo", "deploy", "call", "tell", "ps", "inspect", "state", "deactivate", "dead-letters", "wit", "completions"]
-    {
+    for command in [
+        "silo",
+        "deploy",
+        "call",
+        "tell",
+        "kinds",
+        "versions",
+        "ps",
+        "inspect",
+        "state",
+        "deactivate",
+        "dead-letters",
+        "wit",
+        "completions",
+    ] {
         assert!(all.contains(command), "{command}: {all}");
         let ran = silo.cli(&[command, "--help"]).exits(0);
         assert!(ran.stdout.contains("Usage: quark"), "{ran:?}");

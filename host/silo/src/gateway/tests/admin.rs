@@ -15,6 +15,7 @@ async fn every_admin_route_takes_the_token() {
     for line in [
         DEPLOY,
         "GET /v1/kinds",
+        "GET /v1/versions",
         "GET /v1/activations",
         "GET /v1/dead-letters",
         "GET /v1/actors/c/k",
@@ -41,7 +42,7 @@ async fn every_admin_route_takes_the_token() {
 #[tokio::test]
 async fn beyond_loopback_only_the_probes_are_open() {
     let silo = start_with(Fake::default(), |config| config.address = "0.0.0.0:0".parse().unwrap()).await;
-    for line in ["POST /v1/actors/c/k/echo", "GET /metrics", "GET /nowhere", "PATCH /v1/kinds"] {
+    for line in ["POST /v1/actors/c/k/echo", "GET /openapi.json", "GET /metrics", "GET /nowhere", "PATCH /v1/kinds"] {
         assert_eq!(silo.json(line, "").await.status, 401, "{line}");
     }
     assert_eq!(silo.ask("GET /healthz", &[], "").await.status, 200);
@@ -62,6 +63,10 @@ async fn a_deploy_carries_component_name_and_manifest() {
     let report = answer.json();
     assert_eq!((&report["name"], &report["bytes"]), (&json!("n"), &json!(8)));
     assert_eq!(report["asks"], json!(["[actor]\nname = \"é\""]));
+    let flagged = silo.admin(&format!("{DEPLOY}&allow-breaking=true&force=true"), &[WASM], "\0asm").await.json();
+    assert_eq!((&flagged["breaks"], &flagged["asks_newly"]), (&json!(["breaking"]), &json!(["force"])));
+    let careful = silo.admin(&format!("{DEPLOY}&force=false"), &[WASM], "\0asm").await.json();
+    assert_eq!((&careful["breaks"], &careful["asks_newly"]), (&json!([]), &json!([])));
     let large = format!("quark-manifest: {}", STANDARD.encode("x".repeat(64 << 10)));
     assert_eq!(silo.admin(DEPLOY, &[WASM, &large], "x").await.status, 200, "64 KiB just fit");
     let larger = format!("quark-manifest: {}", STANDARD.encode("x".repeat((64 << 10) + 1)));
@@ -113,6 +118,9 @@ async fn lists_take_a_kind_and_a_limit() {
         let answer = silo.admin(&format!("GET /v1/activations?{bad}"), &[], "").await;
         assert_eq!((answer.status, answer.code().as_str()), (400, codes::BAD_REQUEST), "{bad}");
     }
+    let versions = silo.admin("GET /v1/versions?kind=counter", &[], "").await.json();
+    assert_eq!(versions["versions"][0]["deployment"], "counter");
+    assert_eq!(silo.admin("GET /v1/versions?kinds=x", &[], "").await.status, 400);
     assert_eq!(silo.admin("GET /v1/kinds", &[], "").await.json(), json!({"kinds": []}));
     assert_eq!(silo.admin("GET /v1/dead-letters", &[], "").await.json(), json!({"dead_letters": []}));
 }

@@ -79,6 +79,10 @@ impl Store for Scratched {
         self.store.deployments()
     }
 
+    fn earlier_versions(&self) -> BoxFuture<'_, Result<Vec<Deployment>, StoreError>> {
+        self.store.earlier_versions()
+    }
+
     fn component<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<Option<Arc<[u8]>>, StoreError>> {
         self.store.component(hash)
     }

@@ -228,6 +228,10 @@ impl Store for RedbStore {
         self.ask(|_| (), |tables, ()| tables.deployments())
     }
 
+    fn earlier_versions(&self) -> BoxFuture<'_, Result<Vec<Deployment>, StoreError>> {
+        self.ask(|_| (), |tables, ()| tables.earlier_versions())
+    }
+
     fn component<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<Option<Arc<[u8]>>, StoreError>> {
         self.ask(|_| (), |tables, ()| tables.component(hash))
     }

@@ -7,6 +7,7 @@
 //! | actors      | kind, key, some value name  | the value's bytes            |
 //! | outbox      | kind, key, sequence         | [`TellRow`], the arguments   |
 //! | deployments | name                        | [`Deployment`]               |
+//! | versions    | name, version               | [`Deployment`] that another replaced |
 //! | components  | hash                        | the component's bytes        |
 //!
 //! Each value has a row of its own, so that a commit writes only what changed; it stands right
@@ -39,6 +40,8 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const ACTORS: TableDefinition<'_, ActorKey<'_>, &[u8]> = TableDefinition::new("actors");
 pub(super) const OUTBOX: TableDefinition<'_, TellKey<'_>, (&[u8], &[u8])> = TableDefinition::new("outbox");
 pub(super) const DEPLOYMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("deployments");
+/// It comes with the first deployment that replaces another: folders of before have none.
+pub(super) const VERSIONS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("versions");
 pub(super) const COMPONENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("components");
 
 /// In `meta`: [`FORMAT`] or [`FORMAT_LOGGED`].
@@ -217,6 +220,14 @@ impl Tables {
         deployments(&self.tx.open_table(DEPLOYMENTS)?)
     }
 
+    pub(super) fn earlier_versions(&self) -> Result<Vec<Deployment>, Broken> {
+        match self.tx.open_table(VERSIONS) {
+            Ok(table) => earlier_versions(&table),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(super) fn component(&self, hash: &str) -> Result<Option<Arc<[u8]>>, Broken> {
         Ok(self.tx.open_table(COMPONENTS)?.get(hash)?.map(|row| row.value().into()))
     }
@@ -256,6 +267,13 @@ fn next_key(key: &Key) -> Vec<u8> {
 pub(super) fn deployments(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Vec<Deployment>, Broken> {
     let rows = table.range::<&str>(..)?;
     rows.map(|entry| parse(entry?.1.value(), "a deployment")).collect()
+}
+
+pub(super) fn earlier_versions(
+    table: &impl ReadableTable<(&'static str, u64), &'static [u8]>,
+) -> Result<Vec<Deployment>, Broken> {
+    let rows = table.range::<(&str, u64)>(..)?;
+    rows.map(|entry| parse(entry?.1.value(), "a version of a deployment")).collect()
 }
 
 /// A stored row; `what` names it for people.
