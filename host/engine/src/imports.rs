@@ -123,6 +123,8 @@ pub(crate) fn read(engine: &Engine, compiled: &wasmtime::component::Component) -
         }
     }
     imports.asks.sort();
+    // What the actor itself asks for says more than what its language's tools link.
+    suspends.sort_by_key(|what| (what.starts_with("wasi:"), what.starts_with("quark:actor/")));
     if let Some(first) = suspends.first() {
         imports.lane = Lane::Fiber;
         let more = suspends.len() - 1;

@@ -124,9 +124,10 @@ impl Inner {
             return Ok(self.report(&component, &name, before.version, true));
         }
         self.check_kinds(&component, &name, before).await?;
-        if version > 1 {
-            component = self.admit(&bytes, &manifest, version).await?;
-        }
+        let Some(unshared) = Arc::get_mut(&mut component) else {
+            return Err(Failure::new(codes::INTERNAL, "a component is served before it is deployed"));
+        };
+        unshared.version = version.to_string();
         let kinds: Vec<KindName> = component.kinds.iter().map(|kind| kind.name.clone()).collect();
         let deployment = Deployment { name: name.clone(), version, hash, manifest, at_ms: unix_ms(), kinds };
         let (done, landed) = oneshot::channel();
