@@ -1,6 +1,8 @@
 #!/bin/sh
 # Makes a Debian-like machine with Rust able to build Quark, its actors and its tests. Does what is
 # missing and nothing else; silent when nothing is.
+#
+#   scripts/setup.sh [c] [languages]   with what actors in C need; with what those in Python and JavaScript need too
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -18,6 +20,14 @@ fi
 packages=
 command -v cc >/dev/null || packages="gcc libc6-dev"
 command -v curl >/dev/null || packages="$packages curl ca-certificates"
+# The compiler for actors in C comes as a Python package.
+[ $# = 0 ] || python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv"
+case " $* " in
+*" languages "*)
+  command -v node >/dev/null || packages="$packages nodejs"
+  command -v npm >/dev/null || packages="$packages npm"
+  ;;
+esac
 if [ -n "$packages" ]; then
   command -v apt-get >/dev/null || fail "install with this system's package manager:$packages"
   sudo=

@@ -15,3 +15,4 @@ mod admission;
 mod folder;
 mod disk;
 mod cli;
+mod languages;
