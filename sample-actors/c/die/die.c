@@ -36,15 +36,19 @@ static call_error_t failure(const char *reason) {
 static void load(memory_t *memory) {
   die_actor_string_t name = text(STATE);
   die_actor_list_u8_t bytes;
-  bool found = quark_actor_state_get(&name, &bytes);
-  if (found && bytes.len == sizeof *memory) {
-    memcpy(memory, bytes.ptr, sizeof *memory);
-  } else {
+  if (quark_actor_state_get(&name, &bytes)) {
+    if (bytes.len == sizeof *memory) {
+      memcpy(memory, bytes.ptr, sizeof *memory);
+    }
+    die_actor_list_u8_free(&bytes);
+  }
+  if (memory->random == 0) {
+    // Its first roll. Xorshift must not start from zero.
     quark_actor_context_random(sizeof memory->random, &bytes);
     memcpy(&memory->random, bytes.ptr, sizeof memory->random);
     memory->random |= 1;
+    die_actor_list_u8_free(&bytes);
   }
-  die_actor_list_u8_free(&bytes);
 }
 
 static bool save(memory_t *memory) {
