@@ -1,6 +1,6 @@
 # Short verbs; the work is in scripts/ and cargo.
 
-.PHONY: help setup build actors demo test check sim fuzz e2e bench bench-smoke
+.PHONY: help setup build actors demo test test-languages check sim fuzz e2e bench bench-smoke
 
 help: ## these lines
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -20,6 +20,9 @@ demo: ## start a silo, call actors, kill it, find their state again
 
 test: ## everything that CI checks
 	@scripts/test.sh
+
+test-languages: ## actors in Python, JavaScript and C, with the tools that they need
+	@scripts/test.sh samples build languages
 
 check: ## format and clippy
 	@scripts/test.sh fmt clippy

@@ -2,8 +2,10 @@
 # Makes a Debian-like machine with Rust able to build Quark, its actors and its tests. Does what is
 # missing and nothing else; silent when nothing is.
 #
-#   scripts/setup.sh        for all but the fuzzer
-#   scripts/setup.sh fuzz   for the fuzzer too: libFuzzer is written in C++
+#   scripts/setup.sh [c] [languages] [fuzz]
+#
+# `c` adds what actors in C need, `languages` what those in Python and JavaScript need too, `fuzz` a
+# C++ compiler, in which libFuzzer is written.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -20,8 +22,20 @@ fi
 
 packages=
 command -v cc >/dev/null || packages="gcc libc6-dev"
-[ "${1:-}" != fuzz ] || command -v c++ >/dev/null || packages="$packages g++"
 command -v curl >/dev/null || packages="$packages curl ca-certificates"
+case " $* " in
+*" fuzz "*) command -v c++ >/dev/null || packages="$packages g++" ;;
+esac
+# The compiler for actors in C comes as a Python package.
+case " $* " in
+*" c "* | *" languages "*) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" ;;
+esac
+case " $* " in
+*" languages "*)
+  command -v node >/dev/null || packages="$packages nodejs"
+  command -v npm >/dev/null || packages="$packages npm"
+  ;;
+esac
 if [ -n "$packages" ]; then
   command -v apt-get >/dev/null || fail "install with this system's package manager:$packages"
   sudo=

@@ -4,6 +4,7 @@
 #
 #   scripts/test.sh            all stages
 #   scripts/test.sh STAGE...   setup and those
+#   scripts/test.sh languages  actors in Python, JavaScript and C; not among all: their tools are large
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit
@@ -18,7 +19,7 @@ guest_workspaces=(guest-sdk/rust sample-actors)
 
 if cargo nextest --version >/dev/null 2>&1; then runner=nextest; else runner=cargo; fi
 
-setup() { scripts/setup.sh; }
+setup() { scripts/setup.sh c; }
 
 fmt() {
   cargo fmt --all --check || return
@@ -28,7 +29,7 @@ fmt() {
 
 licences() { scripts/licences.sh; }
 
-samples() { scripts/build-actors.sh; }
+samples() { scripts/build-actors.sh && scripts/build-languages.sh c; }
 
 clippy() {
   cargo clippy --quiet "${all[@]}" -- -D warnings || return
@@ -82,6 +83,21 @@ e2e_async() {
   fi
 }
 
+languages() {
+  scripts/setup.sh languages || return
+  python3 guest-sdk/python/tests/test_actor.py && node --test guest-sdk/js/tests/ || return
+  scripts/build-languages.sh || return
+  # Code that was compiled for components of long ago.
+  find "$target/actors/compiled" -name '*.cwasm' -mtime +7 -delete 2>/dev/null
+  if [ "$runner" = nextest ]; then
+    cargo nextest run --locked --workspace --run-ignored only --no-fail-fast --status-level fail \
+      --final-status-level fail -E 'package(quark-e2e) & test(/^languages::/)'
+  else
+    cargo test --locked -p quark-e2e --test it -- --ignored languages:: | tee /dev/stderr |
+      grep 'result: ok. [1-9]' >/dev/null
+  fi
+}
+
 doc() { RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --workspace; }
 
 # A run that prints no row has measured nothing.
@@ -89,6 +105,7 @@ bench_smoke() { "$target/debug/quark-bench" --smoke | tee /dev/stderr | grep . >
 
 stages=(setup fmt licences samples clippy build unit guest sim e2e e2e_async doc bench_smoke)
 if [ $# -gt 0 ]; then
+  stages+=(languages)
   for wanted; do
     [[ " ${stages[*]} " = *" $wanted "* ]] || { echo "test: no stage '$wanted'; there are: ${stages[*]}" >&2; exit 2; }
   done

@@ -131,6 +131,8 @@ pub(crate) fn read(
         }
     }
     imports.asks.sort();
+    // What the actor itself asks for says more than what its language's tools link.
+    suspends.sort_by_key(|what| (what.starts_with("wasi:"), what.starts_with("quark:actor/")));
     if flavour == Flavour::Async {
         imports.lane = Lane::Concurrent;
         imports.lane_reason = "its functions are `async func`".into();

@@ -21,6 +21,11 @@ use crate::outside::{Level, Outside};
 const LINE_BYTES_MAX: usize = 8 * 1024;
 /// What a guest may write in one go.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// How lines begin that say less than those before them: parts of a message, notes on backtraces, and
+/// how the runtime of JavaScript (StarlingMonkey) ends.
+const ASIDES: [&str; 4] = [" ", "note: ", "Stack:", "Redirecting call to abort()"];
+/// What the runtime of Python (componentize-py) panics with after it has told an exception.
+const EXCEPTION_WAS_TOLD: &str = "Python function threw an unexpected exception";
 /// Functions of WASI that wait, or that give something to wait for. `poll` and `pollable.block` are
 /// not among them: every standard library links them, and without one of these all that a guest can
 /// ask them for is its own output, which is always ready.
@@ -49,6 +54,26 @@ pub(crate) struct Lines {
 struct Text {
     open: String,
     last: String,
+    /// The one before the last, while that is a panic's.
+    before: String,
+}
+
+impl Text {
+    /// Keeps the line that tells most: a panic's message is two lines, and the runtime of a language
+    /// ends with less than the error that it ended for.
+    fn keep(&mut self, line: String) {
+        if self.last.contains("panicked at") && self.last.ends_with(':') {
+            if line == EXCEPTION_WAS_TOLD && !self.before.is_empty() {
+                self.last = std::mem::take(&mut self.before);
+                return;
+            }
+            self.last.push(' ');
+            self.last.push_str(&line);
+            cut(&mut self.last, LINE_BYTES_MAX);
+        } else if self.last.is_empty() || !ASIDES.iter().any(|aside| line.starts_with(aside)) {
+            self.before = std::mem::replace(&mut self.last, line);
+        }
+    }
 }
 
 impl Lines {
@@ -67,7 +92,7 @@ impl Lines {
                 let line = std::mem::take(&mut text.open);
                 if !line.trim().is_empty() {
                     self.host.log(Level::Info, &line);
-                    keep(&mut text.last, line);
+                    text.keep(line);
                 }
             }
         }
@@ -75,27 +100,13 @@ impl Lines {
 
     /// A line that was logged, as the last one said.
     pub(crate) fn note(&self, line: &str) {
-        keep(&mut self.text.lock().last, line.to_owned());
+        self.text.lock().keep(line.to_owned());
     }
 
     /// What the guest said last, on one line.
     pub(crate) fn last(&self) -> String {
         let text = self.text.lock();
         if text.open.trim().is_empty() { text.last.clone() } else { text.open.clone() }
-    }
-}
-
-/// Keeps the line that tells most: a panic's message comes before notes on backtraces.
-fn keep(last: &mut String, line: String) {
-    if line.starts_with("note: ") {
-        return;
-    }
-    if last.contains("panicked at") && last.ends_with(':') {
-        last.push(' ');
-        last.push_str(&line);
-        cut(last, LINE_BYTES_MAX);
-    } else {
-        *last = line;
     }
 }
 
@@ -213,14 +224,30 @@ fn write_now(stream: &mut DynOutputStream, bytes: Vec<u8>) -> wasmtime::Result<R
 mod tests {
     use super::*;
 
+    fn check_kept(lines: &[&str], kept: &str) {
+        let mut text = Text::default();
+        lines.iter().for_each(|line| text.keep((*line).to_owned()));
+        assert_eq!(text.last, kept);
+    }
+
     #[test]
     fn the_last_line_is_the_one_that_tells() {
-        let mut last = String::new();
-        keep(&mut last, "thread '<unnamed>' panicked at src/lib.rs:7:9:".into());
-        keep(&mut last, "no such thing".into());
-        keep(&mut last, "note: run with `RUST_BACKTRACE=1`".into());
-        assert_eq!(last, "thread '<unnamed>' panicked at src/lib.rs:7:9: no such thing");
-        keep(&mut last, "later".into());
-        assert_eq!(last, "later");
+        let panic = ["thread '<unnamed>' panicked at src/lib.rs:7:9:", "no such thing", "  left: 1", "note: run with"];
+        let told = "thread '<unnamed>' panicked at src/lib.rs:7:9: no such thing";
+        check_kept(&panic, told);
+        check_kept(&[&["before"], &panic[..]].concat(), told);
+        check_kept(&[&panic[..], &["later"]].concat(), "later");
+    }
+
+    #[test]
+    fn the_error_tells_more_than_the_end_of_its_runtime() {
+        let end = ["thread '<unnamed>' (1) panicked at runtime/src/lib.rs:1:2:", EXCEPTION_WAS_TOLD, "note: run with"];
+        let traceback = ["Traceback (most recent call last):", "  File \"a.py\", line 1, in f", "ValueError: boo"];
+        check_kept(&[&traceback[..], &end].concat(), "ValueError: boo");
+        let panic = "thread '<unnamed>' (1) panicked at runtime/src/lib.rs:1:2: ";
+        check_kept(&end, &format!("{panic}{EXCEPTION_WAS_TOLD}"));
+        let javascript =
+            ["received `Error: boo`", "Stack:", "  f@a.js:1:2", "Redirecting call to abort() to mozalloc_abort"];
+        check_kept(&javascript, "received `Error: boo`");
     }
 }

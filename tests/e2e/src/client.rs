@@ -127,7 +127,12 @@ impl Answer {
 
 impl Client {
     pub(crate) fn new(address: &str, token: Option<String>) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).proxy(None).timeout_global(Some(DEADLINE));
+        Self::waiting(address, token, DEADLINE)
+    }
+
+    /// One that waits that long for each answer.
+    pub(crate) fn waiting(address: &str, token: Option<String>, each: Duration) -> Self {
+        let config = Agent::config_builder().http_status_as_error(false).proxy(None).timeout_global(Some(each));
         Self { agent: config.build().into(), address: address.to_owned(), token }
     }
 

@@ -10,6 +10,7 @@ mod made;
 mod disk;
 mod client;
 mod silo;
+mod compiled;
 
 pub use client::{Answer, Client, encoded};
 pub use command::{Ran, quark, run};

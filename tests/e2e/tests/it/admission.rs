@@ -1,6 +1,6 @@
 //! Components that are well-formed and still no actors of this version.
 
-use quark_e2e::{Client, Silo, made_of};
+use quark_e2e::{Client, Silo, component, made_of};
 use serde_json::json;
 
 const KIND: &str = "interface things { resource thing { constructor(key: string); touch: func() -> result<u32, \
@@ -74,4 +74,16 @@ fn a_short_name_that_two_kinds_have_needs_the_full_one() {
     let path = "/v1/deployments?name=three";
     let answer = client.send("POST", path, &[("content-type", "application/wasm")], &made_of(&kind));
     let _ = answer.failure(409, "conflict");
+}
+
+#[test]
+fn the_next_version_tells_what_compiling_it_took() {
+    let silo = Silo::with(&["counter"]);
+    let client = silo.client();
+    // The same code in other bytes: a custom section of one byte, named `x`.
+    let bytes = [component("counter"), vec![0, 3, 1, b'x', 0]].concat();
+    let report = client.deploy_bytes(&bytes, "").expect(200).json();
+    assert_eq!((&report["version"], &report["cached"]), (&json!(2), &json!(false)), "{report}");
+    assert!(report["compile_ms"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(client.call("counter/a", "increment", &json!([1])).number(), 1);
 }

@@ -19,3 +19,4 @@ mod folder;
 mod disk;
 mod openapi;
 mod cli;
+mod languages;

@@ -1,0 +1,128 @@
+// The layer against a host of one actor, which counts writes and can refuse them.
+
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { register } from 'node:module';
+
+const host = { stored: undefined, sets: 0, limit: 1 << 20 };
+globalThis.host = {
+  get: () => host.stored,
+  set: (_, value) => {
+    if (value.length > host.limit) throw Object.assign(new Error(), { payload: { tag: 'too-large', val: host.limit } });
+    host.sets += 1;
+    host.stored = value;
+  },
+};
+const source = (text) => `data:text/javascript,${encodeURIComponent(text)}`;
+const url = source('export const { get, set } = globalThis.host;');
+register(
+  source(`export const resolve = (name, context, next) =>
+    name.startsWith('quark:') ? { url: ${JSON.stringify(url)}, shortCircuit: true } : next(name, context);`),
+);
+const { Actor, CallFailed, Refused, actor, proxy } = await import('../quark-actor.js');
+
+let open = 0;
+class Bank {
+  constructor(key) {
+    this.error = key;
+    open += 1;
+  }
+  pay() {
+    throw Object.assign(new Error(), { payload: this.error });
+  }
+  stored() {
+    return new TextDecoder().decode(host.stored);
+  }
+  callBack() {
+    return this.error();
+  }
+  [Symbol.dispose ?? Symbol.for('dispose')]() {
+    open -= 1;
+  }
+}
+const BankProxy = proxy(Bank);
+
+const Cart = actor(
+  class extends Actor {
+    static initial = () => ({ items: [] });
+
+    add(item) {
+      return this.state.items.push(item);
+    }
+    addAndRefuse(item) {
+      this.add(item);
+      throw { tag: 'full' };
+    }
+    addAndTrap(item) {
+      this.add(item);
+      throw new Error(item);
+    }
+    addAndLook(item) {
+      this.add(item);
+      return new BankProxy('b').stored();
+    }
+    lookWhenCalledBack() {
+      return new BankProxy(() => this.add('back') && new BankProxy('b').stored()).callBack();
+    }
+    pay(error) {
+      new BankProxy(error).pay();
+    }
+    async addLater(item) {
+      await null;
+      return this.add(item);
+    }
+    async payLater(error) {
+      await this.addLater('paid');
+      new BankProxy(error).pay();
+    }
+  },
+);
+const items = () => new Cart('a').state.items;
+const failed = { tag: 'failed', val: 'no' };
+
+beforeEach(() => Object.assign(host, { stored: undefined, sets: 0, limit: 1 << 20 }));
+
+test('state is stored when it changed and loaded when it wakes', async () => {
+  const cart = new Cart('a');
+  assert.equal(cart.add('x'), 1);
+  assert.deepEqual([host.sets, items()], [1, ['x']]);
+  assert.equal(await cart.addLater('y'), 2);
+  assert.deepEqual(items(), ['x', 'y']);
+});
+
+test('an error commits and a trap does not', () => {
+  assert.throws(() => new Cart('a').addAndRefuse('x'), (error) => error.tag === 'full');
+  assert.throws(() => new Cart('a').addAndTrap('y'), Error);
+  assert.deepEqual(items(), ['x']);
+});
+
+test('state is stored before a call', () => {
+  assert.equal(new Cart('a').addAndLook('x'), '{"items":["x"]}');
+  assert.equal(host.sets, 1);
+});
+
+test('a turn that comes back meanwhile is stored at its own end', () => {
+  assert.equal(new Cart('a').lookWhenCalledBack(), '{"items":["back"]}');
+});
+
+test('a failed call is the error of the method', async () => {
+  for (const error of [failed, { tag: 'call', val: failed }]) {
+    const told = (it) => it.tag === 'call' && it.val === failed;
+    assert.throws(() => new Cart('a').pay(error), told);
+    await assert.rejects(() => new Cart('a').payLater(error), told);
+  }
+  assert.deepEqual([items(), open], [['paid', 'paid'], 0]);
+});
+
+test("the callee's own error is an exception", () => {
+  assert.throws(() => new Cart('a').pay({ tag: 'poor', val: 5n }), Refused);
+  assert.throws(() => new BankProxy(failed).pay(), CallFailed);
+});
+
+test('state that is refused is told and undone', () => {
+  const cart = new Cart('a');
+  cart.add('x');
+  host.limit = 20;
+  assert.throws(() => cart.add('long'.repeat(10)), (it) => it.tag === 'call' && it.val.tag === 'too-large');
+  assert.deepEqual(cart.state.items, ['x']);
+});

@@ -1,0 +1,202 @@
+"""Write Quark actors in Python: a class for the methods, a dataclass for the state.
+
+    @dataclass
+    class Cart:
+        items: list[str] = field(default_factory=list)
+
+    class Carts(Actor, state=Cart, call_error=CartError_Call):
+        def add(self, item: str) -> int:
+            self.state.items.append(item)
+            return len(self.state.items)
+
+The state is loaded when the actor wakes, and stored when it changed: before each outgoing call of a
+`proxy` and at the end of the turn, also when the turn answers an error. An exception that nobody
+catches is a trap: it undoes what was not committed yet.
+"""
+
+import json
+from contextvars import ContextVar
+from dataclasses import asdict, fields
+from functools import wraps
+from inspect import isawaitable, iscoroutinefunction, isfunction
+
+from componentize_py_types import Err
+from wit_world.imports import state as host
+
+__all__ = ["Actor", "CallFailed", "Refused", "proxy"]
+
+# The name of the one durable value.
+STATE = "state"
+# The actor whose turn runs, none while it waits for a call. Turns that interleave are tasks, and each has its own.
+_turn = ContextVar("turn", default=None)
+
+
+class CallFailed(Exception):
+    """A call that gave no result of its own. `reason` is a case of `call-error`."""
+
+    def __init__(self, reason):
+        super().__init__(repr(reason))
+        self.reason = reason
+
+
+class Refused(Exception):
+    """The callee's own error. `value` is a case of its error type."""
+
+    def __init__(self, value):
+        super().__init__(repr(value))
+        self.value = value
+
+
+class Actor:
+    """What an exported resource derives from.
+
+    `state` is a dataclass whose fields all have defaults and hold what JSON can hold. `call_error`
+    makes the methods' error of a `call-error`: the class of the case `call(call-error)`, or
+    nothing where the error is a `call-error` itself.
+    """
+
+    def __init_subclass__(cls, state, call_error=lambda reason: reason, **more):
+        super().__init_subclass__(**more)
+        cls._state, cls._call_error = state, staticmethod(call_error)
+        for name, method in list(vars(cls).items()):
+            if isfunction(method) and not name.startswith("_"):
+                setattr(cls, name, _turn_of(method))
+
+    def __init__(self, key):
+        self.key = key
+        self._load()
+
+    def _load(self):
+        stored = host.get(STATE)
+        known = json.loads(stored) if stored else {}
+        # A field that is new has its default, and one that is gone is forgotten.
+        self.state = self._state(**{it.name: known[it.name] for it in fields(self._state) if it.name in known})
+        self._saved = self._encoded()
+
+    def _encoded(self):
+        return json.dumps(asdict(self.state)).encode()
+
+    def _save(self):
+        encoded = self._encoded()
+        if encoded == self._saved:
+            return
+        try:
+            host.set(STATE, encoded)
+        except Err as error:
+            # The next turn starts from what the host has.
+            self._load()
+            raise CallFailed(_as_call_error(error.value)) from None
+        self._saved = encoded
+
+    def _end(self, failure):
+        """Ends a turn with what its method raised, if it did. An error commits like a result."""
+        try:
+            self._save()
+        except CallFailed as unsaved:
+            failure = unsaved
+        if isinstance(failure, CallFailed):
+            raise Err(self._call_error(failure.reason)) from None
+        if failure is not None:
+            raise failure
+
+
+def _turn_of(method):
+    """The method as a turn: the state is stored at its end. Called by another method it is a part of that one's."""
+    if iscoroutinefunction(method):
+
+        @wraps(method)
+        async def turn(self, *args):
+            if _turn.get() is self:
+                return await method(self, *args)
+            outer, answer, failure = _turn.set(self), None, None
+            try:
+                answer = await method(self, *args)
+            except (CallFailed, Err) as raised:
+                failure = raised
+            finally:
+                _turn.reset(outer)
+            self._end(failure)
+            return answer
+
+    else:
+
+        @wraps(method)
+        def turn(self, *args):
+            if _turn.get() is self:
+                return method(self, *args)
+            outer, answer, failure = _turn.set(self), None, None
+            try:
+                answer = method(self, *args)
+            except (CallFailed, Err) as raised:
+                failure = raised
+            finally:
+                _turn.reset(outer)
+            self._end(failure)
+            return answer
+
+    return turn
+
+
+def proxy(kind):
+    """The class of an imported kind, whose methods store the state of the turn before they call, and
+    raise `CallFailed` or `Refused`."""
+    methods = {name: _call_of(it) for name, it in vars(kind).items() if callable(it) and not name.startswith("_")}
+    return type(kind.__name__, (kind,), methods)
+
+
+def _call_of(method):
+    @wraps(method)
+    def call(self, *args):
+        turn = _turn.get()
+        if turn is not None:
+            turn._save()
+        waits = _turn.set(None)
+        try:
+            answer = method(self, *args)
+        except Err as error:
+            raise _failure(error.value) from None
+        finally:
+            _turn.reset(waits)
+        return _awaited(answer) if isawaitable(answer) else answer
+
+    return call
+
+
+async def _awaited(answer):
+    waits = _turn.set(None)
+    try:
+        return await answer
+    except Err as error:
+        raise _failure(error.value) from None
+    finally:
+        _turn.reset(waits)
+
+
+def _failure(value):
+    """The exception for what a call answered as its error. Cases are classes: `CallError_Failed`."""
+    if _is_call_error(value):
+        return CallFailed(value)
+    if type(value).__name__.endswith("_Call") and _is_call_error(getattr(value, "value", None)):
+        return CallFailed(value.value)
+    return Refused(value)
+
+
+def _is_call_error(value):
+    return type(value).__name__.startswith("CallError_")
+
+
+def _as_call_error(error):
+    # Absent from worlds that name no `call-error`; such a world has nobody to tell of one.
+    from wit_world.imports import types
+
+    match type(error).__name__:
+        case "StateError_TooLarge":
+            return types.CallError_TooLarge(error.value)
+        case "StateError_ReadOnly":
+            return types.CallError_Denied("a read-only method changed the state")
+        case "StateError_Conflict":
+            return types.CallError_Other("somebody else wrote the state")
+        case "StateError_Fenced":
+            return types.CallError_Other("a newer activation owns this actor")
+        case _:
+            return types.CallError_Other(f"the store is unavailable: {error.value}")

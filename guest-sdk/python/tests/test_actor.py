@@ -1,0 +1,159 @@
+"""The layer against a host of one actor, which counts writes and can refuse them."""
+
+import asyncio
+import sys
+import unittest
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+
+class Err(Exception):
+    def __init__(self, value):
+        self.value = value
+
+
+def case(name):
+    """A case of a variant, as componentize-py makes them."""
+    return type(name, (), {"__init__": lambda self, value=None: setattr(self, "value", value)})
+
+
+class Host(ModuleType):
+    def reset(self):
+        self.stored, self.sets, self.limit = {}, 0, 1 << 20
+
+    def get(self, name):
+        return self.stored.get(name)
+
+    def set(self, name, value):
+        if len(value) > self.limit:
+            raise Err(case("StateError_TooLarge")(self.limit))
+        self.sets += 1
+        self.stored[name] = value
+
+
+host = Host("wit_world.imports.state")
+types = ModuleType("wit_world.imports.types")
+for name in ("TooLarge", "Denied", "Other", "Failed"):
+    setattr(types, f"CallError_{name}", case(f"CallError_{name}"))
+imports = ModuleType("wit_world.imports")
+imports.state, imports.types = host, types
+bindings = ModuleType("componentize_py_types")
+bindings.Err = Err
+sys.modules.update(
+    {"wit_world": ModuleType("wit_world"), "wit_world.imports": imports, "componentize_py_types": bindings}
+)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from quark_actor import Actor, CallFailed, Refused, proxy  # noqa: E402
+
+CartError_Call, CartError_Full = case("CartError_Call"), case("CartError_Full")
+
+
+class Bank:
+    def __init__(self, key):
+        self.key = key
+
+    def pay(self):
+        raise Err(self.key)
+
+    async def pay_later(self):
+        raise Err(self.key)
+
+    def stored(self):
+        return host.get("state")
+
+    def call_back(self):
+        return self.key()
+
+
+BankProxy = proxy(Bank)
+
+
+@dataclass
+class Content:
+    items: list[str] = field(default_factory=list)
+
+
+class Cart(Actor, state=Content, call_error=CartError_Call):
+    def add(self, item):
+        self.state.items.append(item)
+        return len(self.state.items)
+
+    def add_and_refuse(self, item):
+        self.add(item)
+        raise Err(CartError_Full())
+
+    def add_and_trap(self, item):
+        self.add(item)
+        raise ValueError(item)
+
+    def add_and_look(self, item):
+        self.state.items.append(item)
+        return BankProxy("b").stored()
+
+    def look_when_called_back(self):
+        return BankProxy(lambda: self.add("back") and host.get("state")).call_back()
+
+    def pay(self, error):
+        BankProxy(error).pay()
+
+    async def pay_later(self, error):
+        self.state.items.append("paid")
+        await BankProxy(error).pay_later()
+
+
+class Layer(unittest.TestCase):
+    def setUp(self):
+        host.reset()
+
+    def error_of(self, call):
+        with self.assertRaises(Err) as raised:
+            call()
+        return raised.exception.value
+
+    def test_state_is_stored_when_it_changed_and_loaded_when_it_wakes(self):
+        cart = Cart("a")
+        self.assertEqual((cart.add("x"), host.sets), (1, 1))
+        self.assertEqual(Cart("a").state.items, ["x"])
+        host.stored["state"] = b'{"gone": 1}'
+        self.assertEqual(Cart("a").state.items, [])
+
+    def test_an_error_commits_and_a_trap_does_not(self):
+        self.assertIsInstance(self.error_of(lambda: Cart("a").add_and_refuse("x")), CartError_Full)
+        with self.assertRaises(ValueError):
+            Cart("a").add_and_trap("y")
+        self.assertEqual(Cart("a").state.items, ["x"])
+
+    def test_state_is_stored_before_a_call(self):
+        self.assertEqual(Cart("a").add_and_look("x"), b'{"items": ["x"]}')
+        self.assertEqual(host.sets, 1)
+
+    def test_a_turn_that_comes_back_meanwhile_is_stored_at_its_own_end(self):
+        self.assertEqual(Cart("a").look_when_called_back(), b'{"items": ["back"]}')
+
+    def test_a_failed_call_is_the_error_of_the_method(self):
+        failed = types.CallError_Failed("no")
+        for error in (failed, case("BankError_Call")(failed)):
+            answer = self.error_of(lambda: Cart("a").pay(error))
+            self.assertIsInstance(answer, CartError_Call)
+            self.assertIs(answer.value, failed)
+            self.assertIs(self.error_of(lambda: asyncio.run(Cart("a").pay_later(error))).value, failed)
+        self.assertEqual(Cart("a").state.items, ["paid", "paid"])
+
+    def test_the_callees_own_error_is_an_exception(self):
+        with self.assertRaises(Refused):
+            Cart("a").pay(case("BankError_Poor")())
+        with self.assertRaises(CallFailed):
+            BankProxy(types.CallError_Failed("no")).pay()
+
+    def test_state_that_is_refused_is_told_and_undone(self):
+        cart = Cart("a")
+        cart.add("x")
+        host.limit = 20
+        answer = self.error_of(lambda: cart.add("long" * 10))
+        self.assertEqual((type(answer.value).__name__, answer.value.value), ("CallError_TooLarge", 20))
+        self.assertEqual(cart.state.items, ["x"])
+
+
+if __name__ == "__main__":
+    unittest.main()

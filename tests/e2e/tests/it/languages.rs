@@ -1,0 +1,200 @@
+//! Actors in other languages than Rust. `make test-languages` builds them all and runs the ignored
+//! tests; that in C is built with the samples.
+
+use quark_e2e::{Client, Silo, component_path, eventually};
+use serde_json::{Value, json};
+
+/// All four languages.
+const PIG: [&str; 4] = ["counter", "die", "player", "game"];
+
+fn number(client: &Client, actor: &str, method: &str) -> u64 {
+    client.call(actor, method, &json!([])).number()
+}
+
+/// The rows of a game's table: each player and its score.
+fn standings(play: &Value) -> Vec<(String, u64)> {
+    let row = |row: &Value| (row["player"].as_str().unwrap().to_owned(), row["score"].as_u64().unwrap());
+    play.as_array().unwrap().iter().map(row).collect()
+}
+
+/// A game of two players.
+fn game() -> Silo {
+    let silo = Silo::with_compiled(&PIG);
+    let client = silo.client();
+    assert_eq!(client.call("player/ann", "join", &json!(["g"])).number(), 1);
+    assert_eq!(client.call("player/bob", "join", &json!(["g"])).number(), 2);
+    silo
+}
+
+#[test]
+fn c_keeps_its_state_and_calls_rust() {
+    let mut silo = Silo::with(&["counter", "die"]);
+    let client = silo.client();
+    let faces: Vec<u64> = (0..20).map(|_| number(&client, "die/red", "roll")).collect();
+    assert!(faces.iter().all(|face| (1..=6).contains(face)), "{faces:?}");
+    assert!(faces.iter().any(|face| *face != faces[0]), "{faces:?}");
+    let _ = number(&client, "die/blue", "roll");
+    assert_eq!((number(&client, "die/red", "rolls"), number(&client, "counter/rolls", "value")), (20, 21));
+    silo.crash();
+    let client = silo.client();
+    assert_eq!((number(&client, "die/red", "rolls"), number(&client, "counter/rolls", "value")), (20, 21));
+    assert!((1..=6).contains(&number(&client, "die/red", "roll")));
+    assert_eq!(number(&client, "die/red", "rolls"), 21);
+}
+
+#[test]
+fn c_answers_with_the_failure_of_its_call() {
+    let silo = Silo::with(&["die"]);
+    let client = silo.client();
+    let error = client.call("die/red", "roll", &json!([])).actor_error();
+    assert!(error["downstream"].as_str().unwrap().contains("counter"), "{error}");
+    // Stored before the call left.
+    assert_eq!(number(&client, "die/red", "rolls"), 1);
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn a_game_goes_through_four_languages() {
+    let mut silo = game();
+    let client = silo.client();
+    let turns = 12;
+    for _ in 0..turns {
+        let _ = client.call("game/g", "play", &json!([])).ok();
+    }
+    let check = |client: &Client, table: &[(String, u64)]| {
+        assert_eq!(table.len(), 2, "{table:?}");
+        for (player, score) in table {
+            assert_eq!(number(client, &format!("player/{player}"), "score"), *score, "{table:?}");
+        }
+        let rolls = number(client, "counter/rolls", "value");
+        assert_eq!(number(client, "die/of-g", "rolls"), rolls);
+        rolls
+    };
+    let table = standings(&client.call("game/g", "play", &json!([])).ok());
+    assert!(table[0].1 >= table[1].1, "the best is first: {table:?}");
+    assert_eq!(client.call("game/g", "leader", &json!([])).ok(), json!(table[0].0));
+    assert_eq!(client.call("player/bob", "who-leads", &json!([])).ok(), json!(table[0].0));
+    let rolls = check(&client, &table);
+    assert!(rolls >= 2 * (turns + 1), "each turn rolls: {rolls}");
+
+    silo.crash();
+    let client = silo.client();
+    assert_eq!(check(&client, &table), rolls);
+    let later = standings(&client.call("game/g", "play", &json!([])).ok());
+    assert!(check(&client, &later) > rolls);
+
+    let _ = client.send("POST", "/v1/actors/game/g/over?tell=true", &[("content-type", "application/json")], b"[]");
+    eventually("all have left", || {
+        let left = |player: &str| client.call(player, "who-leads", &json!([])).ok().is_null();
+        (left("player/ann") && left("player/bob")).then_some(())
+    });
+    assert_eq!(number(&client, "player/ann", "score"), 0);
+    assert_eq!(client.call("game/g", "play", &json!([])).actor_error(), json!("nobody"));
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn errors_go_through_four_languages() {
+    let silo = game();
+    let client = silo.client();
+    assert_eq!(client.call("player/ann", "join", &json!(["h"])).actor_error(), json!({ "playing": "g" }));
+    let error = client.call("game/g", "hearsay", &json!(["ann"])).actor_error();
+    let text = error["call"]["downstream"].as_str().unwrap();
+    let path = "game/g.hearsay -> player/ann.who-leads -> game/g.leader";
+    assert!(text.contains("deadlock") && text.contains(path), "{error}");
+    // The calls in between are answered, and so is the next.
+    assert!(client.call("game/g", "hearsay", &json!(["nobody"])).ok().is_null());
+    assert_eq!(standings(&client.call("game/g", "play", &json!([])).ok()).len(), 2);
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn a_call_that_fails_is_an_exception_and_an_error() {
+    let silo = Silo::with_compiled(&["player", "game"]);
+    let client = silo.client();
+    assert_eq!(client.call("player/ann", "join", &json!(["g"])).number(), 1);
+    // No die is deployed: JavaScript cannot call it, and Python cannot have what JavaScript did not get.
+    for (actor, arguments) in [("player/ann", json!(["d"])), ("game/g", json!([]))] {
+        let method = if arguments == json!([]) { "play" } else { "take-turn" };
+        let error = client.call(actor, method, &arguments).actor_error();
+        assert!(error["call"]["downstream"].as_str().unwrap().contains("sample:pig/dice#die"), "{error}");
+    }
+    assert_eq!(number(&client, "player/ann", "score"), 0);
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn deploy_tells_of_the_lanes() {
+    let silo = Silo::with_compiled(&["player", "game", "python-rogue"]);
+    for (sample, reason) in
+        [("game", "calls of player"), ("player", "calls of die"), ("python-rogue", "quark:actor/state@0.1.0 commit")]
+    {
+        let report = silo.cli(&["deploy", component_path(sample).to_str().unwrap(), "--json"]).exits(0).json();
+        assert_eq!(report["kinds"][0]["lane"], "fiber", "{report}");
+        assert!(report["kinds"][0]["lane_reason"].as_str().unwrap().contains(reason), "{report}");
+        assert!(report["bytes"].as_u64().unwrap() > 10 << 20, "{report}");
+    }
+}
+
+/// What it did is told, nothing of it is stored, and it and its neighbour answer.
+#[track_caller]
+fn check_fails(client: &Client, rogue: &str, method: &str, arguments: &Value, about: &str) {
+    let before = number(client, "counter/neighbour", "value");
+    let failure = client.call(rogue, method, arguments).failure(502, "failed");
+    assert!(failure["message"].as_str().unwrap().contains(about), "{method}: {failure}");
+    assert_eq!(client.call("counter/neighbour", "increment", &json!([1])).number(), before + 1);
+    assert_eq!(client.call(rogue, "stored", &json!([])).ok(), "kept", "{method}");
+    assert_eq!(number(client, rogue, "ping"), 1, "{method}: it is a new instance");
+}
+
+fn rogue(kind: &str) -> (Silo, String) {
+    let silo = Silo::with_compiled(&["counter", kind]);
+    let rogue = format!("{kind}/r");
+    let _ = silo.client().call(&rogue, "store", &json!(["kept"])).expect(200);
+    (silo, rogue)
+}
+
+#[test]
+#[ignore = "needs Python: make test-languages"]
+fn python_that_misbehaves_hurts_nobody_else() {
+    let (silo, rogue) = rogue("python-rogue");
+    let client = silo.client();
+    check_fails(&client, &rogue, "raise", &json!(["boo ä"]), "ValueError: boo ä");
+    check_fails(&client, &rogue, "store-then-raise", &json!(["lost"]), "ValueError: stored, then raised");
+    check_fails(&client, &rogue, "exit", &json!([]), "");
+    check_fails(&client, &rogue, "recurse", &json!([]), "RecursionError");
+    check_fails(&client, &rogue, "lie", &json!([]), "'str' object cannot be interpreted as an integer");
+    check_fails(&client, &rogue, "leak", &json!([]), "memory limit of 67108864 bytes");
+    check_fails(&client, &rogue, "spin", &json!([]), "limits.turn");
+}
+
+#[test]
+#[ignore = "needs Python: make test-languages"]
+fn python_has_no_network_no_files_and_no_environment() {
+    let (silo, rogue) = rogue("python-rogue");
+    let client = silo.client();
+    for method in ["connect", "look-up", "open-file"] {
+        let outcome = client.call(&rogue, method, &json!([])).ok();
+        assert!(outcome.as_str().unwrap().contains("rror: "), "{method}: {outcome}");
+    }
+    assert_eq!(client.call(&rogue, "environment", &json!([])).ok(), json!([]));
+    // What waits lets others work, and what failed left it whole.
+    let _ = client.call(&rogue, "sleep", &json!([20])).expect(200);
+    assert_eq!(number(&client, &rogue, "ping"), 1);
+}
+
+#[test]
+#[ignore = "needs JavaScript: make test-languages"]
+fn javascript_that_misbehaves_hurts_nobody_else() {
+    let (silo, rogue) = rogue("javascript-rogue");
+    let client = silo.client();
+    check_fails(&client, &rogue, "throw", &json!(["boo ä"]), "boo ä");
+    check_fails(&client, &rogue, "reject", &json!(["boo ä"]), "boo ä");
+    check_fails(&client, &rogue, "never", &json!([]), "event loop");
+    check_fails(&client, &rogue, "store-then-throw", &json!(["lost"]), "stored, then threw");
+    check_fails(&client, &rogue, "store-then-never", &json!(["lost"]), "event loop");
+    check_fails(&client, &rogue, "recurse", &json!([]), "");
+    check_fails(&client, &rogue, "lie", &json!([]), "");
+    check_fails(&client, &rogue, "leak", &json!([]), "memory limit of 67108864 bytes");
+    check_fails(&client, &rogue, "spin", &json!([]), "limits.turn");
+}
