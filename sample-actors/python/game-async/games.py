@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from componentize_py_types import Err
 from quark_actor import Actor, proxy
+from wit_world.exports import games
 from wit_world.exports.games import GameError_Call, GameError_Nobody, Standing
 from wit_world.imports import players
 
@@ -18,7 +19,7 @@ class Table:
     scores: dict[str, int] = field(default_factory=dict)
 
 
-class Game(Actor, state=Table, call_error=GameError_Call):
+class Game(Actor, games.Game, state=Table, call_error=GameError_Call):
     async def join(self, player: str) -> int:
         self.state.scores.setdefault(player, 0)
         return len(self.state.scores)

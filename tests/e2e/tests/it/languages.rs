@@ -94,6 +94,35 @@ fn a_game_goes_through_four_languages() {
 
 #[test]
 #[ignore = "needs Python and JavaScript: make test-languages"]
+fn a_game_of_async_functions_has_all_players_play_at_once() {
+    let mut silo = Silo::with_compiled(&["counter", "die", "player", "game-async"]);
+    let client = silo.client();
+    for (at, player) in ["ann", "bob", "cid"].into_iter().enumerate() {
+        let joined = client.call(&format!("player/{player}"), "join", &json!(["g"])).number();
+        assert_eq!(joined, at as u64 + 1);
+    }
+    let table = standings(&client.call("game/g", "play", &json!([])).ok());
+    assert_eq!(table.len(), 3, "{table:?}");
+    let check = |client: &Client, table: &[(String, u64)]| {
+        for (player, score) in table {
+            assert_eq!(number(client, &format!("player/{player}"), "score"), *score, "{table:?}");
+            assert!(number(client, &format!("die/{player}-of-g"), "rolls") >= 1);
+        }
+    };
+    check(&client, &table);
+    let error = client.call("game/g", "hearsay", &json!(["ann"])).actor_error().to_string();
+    assert!(error.contains("game/g.hearsay -> player/ann.who-leads -> game/g.leader"), "{error}");
+    assert_eq!(client.call("game/empty", "play", &json!([])).actor_error(), json!("nobody"));
+
+    silo.crash();
+    let client = silo.client();
+    assert_eq!(client.call("game/g", "leader", &json!([])).ok(), json!(table[0].0));
+    let later = standings(&client.call("game/g", "play", &json!([])).ok());
+    check(&client, &later);
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
 fn errors_go_through_four_languages() {
     let silo = game();
     let client = silo.client();
