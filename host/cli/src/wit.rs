@@ -42,7 +42,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Wit {
-    /// The flavour for actors that interleave turns.
+    /// The flavour of `async func`, for the concurrent lane.
     #[arg(long = "async")]
     is_async: bool,
     /// Write one file for each part into this folder, made if it is not there.

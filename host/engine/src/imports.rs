@@ -131,6 +131,12 @@ pub(crate) fn read(
         }
     }
     imports.asks.sort();
+    choose_lane(&mut imports, suspends, flavour);
+    Ok(imports)
+}
+
+/// The cheapest lane for what it imports, with the reason.
+fn choose_lane(imports: &mut Imports, mut suspends: Vec<String>, flavour: Flavour) {
     // What the actor itself asks for says more than what its language's tools link.
     suspends.sort_by_key(|what| (what.starts_with("wasi:"), what.starts_with("quark:actor/")));
     if flavour == Flavour::Async {
@@ -142,7 +148,6 @@ pub(crate) fn read(
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         imports.lane_reason = format!("it imports what may wait: {first}{more}");
     }
-    Ok(imports)
 }
 
 fn functions<'a>(engine: &'a Engine, instance: &'a ComponentInstance) -> Vec<&'a str> {

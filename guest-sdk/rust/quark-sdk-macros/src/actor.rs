@@ -3,9 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::parse::{Parse, ParseStream};
+use syn::{Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Receiver, Result, Token, Type};
 
 use crate::flavour::{ASYNC, awaits};
-use syn::{Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Receiver, Result, Token, Type};
 
 pub(crate) struct Arguments {
     state: Option<LitStr>,

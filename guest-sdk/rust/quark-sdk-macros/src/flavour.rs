@@ -8,7 +8,7 @@ use quote::{format_ident, quote};
 use syn::{Block, FnArg, Ident, ImplItem, Item, Pat, Signature, Type};
 use wit_bindgen_core::wit_parser::{FunctionKind, Resolve};
 
-use crate::world::CONTRACT;
+use crate::bindings::CONTRACT;
 
 /// Whether this is the flavour for turns that interleave.
 pub(crate) const ASYNC: bool = cfg!(feature = "async");

@@ -8,6 +8,7 @@
 use proc_macro::TokenStream;
 
 mod actor;
+mod bindings;
 mod flavour;
 mod state;
 mod world;
@@ -42,7 +43,7 @@ pub fn actor(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[doc(hidden)]
 #[proc_macro]
 pub fn contract(_input: TokenStream) -> TokenStream {
-    world::contract()
+    bindings::contract()
         .unwrap_or_else(|text| syn::Error::new(proc_macro2::Span::call_site(), text).into_compile_error())
         .into()
 }

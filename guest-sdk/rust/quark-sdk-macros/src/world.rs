@@ -7,31 +7,14 @@ use heck::ToUpperCamelCase as _;
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Error, Ident, ImplItem, Item, LitStr, Result, Type as RustType};
+use wit_bindgen_core::name_package_module;
 use wit_bindgen_core::wit_parser::{
-    Function, FunctionKind, InterfaceId, PackageId, Resolve, SourceMap, Type, TypeDefKind, TypeId, TypeOwner, WorldId,
-    WorldItem, WorldKey,
+    Function, FunctionKind, InterfaceId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId, WorldItem, WorldKey,
 };
-use wit_bindgen_core::{Files, WorldGenerator as _, name_package_module};
 use wit_bindgen_rust::{Opts, WithOption, to_rust_ident};
 
-use crate::flavour::{ASYNC, awaits, borrow_parameters, make_async};
-
-pub(crate) const CONTRACT: &str = "quark:actor";
-
-/// For folders of WIT that do not hold the contract themselves.
-const CONTRACT_FILES: [(&str, &str); 11] = [
-    ("blobs.wit", include_str!("../../../../wit/blobs.wit")),
-    ("calls.wit", include_str!("../../../../wit/calls.wit")),
-    ("context.wit", include_str!("../../../../wit/context.wit")),
-    ("journal.wit", include_str!("../../../../wit/journal.wit")),
-    ("lifecycle.wit", include_str!("../../../../wit/lifecycle.wit")),
-    ("state.wit", include_str!("../../../../wit/state.wit")),
-    ("streams.wit", include_str!("../../../../wit/streams.wit")),
-    ("supervision.wit", include_str!("../../../../wit/supervision.wit")),
-    ("timers.wit", include_str!("../../../../wit/timers.wit")),
-    ("types.wit", include_str!("../../../../wit/types.wit")),
-    ("world.wit", include_str!("../../../../wit/world.wit")),
-];
+use crate::bindings::{CONTRACT, bindings, push_contract};
+use crate::flavour::{ASYNC, awaits};
 
 pub(crate) fn expand(name: Option<&LitStr>) -> Result<TokenStream> {
     let span = name.map_or_else(Span::call_site, LitStr::span);
@@ -39,51 +22,6 @@ pub(crate) fn expand(name: Option<&LitStr>) -> Result<TokenStream> {
     let source = Source::read(&Path::new(&root).join("wit"), name.map(LitStr::value).as_deref())
         .map_err(|error| Error::new(span, format!("{error:#}")))?;
     World::new(&source).and_then(|world| world.expand()).map_err(|text| Error::new(span, text))
-}
-
-/// The bindings of everything that the contract offers.
-pub(crate) fn contract() -> std::result::Result<TokenStream, String> {
-    let mut resolve = Resolve::default();
-    let package = push_contract(&mut resolve).map_err(|error| format!("{error:#}"))?;
-    let world = resolve.select_world(&[package], Some("host")).map_err(|error| format!("{error:#}"))?;
-    let opts = || Opts {
-        runtime_path: Some("::wit_bindgen::rt".into()),
-        generate_all: true,
-        additional_derive_attributes: ["PartialEq", "serde::Serialize", "serde::Deserialize"].map(Into::into).into(),
-        ..Opts::default()
-    };
-    let file = bindings(&resolve, world, &opts)?;
-    Ok(quote!(#file))
-}
-
-fn push_contract(resolve: &mut Resolve) -> anyhow::Result<PackageId> {
-    let mut contract = SourceMap::default();
-    for (name, text) in CONTRACT_FILES {
-        contract.push_str(name, text);
-    }
-    let contract = contract.parse().map_err(|(_, error)| error)?;
-    Ok(resolve.push_group(contract)?)
-}
-
-/// What wit-bindgen writes, in the flavour of this build.
-fn bindings(resolve: &Resolve, world: WorldId, opts: &dyn Fn() -> Opts) -> std::result::Result<syn::File, String> {
-    let mut plain = written(resolve.clone(), world, opts())?;
-    if !ASYNC {
-        return Ok(plain);
-    }
-    let mut resolve = resolve.clone();
-    make_async(&mut resolve);
-    let mut file = written(resolve, world, opts())?;
-    borrow_parameters(&mut file.items, &mut plain.items);
-    Ok(file)
-}
-
-fn written(mut resolve: Resolve, world: WorldId, opts: Opts) -> std::result::Result<syn::File, String> {
-    let mut files = Files::default();
-    opts.build().generate(&mut resolve, world, &mut files).map_err(|error| format!("{error:#}"))?;
-    let (_, text) = files.iter().next().ok_or("wit-bindgen wrote nothing")?;
-    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    syn::parse_file(text).map_err(|error| error.to_string())
 }
 
 /// The user's WIT.

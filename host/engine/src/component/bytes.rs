@@ -69,12 +69,13 @@ pub(super) fn validate(component: &[u8]) -> Result<Flavour, AdmissionError> {
     if exports > EXPORTS_MAX {
         return Err(AdmissionError::TooMuch(format!("{exports} exports; at most {EXPORTS_MAX} are allowed")));
     }
-    Validator::new_with_features(WasmFeatures::all()).validate_all(component).map_err(damaged)?;
+    // Most are plain, and validated once.
     let features = WasmFeatures::all() - WasmFeatures::CM_ASYNC;
-    match Validator::new_with_features(features).validate_all(component) {
-        Ok(_) => Ok(Flavour::Plain),
-        Err(_) => Ok(Flavour::Async),
+    if Validator::new_with_features(features).validate_all(component).is_ok() {
+        return Ok(Flavour::Plain);
     }
+    Validator::new_with_features(WasmFeatures::all()).validate_all(component).map_err(damaged)?;
+    Ok(Flavour::Async)
 }
 
 /// How much a component exports itself, not those nested in it.
