@@ -63,6 +63,8 @@ guest() {
   for workspace in "${guest_workspaces[@]}"; do
     (cd "$workspace" && CARGO_TARGET_DIR=$guests cargo test --quiet --locked --workspace) || return
   done
+  # The SDK has tests of either flavour.
+  (cd guest-sdk/rust && CARGO_TARGET_DIR=$guests cargo test --quiet --locked --workspace --all-features)
 }
 
 sim() { tests quark-sim; }

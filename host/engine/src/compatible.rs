@@ -86,10 +86,7 @@ fn methods(old: &Component, kind: &Kind, new: &Component, now: &Kind, changes: &
         let text = match now.method(name) {
             None => format!("is gone: it was {}", method.text),
             Some((_, is)) => {
-                let params = |method: &crate::kind::Method| -> Vec<String> {
-                    method.signature.params.iter().map(|(name, _)| name.clone()).collect()
-                };
-                if is.signature.hash == method.signature.hash && params(is) == params(method) {
+                if is.signature.fits(&method.signature) {
                     continue;
                 }
                 if is.text == method.text {

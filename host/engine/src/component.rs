@@ -5,6 +5,7 @@ mod bytes;
 mod flavour;
 mod hooks;
 mod kinds;
+mod versions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,12 +89,15 @@ impl Component {
 
         let imports = imports::read(engine, &compiled, flavour)?;
         let wit = read_wit(bytes, &component_bytes)?;
-        let kinds = kinds::find(engine, &compiled, manifest, &wit)?;
+        let exported = kinds::find(engine, &compiled, manifest, &wit)?;
         let lifecycle = hooks::find(engine, &compiled)?;
-        flavour::check(&kinds, lifecycle.as_ref(), &imports)?;
+        flavour::check(&exported, lifecycle.as_ref(), &imports)?;
+        let (kinds, older) = versions::newest(exported, &wit)?;
+        kinds.iter().try_for_each(|kind| kinds::check_policy(engine, kind))?;
         kinds.iter().try_for_each(|kind| may_share(kind, &imports))?;
         let pre = link(engine, &compiled, &imports)?;
         let mut warnings = imports.warnings.clone();
+        warnings.extend(older);
         warnings.extend(kinds.iter().flat_map(kinds::warnings_of));
         let imported = imports.kinds.values().flatten();
         let calls = imported.map(|kind| (kind.name.clone(), kind.methods.clone())).collect();

@@ -73,6 +73,19 @@ pub enum AdmissionError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Two versions of one interface, of which the newest cannot stand for both.
+    #[error(
+        "the component exports `{newest}` and `{older}`, which are one kind: the newest serves callers of both, but \
+         {reason}"
+    )]
+    Versions {
+        /// The interface that would be served.
+        newest: String,
+        /// The other.
+        older: String,
+        /// What callers of the other would miss.
+        reason: String,
+    },
     /// Some of its functions are `func` and some `async func`.
     #[error(
         "the component mixes both flavours: {plain} is a plain `func` and {asynchronous} an `async func`; write all of \

@@ -131,6 +131,8 @@ pub(crate) fn read(
         }
     }
     imports.asks.sort();
+    // Two versions of one kind are the same actors.
+    imports.asks.dedup();
     choose_lane(&mut imports, suspends, flavour);
     Ok(imports)
 }

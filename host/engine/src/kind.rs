@@ -57,6 +57,13 @@ impl Signature {
         self.result.is_none()
     }
 
+    /// Whether callers that know `older` can call this one instead.
+    pub(crate) fn fits(&self, older: &Self) -> bool {
+        let names = |(one, other): (&(String, Type), &(String, Type))| one.0 == other.0;
+        // Equal hashes have as many parameters.
+        self.hash == older.hash && self.params.iter().zip(&older.params).all(names)
+    }
+
     /// The parameter types alone.
     #[must_use]
     pub fn param_types(&self) -> Vec<Type> {

@@ -72,6 +72,12 @@ impl Wit {
         self.exports.get(interface).copied()
     }
 
+    /// The version of the package of an exported interface.
+    pub(crate) fn version(&self, interface: &str) -> Option<&impl Ord> {
+        let package = self.resolve.interfaces[self.export(interface)?].package?;
+        self.resolve.packages[package].name.version.as_ref()
+    }
+
     /// A method of an exported interface's resource.
     pub(crate) fn method(&self, interface: &str, resource: &str, method: &str) -> Option<&Function> {
         let interface = &self.resolve.interfaces[self.export(interface)?];

@@ -44,6 +44,9 @@ fn bad_component(error: AdmissionError) -> Failure {
         AdmissionError::NoKind(_) => "export an interface with a resource; `quark wit` prints the contract",
         AdmissionError::NotYet(_) => "build it without that import",
         AdmissionError::UnknownImport { .. } => "`quark wit` prints what the host offers; other kinds are resources",
+        AdmissionError::Versions { .. } => {
+            "keep in the newest version all that the older one has and add beside it, or export the newest alone"
+        }
         AdmissionError::NotWasm(_) | AdmissionError::Damaged(_) => "check the file, and that it was uploaded whole",
         AdmissionError::NoMetadata
         | AdmissionError::Encode(_)

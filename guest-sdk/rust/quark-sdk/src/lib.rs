@@ -39,7 +39,8 @@
 //! changed is saved before each call leaves), and may be re-entered while it waits.
 //!
 //! State is saved when it changed: before an outgoing call and at the end of the turn, also when
-//! the method answers `Err`. A trap undoes what was not committed yet.
+//! the method answers `Err`. A turn of the async flavour also saves whenever it waits, since others
+//! may run then. A trap undoes what was not committed yet.
 //!
 //! # Two flavours
 //!

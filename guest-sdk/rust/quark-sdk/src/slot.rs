@@ -104,10 +104,10 @@ quark_sdk_macros::either! {
                 Err(refusal) => return self.refused(refusal, refuse),
             };
             turn::run(self.clone(), Mode::Shared, async || {
-                let result = body(&value).await;
-                match self.save() {
+                let (result, saved) = turn::saving(|| self.save_of(&value), async || body(&value).await).await;
+                match saved {
                     Ok(()) => result,
-                    Err(error) => self.lost(error, refuse),
+                    Err(error) => refuse(turn::call_error(error)),
                 }
             })
             .await
@@ -128,7 +128,10 @@ quark_sdk_macros::either! {
             *self.value.borrow_mut() = Value::Here(value);
             match saved {
                 Ok(()) => result,
-                Err(error) => self.lost(error, refuse),
+                Err(error) => {
+                    self.lose();
+                    refuse(turn::call_error(error))
+                }
             }
         }
     }
@@ -150,24 +153,35 @@ impl<A: Actor> Slot<A> {
         }
     }
 
-    /// The turn's changes could not be staged: the next turn starts from what the host has.
-    fn lost<R>(&self, error: StateError, refuse: Refuse<R>) -> R {
+    /// Stages what a `&self` turn changed of the value that it works on.
+    fn save_of(&self, mine: &Rc<A>) -> Result<(), StateError> {
+        let is_here = matches!(&*self.value.borrow(), Value::Here(value) if Rc::ptr_eq(value, mine));
+        if !is_here {
+            let text = "another turn of this actor changed what could not be stored, and so all of it was undone";
+            return Err(StateError::Unavailable(text.into()));
+        }
+        if self.seen.get() == cell::writes() {
+            return Ok(());
+        }
+        self.stage(mine).inspect_err(|_| self.lose())
+    }
+
+    /// Changes could not be staged: the next turn starts from what the host has.
+    fn lose(&self) {
         let old = self.value.replace(Value::Absent);
         drop(old);
-        refuse(turn::call_error(error))
     }
 
     fn stage(&self, value: &A) -> Result<(), StateError> {
         if size_of::<A>() == 0 {
             return Ok(());
         }
-        self.seen.set(cell::writes());
         let bytes = encode(value);
-        if bytes == *self.saved.borrow() {
-            return Ok(());
+        if bytes != *self.saved.borrow() {
+            host::set(A::STATE, &bytes)?;
+            *self.saved.borrow_mut() = bytes;
         }
-        host::set(A::STATE, &bytes)?;
-        *self.saved.borrow_mut() = bytes;
+        self.seen.set(cell::writes());
         Ok(())
     }
 }
@@ -413,5 +427,101 @@ mod tests {
         host::STORED.set(Some(b"\xc1".to_vec()));
         let slot = Slot::<Tally>::make("a");
         assert!(matches!(add(&slot, 1), Err(CallError::Failed(text)) if text.contains("Tally/a")));
+    }
+}
+
+#[cfg(all(test, feature = "async"))]
+mod async_tests {
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::State;
+
+    type Answer = Result<u64, CallError>;
+
+    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    struct Tally {
+        count: State<u64>,
+    }
+
+    impl Actor for Tally {
+        const EXCLUSIVE: bool = false;
+        const HOOKS: bool = false;
+    }
+
+    fn refuse(error: CallError) -> Answer {
+        Err(error)
+    }
+
+    /// Waits once.
+    async fn pause() {
+        let mut paused = false;
+        poll_fn(|_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending }).await
+    }
+
+    /// Runs a turn up to where it waits.
+    fn poll<R>(turn: Pin<&mut impl Future<Output = R>>) -> Option<R> {
+        match turn.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        }
+    }
+
+    fn answer(turn: Pin<&mut impl Future<Output = Answer>>) -> Answer {
+        poll(turn).unwrap_or_else(|| panic!("it waits"))
+    }
+
+    /// Adds, waits, adds.
+    async fn around(slot: &Rc<Slot<Tally>>, by: u64) -> Answer {
+        let body = async |it: &Tally| {
+            it.count.update(|count| *count += by);
+            pause().await;
+            it.count.update(|count| *count += by);
+            Ok(it.count.get())
+        };
+        slot.shared(body, refuse).await
+    }
+
+    async fn count(slot: &Rc<Slot<Tally>>, waits: bool) -> Answer {
+        let body = async |it: &Tally| {
+            if waits {
+                pause().await;
+            }
+            Ok(it.count.get())
+        };
+        slot.shared(body, refuse).await
+    }
+
+    #[test]
+    fn what_a_turn_changed_is_staged_by_itself_before_others_run() {
+        let slot = Slot::<Tally>::make("a");
+        let mut one = pin!(around(&slot, 1));
+        assert!(poll(one.as_mut()).is_none());
+        assert_eq!(host::SETS.get(), 1);
+        let reader = answer(pin!(count(&slot, false)));
+        assert_eq!((reader.ok(), host::SETS.get()), (Some(1), 1), "a reader writes nothing for others");
+        let mut two = pin!(around(&slot, 10));
+        assert!(poll(two.as_mut()).is_none());
+        assert_eq!(answer(one).ok(), Some(12));
+        assert_eq!(answer(two).ok(), Some(22));
+        assert_eq!(host::SETS.get(), 4);
+    }
+
+    #[test]
+    fn changes_that_cannot_be_staged_are_seen_by_nobody_else() {
+        let slot = Slot::<Tally>::make("a");
+        let (mut reader, mut writer) = (pin!(count(&slot, true)), pin!(around(&slot, 300)));
+        assert!(poll(reader.as_mut()).is_none());
+        host::LIMIT.set(8);
+        assert!(poll(writer.as_mut()).is_none());
+        // Whoever began before rests on what is undone; whoever comes now does not.
+        assert!(matches!(answer(reader), Err(CallError::Other(text)) if text.contains("another turn")));
+        assert_eq!(answer(pin!(count(&slot, false))).ok(), Some(0));
+        host::LIMIT.set(usize::MAX);
+        assert!(matches!(answer(writer), Err(CallError::TooLarge(8))));
+        assert_eq!(answer(pin!(count(&slot, false))).ok(), Some(0));
+        assert_eq!(host::SETS.get(), 0);
     }
 }

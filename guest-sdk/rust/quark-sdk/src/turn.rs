@@ -70,6 +70,35 @@ pub(crate) async fn run<R>(actor: Rc<dyn Saves>, mode: Mode, body: impl AsyncFnO
     std::future::poll_fn(poll).await
 }
 
+/// Runs what a `&self` method does, then saves what it changed.
+#[cfg(not(feature = "async"))]
+pub(crate) fn saving<R>(
+    save: impl Fn() -> Result<(), StateError>,
+    body: impl FnOnce() -> R,
+) -> (R, Result<(), StateError>) {
+    let result = body();
+    (result, save())
+}
+
+/// Runs what a `&self` method does, and saves what it changed whenever it waits: other turns of its
+/// actor run then, and what is saved in one of them counts as theirs. What cannot be saved ends it.
+#[cfg(feature = "async")]
+pub(crate) async fn saving<R>(
+    save: impl Fn() -> Result<(), StateError>,
+    body: impl AsyncFnOnce() -> R,
+) -> (R, Result<(), StateError>) {
+    let mut body = std::pin::pin!(body());
+    let mut saved = Ok(());
+    let poll = |context: &mut std::task::Context<'_>| {
+        let polled = body.as_mut().poll(context);
+        if saved.is_ok() {
+            saved = save();
+        }
+        polled.map(|result| (result, std::mem::replace(&mut saved, Ok(()))))
+    };
+    std::future::poll_fn(poll).await
+}
+
 fn current() -> Option<(Rc<dyn Saves>, Mode)> {
     TURNS.with_borrow(|turns| turns.last().map(|turn| (Rc::clone(&turn.actor), turn.mode)))
 }

@@ -204,30 +204,7 @@ impl KindReader<'_> {
             )));
         };
         let (interface, wit) = (self.interface.to_owned(), self.text.clone());
-        let kind = Kind { name, interface, wit, policy, methods, by_name, constructor, constructor_fails };
-        self.check_policy(&kind)?;
-        Ok(kind)
-    }
-
-    /// What the manifest says must be of this kind and of this silo.
-    fn check_policy(&self, kind: &Kind) -> Result<(), AdmissionError> {
-        let Kind { name, policy, by_name, .. } = kind;
-        if let Some(method) = policy.methods.keys().find(|method| !by_name.contains_key(method.as_str())) {
-            return Err(AdmissionError::Method {
-                kind: name.to_string(),
-                method: method.clone(),
-                reason: "the manifest names it, the component has no such method".into(),
-            });
-        }
-        if policy.limits.memory > self.engine.config.memory_slot as u64 {
-            return Err(AdmissionError::TooMuch(format!(
-                "the manifest gives `{}` {} bytes of memory; a slot of this silo holds {}",
-                name.short(),
-                policy.limits.memory,
-                self.engine.config.memory_slot
-            )));
-        }
-        Ok(())
+        Ok(Kind { name, interface, wit, policy, methods, by_name, constructor, constructor_fails })
     }
 
     /// Functions beside the resource's methods have no actor to run on.
@@ -241,6 +218,27 @@ impl KindReader<'_> {
             reason: "a function outside of a resource has no actor to run on; make it a method".into(),
         })
     }
+}
+
+/// What the manifest says must be of this kind and of this silo.
+pub(super) fn check_policy(engine: &Engine, kind: &Kind) -> Result<(), AdmissionError> {
+    let Kind { name, policy, by_name, .. } = kind;
+    if let Some(method) = policy.methods.keys().find(|method| !by_name.contains_key(method.as_str())) {
+        return Err(AdmissionError::Method {
+            kind: name.to_string(),
+            method: method.clone(),
+            reason: "the manifest names it, the component has no such method".into(),
+        });
+    }
+    if policy.limits.memory > engine.config.memory_slot as u64 {
+        return Err(AdmissionError::TooMuch(format!(
+            "the manifest gives `{}` {} bytes of memory; a slot of this silo holds {}",
+            name.short(),
+            policy.limits.memory,
+            engine.config.memory_slot
+        )));
+    }
+    Ok(())
 }
 
 /// Checks that a constructor takes the key alone; whether it may answer with an error.

@@ -313,6 +313,78 @@ fn packages_that_use_one_another_in_order_are_read() {
     assert_eq!(packages::check(&whole), Ok(()));
 }
 
+/// A component that exports or imports (`what`) these versions of one interface, with what is in them.
+fn versions(what: &str, versions: &[(&str, &str)]) -> Vec<u8> {
+    let (mut packages, mut world) = (String::new(), String::new());
+    for (version, inside) in versions {
+        packages.push_str(&format!("package acme:shop@{version} {{ interface carts {{ {inside} }} }}\n"));
+        world.push_str(&format!("{what} acme:shop/carts@{version};\n"));
+    }
+    let wit = format!("package test:made;\n{packages} {KIND} world made {{ {world} export things; }}");
+    module(Resolve::default(), &wit)
+}
+
+/// What is in one of them.
+fn cart(methods: &str) -> String {
+    format!("resource cart {{ constructor(key: string); {methods} }}")
+}
+
+const ADD: &str = "add: func(item: string) -> result<u32, string>;";
+const LOOK: &str = "look: func() -> result<u32, string>;";
+
+#[test]
+fn two_versions_of_one_interface_are_one_kind_of_the_newest() {
+    let (old, new) = (cart(ADD), cart(&format!("{ADD} {LOOK}")));
+    let (one, two, ten) = (("1.0.0", old.as_str()), ("1.2.0", old.as_str()), ("1.10.0", new.as_str()));
+    let manifest = "[[actor]]\nname = \"cart\"\n[actor.methods.look]\nread-only = true\n";
+    for order in [[one, two, ten], [ten, two, one], [two, ten, one]] {
+        let component = admit(&versions("export", &order), manifest).unwrap();
+        let mut carts = component.kinds.iter().filter(|kind| kind.name.as_str() == "acme:shop/carts#cart");
+        let (cart, more) = (carts.next().unwrap(), carts.next());
+        assert!(more.is_none(), "{:?}", component.kinds);
+        assert_eq!((cart.interface.as_str(), cart.methods.len()), ("acme:shop/carts@1.10.0", 2));
+        assert!(cart.method("look").unwrap().1.read_only);
+        let told = |older: &str| {
+            let about = format!("`acme:shop/carts@{older}`: the newest");
+            component.warnings.iter().filter(|it| it.contains(&about)).count()
+        };
+        assert_eq!((told("1.0.0"), told("1.2.0"), told("1.10.0")), (1, 1, 0), "{:?}", component.warnings);
+    }
+}
+
+#[test]
+fn an_older_version_that_the_newest_cannot_stand_for_is_refused() {
+    let check = |older: &str, newest: &str, text: &str| {
+        let error = refused(&versions("export", &[("1.0.0", older), ("2.0.0", newest)]), "");
+        let names = matches!(&error, AdmissionError::Versions { newest, older, .. }
+            if newest == "acme:shop/carts@2.0.0" && older == "acme:shop/carts@1.0.0");
+        assert!(names && error.to_string().contains(text), "{error:?}: {error}");
+    };
+    check(
+        &cart(ADD),
+        &cart(LOOK),
+        "`add` of the older, func(item: string) -> result<u32, string>, is not in the newest",
+    );
+    let (wider, other) =
+        (cart("look: func() -> result<u64, string>;"), cart("add: func(name: string) -> result<u32, string>;"));
+    check(&cart(LOOK), &wider, "is func() -> result<u64, string> in the newest");
+    check(&cart(ADD), &other, "is func(name: string)");
+    let of_items =
+        |fields: &str| format!("record item {{ {fields} }} {}", cart("put: func(it: item) -> result<u32, string>;"));
+    check(&of_items("a: u8"), &of_items("a: u8, b: u8"), "has other types in the newest");
+    // What is never run makes no other lane of a component, so it has the flavour of the rest.
+    let waits = cart("add: async func(item: string) -> result<u32, string>;");
+    let error = refused(&versions("export", &[("1.0.0", &waits), ("2.0.0", &cart(ADD))]), "");
+    assert!(matches!(error, AdmissionError::Mixed { .. }), "{error:?}");
+}
+
+#[test]
+fn two_versions_of_one_interface_may_be_called() {
+    let component = admit(&versions("import", &[("1.0.0", &cart(ADD)), ("2.0.0", &cart(LOOK))]), "").unwrap();
+    assert_eq!(component.asks, ["calls acme:shop/carts#cart"]);
+    assert_eq!(component.calls.len(), 2, "each with its own methods");
+}
+
 #[test]
 fn a_manifest_must_fit_the_component() {
     let bytes = with_contract(&format!("{KIND} world made {{ export things; }}"));

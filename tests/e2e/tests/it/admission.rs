@@ -1,6 +1,6 @@
 //! Components that are well-formed and still no actors of this version.
 
-use quark_e2e::{Client, Silo, component, made_of};
+use quark_e2e::{Client, Silo, component, made_of, made_with};
 use serde_json::json;
 
 const KIND: &str = "interface things { resource thing { constructor(key: string); touch: func() -> result<u32, \
@@ -86,4 +86,69 @@ fn the_next_version_tells_what_compiling_it_took() {
     assert_eq!((&report["version"], &report["cached"]), (&json!(2), &json!(false)), "{report}");
     assert!(report["compile_ms"].as_u64().unwrap() > 0, "{report}");
     assert_eq!(client.call("counter/a", "increment", &json!([1])).number(), 1);
+}
+
+/// Two versions of one interface; who made the one was not to know of the other.
+const SHOPS: &str = "
+  package acme:shop@1.0.0 { interface carts { resource cart { constructor(key: string); add: func(n: u32) -> u32; } } }
+  package acme:shop@1.1.0 { interface carts { resource cart { constructor(key: string); add: func(n: u32) -> u32;
+    total: func() -> u32; } } }";
+
+/// The older's code traps, that of the newest adds.
+const SHOP: &str = r#"(module
+  (import "[export]acme:shop/carts@1.1.0" "[resource-new]cart" (func $new (param i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $total (mut i32) (i32.const 0))
+  (func (export "acme:shop/carts@1.0.0#[constructor]cart") (param i32 i32) (result i32) unreachable)
+  (func (export "acme:shop/carts@1.0.0#[method]cart.add") (param i32 i32) (result i32) unreachable)
+  (func (export "acme:shop/carts@1.1.0#[constructor]cart") (param i32 i32) (result i32) i32.const 1 call $new)
+  (func $total (export "acme:shop/carts@1.1.0#[method]cart.total") (param i32) (result i32) global.get $total)
+  (func (export "acme:shop/carts@1.1.0#[method]cart.add") (param i32 i32) (result i32)
+    global.get $total local.get 1 i32.add global.set $total
+    local.get 0 call $total)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024))"#;
+
+/// Knows both versions, and calls the actor of its own key by each.
+const BUYER: &str = r#"(module
+  (import "[export]test:buyer/buyers" "[resource-new]buyer" (func $new (param i32) (result i32)))
+  (import "acme:shop/carts@1.0.0" "[constructor]cart" (func $old (param i32 i32) (result i32)))
+  (import "acme:shop/carts@1.0.0" "[method]cart.add" (func $add (param i32 i32) (result i32)))
+  (import "acme:shop/carts@1.1.0" "[constructor]cart" (func $now (param i32 i32) (result i32)))
+  (import "acme:shop/carts@1.1.0" "[method]cart.total" (func $total (param i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $cart-of-old (mut i32) (i32.const 0))
+  (global $cart-of-now (mut i32) (i32.const 0))
+  (func (export "test:buyer/buyers#[constructor]buyer") (param i32 i32) (result i32)
+    local.get 0 local.get 1 call $old global.set $cart-of-old
+    local.get 0 local.get 1 call $now global.set $cart-of-now
+    i32.const 1 call $new)
+  (func (export "test:buyer/buyers#[method]buyer.buy") (param i32 i32) (result i32)
+    global.get $cart-of-old local.get 1 call $add
+    i32.const 1000 i32.mul
+    global.get $cart-of-now call $total i32.add)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024))"#;
+
+#[test]
+fn two_versions_of_one_interface_are_one_kind_and_one_actor() {
+    let silo = Silo::start(&[]);
+    let client = silo.client();
+    let world = "world made { export acme:shop/carts@1.0.0; export acme:shop/carts@1.1.0; }";
+    let shop = made_with(&format!("package test:made; {SHOPS} {world}"), SHOP);
+    let report = client.deploy_bytes(&shop, "").expect(200).json();
+    assert_eq!(report["kinds"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(report["kinds"][0]["kind"], "acme:shop/carts#cart");
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("`acme:shop/carts@1.0.0`: the newest serves callers of both"), "{warnings}");
+    let buyer = "interface buyers { resource buyer { constructor(key: string); buy: func(n: u32) -> u32; } }
+        world made { import acme:shop/carts@1.0.0; import acme:shop/carts@1.1.0; export buyers; }";
+    let buyer = made_with(&format!("package test:buyer; {SHOPS} {buyer}"), BUYER);
+    let _ = client.deploy_bytes(&buyer, "").expect(200);
+    for (n, total) in [(3, 3), (4, 7)] {
+        assert_eq!(client.call("buyer/a", "buy", &json!([n])).expect(200).json(), total * 1000 + total);
+    }
+    assert_eq!(client.call("cart/a", "total", &json!([])).expect(200).json(), 7);
+    assert_eq!(client.metric("quark_live_instances"), 2.0, "the buyer and its cart");
+    // One that would leave callers of the older without a method.
+    let less = SHOPS.replacen("add: func(n: u32) -> u32;", "take: func(n: u32) -> u32;", 1);
+    check_refused(&client, &format!("package test:made; {less} {world}"), &["acme:shop/carts@1.0.0", "`take`"]);
 }
