@@ -111,6 +111,11 @@ impl Crowd {
         Ok(self.count.get())
     }
 
+    async fn hold_on(&self, other: String) -> Result<u64, CallError> {
+        self.arrive();
+        crowds::Crowd::new(&other).hold(0).await
+    }
+
     async fn sleep_on(&self, key: String, ms: u64) -> Result<(), CallError> {
         self.arrive();
         let outcome = match rogues::Rogue::new(&key).sleep(ms).await {
@@ -125,11 +130,14 @@ impl Crowd {
         Ok(self.outcome.get())
     }
 
-    async fn wake_tenants(&self, first: u32, n: u32) -> Result<u32, CallError> {
+    async fn wake_tenants(&self, first: u32, n: u32, beside: String) -> Result<u32, CallError> {
+        let home = tenants::Tenant::new(&beside).look().await?.instance;
+        let mut shared = 0;
         for key in first..first + n {
-            tenants::Tenant::new(&key.to_string()).leave().await?;
+            let theirs = tenants::Tenant::new(&key.to_string()).leave().await?;
+            shared += u32::from(theirs.instance == home);
         }
-        Ok(n)
+        Ok(shared)
     }
 
     fn view(&self) -> Result<View, CallError> {
@@ -152,7 +160,8 @@ impl Crowd {
         loop {
             let theirs = other.view().await?;
             let now = seen();
-            let deadline = if timeout > 0 { Some(context::now() + timeout) } else { own.deadline };
+            let own_timeout = (timeout > 0).then(|| context::now() + timeout);
+            let deadline = own_timeout.into_iter().chain(own.deadline).min();
             let expected = View { caller: me.clone(), deadline, ..own.clone() };
             let theirs = of_other(theirs);
             if !alike(&now, &own) || !alike(&theirs, &expected) {
