@@ -28,8 +28,11 @@ pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 pub struct Policy {
     /// How long an actor stays in memory without a message.
     pub idle_timeout: Duration,
-    /// Who may enter while a turn waits. Recorded only: this version refuses every returning call.
+    /// Who may enter while a turn waits. Of `None` and `CallChain` this version makes no difference:
+    /// it refuses every returning call.
     pub reentrancy: Reentrancy,
+    /// How many actors share an instance.
+    pub isolation: Isolation,
     /// Bounds of each actor's mailbox.
     pub mailbox: MailboxPolicy,
     /// What `context.config` reads.
@@ -47,6 +50,17 @@ pub enum Reentrancy {
     None,
     /// A call that the waiting turn itself caused.
     CallChain,
+    /// Every message. Only in the concurrent lane.
+    Full,
+}
+
+/// How actors of a kind are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each has an instance of its own: a trap ends one actor.
+    Actor,
+    /// So many share an instance: a trap ends its memory for all of them. Not in the fiber lane.
+    Packed(u32),
 }
 
 /// Bounds of a mailbox; a message over one of them is answered `overloaded`.
@@ -91,6 +105,7 @@ impl Default for Policy {
         Self {
             idle_timeout: Duration::from_mins(10),
             reentrancy: Reentrancy::CallChain,
+            isolation: Isolation::Actor,
             mailbox: MailboxPolicy { capacity: 1024, bytes: MIB },
             config: BTreeMap::new(),
             methods: BTreeMap::new(),
@@ -127,6 +142,7 @@ struct Table {
 enum Setting {
     IdleTimeout(Duration),
     Reentrancy(Reentrancy),
+    Isolation(Isolation),
     MailboxCapacity(usize),
     MailboxBytes(u64),
     Config(String, String),
@@ -225,6 +241,7 @@ impl Setting {
         match self {
             Self::IdleTimeout(time) => policy.idle_timeout = *time,
             Self::Reentrancy(who) => policy.reentrancy = *who,
+            Self::Isolation(isolation) => policy.isolation = *isolation,
             Self::MailboxCapacity(count) => policy.mailbox.capacity = *count,
             Self::MailboxBytes(bytes) => policy.mailbox.bytes = *bytes,
             Self::Config(key, value) => {
@@ -258,6 +275,9 @@ fn read_actor(mut actor: Section<'_, '_>) -> Result<Table, ManifestError> {
     }
     if let Some(item) = actor.take("reentrancy") {
         settings.push(Setting::Reentrancy(item.reentrancy()?));
+    }
+    if let Some(item) = actor.take("isolation") {
+        settings.push(Setting::Isolation(item.isolation(PACKED)?));
     }
     if let Some(item) = actor.take("mailbox") {
         let mut mailbox = item.section()?;
@@ -332,6 +352,7 @@ fn read_limits(mut limits: Section<'_, '_>, settings: &mut Vec<Setting>) -> Resu
 const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(720);
 const METHOD_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24);
 const TURN: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(10);
+const PACKED: RangeInclusive<usize> = 1..=10_000;
 const MAILBOX_CAPACITY: RangeInclusive<usize> = 1..=1_000_000;
 const MAILBOX_BYTES: RangeInclusive<u64> = KIB..=GIB;
 const MEMORY: RangeInclusive<u64> = 64 * KIB..=4 * GIB;
@@ -343,7 +364,6 @@ const HANDLES: RangeInclusive<usize> = 1..=1_000_000;
 /// Keys of features that this version does not have.
 const NOT_YET: &[(&str, Only)] = &[
     ("placement", Only::Text("hash")),
-    ("isolation", Only::Text("actor")),
     ("implicit-streams", Only::Nothing),
     ("store", Only::Text("default")),
     (

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quark_core::id::KindName;
-use quark_core::manifest::Manifest;
+use quark_core::manifest::{Isolation, Manifest, Reentrancy};
 use wasmtime::component::{InstancePre, Linker, Resource, ResourceType};
 
 pub use self::bytes::{content_hash, embedded_manifest};
@@ -94,6 +94,7 @@ impl Component {
         flavour::check(&exported, lifecycle.as_ref(), &imports)?;
         let (kinds, older) = versions::newest(exported, &wit)?;
         kinds.iter().try_for_each(|kind| kinds::check_policy(engine, kind))?;
+        kinds.iter().try_for_each(|kind| may_share(kind, &imports))?;
         let pre = link(engine, &compiled, &imports)?;
         let mut warnings = imports.warnings.clone();
         warnings.extend(older);
@@ -136,6 +137,18 @@ fn read_wit(bytes: &[u8], component: &[u8]) -> Result<Wit, AdmissionError> {
     Ok(wit)
 }
 
+/// What the manifest asks for must be possible in the lane.
+fn may_share(kind: &Kind, imports: &Imports) -> Result<(), AdmissionError> {
+    let short = || kind.name.short().to_owned();
+    if matches!(kind.policy.isolation, Isolation::Packed(_)) && imports.lane == Lane::Fiber {
+        return Err(AdmissionError::Packed { kind: short(), reason: imports.lane_reason.clone() });
+    }
+    if kind.policy.reentrancy == Reentrancy::Full && imports.lane != Lane::Concurrent {
+        return Err(AdmissionError::Full { kind: short(), lane: imports.lane.name() });
+    }
+    Ok(())
+}
+
 /// A component that needs more than a slot of the pool is refused now and not at its first call.
 fn fits(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<(), AdmissionError> {
     let Some(needs) = compiled.resources_required() else { return Ok(()) };
@@ -172,8 +185,7 @@ fn link(
         .map_err(mistyped)?;
     if imports.lane == Lane::Concurrent {
         linker.allow_shadowing(true);
-        crate::host::state::define_async(&mut linker).map_err(mistyped)?;
-        crate::host::calls::define_async(&mut linker).map_err(mistyped)?;
+        crate::host::define_async(&mut linker).map_err(mistyped)?;
         linker.allow_shadowing(false);
     }
     for (interface, blob) in &imports.blobs {

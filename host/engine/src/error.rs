@@ -97,6 +97,29 @@ pub enum AdmissionError {
         /// One that is not.
         asynchronous: String,
     },
+    /// Its actors cannot share an instance.
+    #[error(
+        "`{kind}` cannot be packed: it runs in the fiber lane, since {reason}, and two packs whose actors call each \
+         other would wait for one another; leave `isolation` out of its manifest, or write its functions as `async \
+         func` (`quark wit --async`)"
+    )]
+    Packed {
+        /// The kind.
+        kind: String,
+        /// Why it runs in that lane.
+        reason: String,
+    },
+    /// Turns of its actors cannot overlap.
+    #[error(
+        "`{kind}` cannot have `reentrancy = \"full\"`: it runs in the {lane} lane, where a turn has its actor to itself; \
+         write its functions as `async func` (`quark wit --async`), or leave `reentrancy` out of its manifest"
+    )]
+    Full {
+        /// The kind.
+        kind: String,
+        /// The lane that it runs in.
+        lane: &'static str,
+    },
     /// This machine has no room for the engine that it needs.
     #[error("the component cannot run here: {0}")]
     NoEngine(String),
@@ -127,7 +150,24 @@ pub enum Trap {
     /// It waited long after its caller had given up. Not the guest's failure.
     #[error("it still waited long after its caller had given up")]
     Abandoned,
+    /// Its instance ended for a neighbour's failure, of which this is the reason. Not its own failure.
+    #[error("its instance ended with the turn of a neighbour: {0}")]
+    Neighbour(String),
+    /// Its instance was over before the turn began. Nothing was done.
+    #[error("its instance was over before the turn began; nothing was done, so a repeat is safe")]
+    Unbegun,
     /// There is no room for one more live instance.
     #[error("no room for one more live instance: {0}")]
     NoRoom(String),
+}
+
+impl Trap {
+    /// Whether it counts as a failure of the actor itself.
+    #[must_use]
+    pub const fn is_own_failure(&self) -> bool {
+        match self {
+            Self::Guest(_) | Self::Refused(_) | Self::Commit(_) => true,
+            Self::Abandoned | Self::Neighbour(_) | Self::Unbegun | Self::NoRoom(_) => false,
+        }
+    }
 }

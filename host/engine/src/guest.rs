@@ -1,23 +1,27 @@
 //! What one instance's Store holds: its actor, the running turn, what that staged, its limits.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use quark_core::activation::Turn;
 use quark_core::commit::{CommitError, TELLS_PER_COMMIT_MAX, Write};
-use quark_core::envelope::{Head, Tell, TellId};
+use quark_core::envelope::{Chain, Head, Path, Tell, TellId};
 use quark_core::id::ActorId;
 use quark_core::state::State;
+use quark_core::time::Time;
 use wasmtime::UpdateDeadline;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::component::Component;
 use crate::engine::{Beats, TICK};
+use crate::instance::{Birth, Cause};
 use crate::kind::Kind;
 use crate::limits::Limiter;
-use crate::outside::{Calling, OutgoingCall, OutgoingWork, Outside};
+use crate::outside::{Calling, OutgoingCall, OutgoingWork, Outside, Reached};
 use crate::proxy::Proxies;
+use crate::seats::Seats;
 use crate::wasi::{self, Lines};
 
 /// The turn that runs, or ran last.
@@ -28,7 +32,31 @@ pub(crate) struct TurnContext {
     pub(crate) read_only: bool,
     /// For each call that the turn makes, if it asked.
     pub(crate) timeout: Option<Duration>,
+    /// The tell that it handles, until its first commit point.
+    pub(crate) handled: Option<TellId>,
+    /// Its commit point that failed.
+    pub(crate) broken: Option<CommitError>,
+    pub(crate) clock: TurnClock,
 }
+
+impl TurnContext {
+    /// No turn yet.
+    pub(crate) fn none(clock: TurnClock) -> Self {
+        Self {
+            head: Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: NO_CHAIN.clone() },
+            turn: Turn { generation: 0, number: 0 },
+            runs: Runs::Activate,
+            read_only: true,
+            timeout: None,
+            handled: None,
+            broken: None,
+            clock,
+        }
+    }
+}
+
+/// What travels with a hook: nothing.
+static NO_CHAIN: LazyLock<Arc<Chain>> = LazyLock::new(Arc::default);
 
 /// What a turn runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,20 +86,58 @@ impl Wishes {
     }
 }
 
-/// A Store's data.
-pub(crate) struct Guest {
+/// One actor of an instance: what of it stays from turn to turn.
+pub(crate) struct Member {
     pub(crate) actor: ActorId,
     pub(crate) generation: u64,
-    pub(crate) component: Arc<Component>,
-    pub(crate) kind_at: usize,
     pub(crate) host: Arc<dyn Outside>,
-    pub(crate) turn: TurnContext,
     pub(crate) state: State,
     pub(crate) tells: Vec<Tell>,
+    /// The tell of a turn that is past its first commit point, which overlapping turns hold up.
     pub(crate) handled: Option<TellId>,
     pub(crate) wishes: Wishes,
-    pub(crate) broken: Option<CommitError>,
-    pub(crate) clock: TurnClock,
+}
+
+impl Member {
+    /// The actor that is born.
+    pub(crate) fn of(birth: Birth) -> (Box<Self>, Cause) {
+        let Birth { actor, generation, cause, state, outside, component: _, kind_at: _ } = birth;
+        let (tells, handled, wishes) = (Vec::new(), None, Wishes::default());
+        (Box::new(Self { actor, generation, host: outside, state, tells, handled, wishes }), cause)
+    }
+
+    /// Undoes all that is staged.
+    pub(crate) fn undo(&mut self) {
+        self.state.undo();
+        self.tells.clear();
+        self.handled = None;
+        self.wishes = Wishes::default();
+    }
+
+    /// What stands in its place once it has left.
+    pub(crate) fn leave(self: &mut Box<Self>) -> Box<Self> {
+        let nobody = Self {
+            actor: self.actor.clone(),
+            generation: self.generation,
+            host: self.host.clone(),
+            state: State::new(BTreeMap::new(), 0),
+            tells: Vec::new(),
+            handled: None,
+            wishes: Wishes::default(),
+        };
+        std::mem::replace(self, Box::new(nobody))
+    }
+}
+
+/// A Store's data.
+pub(crate) struct Guest {
+    pub(crate) component: Arc<Component>,
+    pub(crate) kind_at: usize,
+    /// The actor whose turn runs, or ran last.
+    pub(crate) member: Box<Member>,
+    pub(crate) turn: TurnContext,
+    /// The others, where several actors or turns share the instance.
+    pub(crate) seats: Option<Box<Seats>>,
     pub(crate) limiter: Limiter,
     pub(crate) proxies: Proxies,
     pub(crate) table: ResourceTable,
@@ -87,20 +153,51 @@ impl Guest {
 
     /// Whether the turn staged nothing and asked for nothing, as most do.
     pub(crate) fn is_clean(&self) -> bool {
-        !self.is_staged() && self.wishes.is_empty()
+        !self.is_staged() && self.member.wishes.is_empty()
     }
 
     fn is_staged(&self) -> bool {
-        self.state.is_staged() || !self.tells.is_empty() || self.handled.is_some()
+        self.member.state.is_staged() || !self.member.tells.is_empty() || self.turn.handled.is_some()
     }
 
-    /// All that is staged, for a commit point. The tell that this turn handles goes with the
-    /// first one: what happens after it is never repeated.
+    /// Something is being staged. Where turns overlap, the others' commit points wait for this one's.
+    pub(crate) fn stages(&self) {
+        if self.overlaps() {
+            self.member.host.staged(self.turn.turn);
+        }
+    }
+
+    fn overlaps(&self) -> bool {
+        self.seats.as_ref().is_some_and(|seats| seats.overlap)
+    }
+
+    /// All that is staged, for a commit point; none while an overlapping turn stands between its own
+    /// commit points. The tell that this turn handles goes with the first one: what happens after it
+    /// is never repeated.
+    fn reach(&mut self) -> Option<Write> {
+        let free = !self.overlaps() || self.member.host.reaches(self.turn.turn);
+        if !free && let Some(handled) = self.turn.handled.take() {
+            // The commit that another turn makes takes it along.
+            self.member.handled = Some(handled);
+        }
+        free.then(|| self.take_write())
+    }
+
+    /// All that is staged.
     pub(crate) fn take_write(&mut self) -> Write {
         Write {
-            changes: self.state.take_changes(),
-            tells: std::mem::take(&mut self.tells),
-            handled: self.handled.take(),
+            changes: self.member.state.take_changes(),
+            tells: std::mem::take(&mut self.member.tells),
+            handled: self.turn.handled.take().or_else(|| self.member.handled.take()),
+        }
+    }
+
+    /// The same, as the silo gets it.
+    pub(crate) fn reached(&mut self) -> Reached {
+        if self.overlaps() {
+            self.reach().map_or(Reached::Held, |write| Reached::Free(Some(Box::new(write))))
+        } else {
+            Reached::Free(self.is_staged().then(|| Box::new(self.take_write())))
         }
     }
 
@@ -108,7 +205,7 @@ impl Guest {
         OutgoingCall {
             to,
             work,
-            write: self.is_staged().then(|| Box::new(self.take_write())),
+            write: self.reached(),
             from_method: self.method_name(),
             deadline: self.turn.head.deadline,
             path: self.turn.head.path.clone(),
@@ -120,9 +217,9 @@ impl Guest {
 
     /// Sends a call. The time of a target that runs on this very stack is not this turn's.
     pub(crate) fn call(&mut self, call: OutgoingCall) -> Calling {
-        let mark = self.clock.mark();
-        let calling = self.host.call(call);
-        self.clock.skip(mark);
+        let mark = self.turn.clock.mark();
+        let calling = self.member.host.call(call);
+        self.turn.clock.skip(mark);
         calling
     }
 
@@ -136,9 +233,10 @@ impl Guest {
 
     /// Stages a tell; the caller has checked [`TELLS_PER_COMMIT_MAX`].
     pub(crate) fn stage_tell(&mut self, to: ActorId, method: &str, arguments: Vec<u8>) {
-        debug_assert!(self.tells.len() < TELLS_PER_COMMIT_MAX);
+        debug_assert!(self.member.tells.len() < TELLS_PER_COMMIT_MAX);
+        self.stages();
         let chain = (*self.turn.head.chain).clone();
-        self.tells.push(Tell { to, method: method.into(), arguments, chain });
+        self.member.tells.push(Tell { to, method: method.into(), arguments, chain });
     }
 }
 

@@ -1,33 +1,26 @@
-//! One live copy of a component, running turns for one actor.
+//! One actor in its instance, running turns.
 
-use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use quark_core::activation::Turn;
+use quark_core::activation::{Overlap, Turn};
 use quark_core::commit::Write;
-use quark_core::envelope::{Chain, Head, Path, TellId};
+use quark_core::envelope::{Head, TellId};
 use quark_core::id::ActorId;
-use quark_core::state::State;
-use quark_core::time::Time;
-use smallvec::{SmallVec, smallvec};
-use wasmtime::component::{Accessor, ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
-use wasmtime::{AsContextMut, Store};
+use quark_core::manifest::Reentrancy;
+use quark_core::state::{State, Value};
+use wasmtime::component::ResourceAny;
 
+use crate::cell::Cell;
 use crate::component::Component;
 use crate::error::Trap;
-use crate::guest::{Guest, Runs, TurnClock, TurnContext, Wishes};
+use crate::guest::{Guest, Member, Wishes};
 use crate::kind::Lane;
-use crate::limits::Limiter;
 use crate::outside::Outside;
-use crate::proxy::Proxies;
-use crate::transfer::{attach, detach};
-use crate::values::{Payload, Vals, call_errors};
-use crate::wasi::Lines;
+use crate::pack::{Beside, Pack, Seat};
+use crate::values::Payload;
 
-/// Handles that the host itself keeps in an instance's table: streams and their errors.
-const OWN_HANDLES: usize = 16;
 /// Turns that must have been short before a component may run on its caller's stack.
 const SHORT_TURNS_MIN: u32 = 64;
 /// How long a turn that holds its worker waits until another thread has taken the worker's queue.
@@ -44,7 +37,7 @@ impl Pace {
         self.0.load(Ordering::Relaxed) >= SHORT_TURNS_MIN
     }
 
-    fn ended(&self, long: bool) {
+    pub(crate) fn ended(&self, long: bool) {
         if long {
             self.0.store(0, Ordering::Relaxed);
         } else if !self.is_short() {
@@ -91,6 +84,8 @@ pub struct TurnInput<'a> {
     pub turn: Turn,
     /// The method's place in the kind.
     pub method: usize,
+    /// The tell that the turn handles: its row goes with the turn's first commit point.
+    pub handles: Option<&'a TellId>,
     /// The arguments, by the method's own types; afterwards the result, without a value for a tell.
     pub payload: &'a mut Payload,
 }
@@ -104,30 +99,40 @@ pub struct Left {
     pub wishes: Wishes,
 }
 
-/// One live copy of a component. Dropping it frees all that the guest had.
+/// One actor in an instance of its component: its own, or one that it shares. Dropping it frees all
+/// that the guest had of it.
 pub struct Instance {
-    store: Store<Guest>,
-    live: Live,
-    /// The Store's own, here so that it can be read while the Store is written.
+    home: Home,
+    this: ResourceAny,
     component: Arc<Component>,
-    kind_at: usize,
-    this: Option<ResourceAny>,
-    methods: Box<[Option<Func>]>,
 }
 
-/// `self` and the arguments that most methods have need no allocation.
-type Arguments = SmallVec<[Val; 4]>;
+enum Home {
+    Own(Cell),
+    Packed(Seat),
+}
 
-/// All that a turn's call needs.
-struct Begun {
-    func: Func,
-    arguments: Arguments,
-    results: Vals,
+/// Why an actor did not wake in a pack.
+#[derive(Debug)]
+pub enum Unborn {
+    /// It trapped or refused.
+    Trap(Trap),
+    /// The pack is over; the actor may wake in another one.
+    Elsewhere(Birth),
+}
+
+impl std::fmt::Debug for Birth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Birth({})", self.actor)
+    }
 }
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Instance({})", self.store.data().actor)
+        match &self.home {
+            Home::Own(cell) => write!(f, "Instance({})", cell.store.data().member.actor),
+            Home::Packed(seat) => write!(f, "Instance({seat:?})"),
+        }
     }
 }
 
@@ -139,109 +144,53 @@ impl Instance {
     /// has it.
     pub async fn new(birth: Birth) -> Result<Box<Self>, Trap> {
         let fiber = !birth.component.runs_now();
-        let component = birth.component.clone();
-        let (generation, cause, kind_at) = (birth.generation, birth.cause, birth.kind_at);
-        let mut store = new_store(birth);
-        store.data_mut().clock.start(fiber, Instant::now(), Some(hand_over));
-        store.set_epoch_deadline(1);
-        let live = if fiber {
-            component.pre.instantiate_async(&mut store).await
-        } else {
-            component.pre.instantiate(&mut store)
-        };
-        let live = live.map_err(|error| trap(&store, &error))?;
-        let methods = vec![None; component.kinds[kind_at].methods.len()].into();
-        let mut instance = Box::new(Self { store, live, component, kind_at, this: None, methods });
-        instance.activate(generation, cause, fiber).await?;
-        instance.construct(fiber).await?;
-        Ok(instance)
+        let (component, kind_at) = (birth.component.clone(), birth.kind_at);
+        let (member, cause) = Member::of(birth);
+        let mut cell = Cell::new(&component, kind_at, member, None, fiber).await?;
+        let this = cell.wake(cause, fiber).await?;
+        Ok(Box::new(Self { home: Home::Own(cell), this, component }))
     }
 
-    async fn activate(&mut self, generation: u64, cause: Cause, fiber: bool) -> Result<(), Trap> {
-        let component = self.component.clone();
-        let Some(lifecycle) = &component.lifecycle else { return Ok(()) };
-        let cause = match cause {
-            Cause::Message => "message",
-            Cause::Restart => "restart",
-            Cause::Upgrade => "upgrade",
-        };
-        let activation = Val::Record(vec![
-            ("me".into(), self.me()),
-            ("generation".into(), Val::U64(generation)),
-            ("version".into(), Val::String(component.version.clone())),
-            ("cause".into(), Val::Enum(cause.into())),
-        ]);
-        self.hook(&lifecycle.activate, vec![activation], fiber).await?.map_err(Trap::Refused)
-    }
-
-    /// Runs the `deactivate` hook, if there is one. What it staged is in the answer.
+    /// The same in an instance that is shared.
     ///
     /// # Errors
-    /// When the guest traps.
-    pub async fn deactivate(&mut self, why: &str) -> Result<Write, Trap> {
-        let component = self.component.clone();
-        if let Some(lifecycle) = &component.lifecycle {
-            self.store.data_mut().turn.runs = Runs::Deactivate;
-            let fiber = !component.runs_now();
-            self.enter(fiber, Instant::now());
-            let arguments = vec![self.me(), Val::Enum(why.into())];
-            if let Err(reason) = self.hook(&lifecycle.deactivate, arguments, fiber).await? {
-                self.store.data().host.log(crate::outside::Level::Warn, &format!("deactivate answered: {reason}"));
-            }
-        }
-        Ok(self.store.data_mut().take_write())
+    /// When the guest traps or refuses, then as of [`Instance::new`]; or when the pack is over, then
+    /// nothing was done.
+    pub async fn in_pack(birth: Birth, pack: &Arc<Pack>) -> Result<Box<Self>, Unborn> {
+        let component = birth.component.clone();
+        let (seat, this) = pack.sit(birth).await?;
+        Ok(Box::new(Self { home: Home::Packed(seat), this, component }))
     }
 
-    /// Calls a hook that answers `result<_, string>`.
-    async fn hook(
-        &mut self,
-        export: &ComponentExportIndex,
-        arguments: Vec<Val>,
-        fiber: bool,
-    ) -> Result<Result<(), String>, Trap> {
-        let func = func(&self.live, &mut self.store, export)?;
-        let mut results = [Val::Bool(false)];
-        self.invoke(func, &arguments, &mut results, fiber).await?;
-        let [result] = results;
-        let Val::Result(Err(Some(reason))) = result else { return Ok(Ok(())) };
-        Ok(Err(if let Val::String(reason) = *reason { reason } else { format!("{reason:?}") }))
-    }
-
-    async fn construct(&mut self, fiber: bool) -> Result<(), Trap> {
-        let kind = &self.component.kinds[self.kind_at];
-        let fails = kind.constructor_fails;
-        let func = func(&self.live, &mut self.store, &kind.constructor)?;
-        let key = Val::String(self.store.data().actor.key.to_string());
-        let mut results = [Val::Bool(false)];
-        self.invoke(func, &[key], &mut results, fiber).await?;
-        let [result] = results;
-        let made = match (fails, result) {
-            (false, made) => made,
-            (true, Val::Result(Ok(Some(made)))) => *made,
-            (true, refused) => return Err(Trap::Refused(format!("its constructor answered {refused:?}"))),
-        };
-        let Val::Resource(this) = made else {
-            return Err(Trap::Guest("its constructor gave no resource".into()));
-        };
-        self.this = Some(this);
-        Ok(())
-    }
-
-    /// Whether the next turn may run on the caller's own stack: [`Instance::turn_now`].
+    /// Whether its pack is over: it must wake in another one, with [`Instance::into_state`].
     #[must_use]
-    pub fn runs_now(&self) -> bool {
-        self.component.runs_now()
+    pub fn is_over(&self) -> bool {
+        match &self.home {
+            Home::Own(_) => false,
+            Home::Packed(seat) => seat.is_over(),
+        }
     }
 
-    /// The next turn handles this tell: its row goes with the turn's first commit point.
-    pub fn handles(&mut self, tell: TellId) {
-        self.store.data_mut().handled = Some(tell);
+    /// Whether a turn may begin without waiting for others in its pack; then it must begin.
+    pub fn is_free(&mut self) -> bool {
+        match &mut self.home {
+            Home::Own(_) => true,
+            Home::Packed(seat) => seat.enter(),
+        }
+    }
+
+    /// Whether the next turn may run on the caller's own stack: [`Instance::turn_now`]; then it must
+    /// begin.
+    pub fn runs_now(&mut self) -> bool {
+        self.component.runs_now() && self.is_free()
     }
 
     /// What the turn that just ended leaves, if anything: most leave nothing.
     pub fn left(&mut self) -> Option<Left> {
-        let guest = self.store.data_mut();
-        (!guest.is_clean()).then(|| Left { write: guest.take_write(), wishes: std::mem::take(&mut guest.wishes) })
+        match &mut self.home {
+            Home::Own(cell) => left(cell.store.data_mut()),
+            Home::Packed(seat) => seat.left.take(),
+        }
     }
 
     /// Runs a turn on the caller's stack. Only when [`Instance::runs_now`].
@@ -249,128 +198,94 @@ impl Instance {
     /// # Errors
     /// When the guest traps: drop the instance.
     pub fn turn_now(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
-        let mut begun = self.begin(&mut input)?;
-        self.enter(false, now);
-        let outcome = begun.func.call(&mut self.store, &begun.arguments, &mut begun.results);
-        self.finish(&mut input, outcome, begun.results)
+        match &mut self.home {
+            Home::Own(cell) => cell.turn_now(self.this, &mut input, now),
+            Home::Packed(seat) => seat.turn_now(self.this, &mut input, now),
+        }
     }
 
     /// The same on a stack of its own. The future must be polled to its end, or the instance dropped.
     ///
     /// # Errors
-    /// When the guest traps: drop the instance.
+    /// When the guest traps: drop the instance. [`Trap::Unbegun`] when its pack is over and the turn
+    /// had not begun: the input is as it was.
     pub async fn turn(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
-        let mut begun = self.begin(&mut input)?;
-        self.enter(true, now);
-        let outcome = self.call_async(begun.func, &begun.arguments, &mut begun.results).await;
-        self.finish(&mut input, outcome, begun.results)
-    }
-
-    /// Calls on a stack of its own. A guest in the concurrent lane may go on after it has answered;
-    /// its turn is over when it has ended.
-    async fn call_async(&mut self, func: Func, arguments: &[Val], results: &mut [Val]) -> wasmtime::Result<()> {
-        func.call_async(&mut self.store, arguments, results).await?;
-        if self.component.lane == Lane::Concurrent {
-            let ended = async |accessor: &Accessor<Guest>| poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-            self.store.run_concurrent(ended).await?;
+        match &mut self.home {
+            Home::Own(cell) => cell.turn(self.this, &mut input, now).await,
+            Home::Packed(seat) => seat.turn(self.this, &mut input, now).await,
         }
-        Ok(())
     }
 
-    fn begin(&mut self, input: &mut TurnInput<'_>) -> Result<Begun, Trap> {
-        let Some(method) = self.component.kinds[self.kind_at].methods.get(input.method) else {
-            return Err(Trap::Guest("the method's place is out of range".into()));
-        };
-        let func = match self.methods[input.method] {
-            Some(func) => func,
-            None => *self.methods[input.method].insert(func(&self.live, &mut self.store, &method.export)?),
-        };
-        let turn = &mut self.store.data_mut().turn;
-        std::mem::swap(&mut turn.head, input.head);
-        turn.turn = input.turn;
-        turn.runs = Runs::Method(input.method);
-        turn.read_only = method.read_only;
-        turn.timeout = None;
-        let mut arguments = Arguments::new();
-        arguments.extend(self.this.map(Val::Resource));
-        arguments.extend(input.payload.vals.drain(..));
-        if method.signature.blobs_in {
-            let mut store = self.store.as_context_mut();
-            for ((_, ty), val) in method.signature.params.iter().zip(&mut arguments[1..]) {
-                attach(&mut store, ty, val, &input.payload.blobs).map_err(|error| Trap::Guest(error.to_string()))?;
-            }
-            input.payload.blobs.clear();
+    /// Gives back what [`Instance::is_free`] took, when no turn begins.
+    pub fn step_back(&mut self) {
+        if let Home::Packed(seat) = &mut self.home {
+            seat.step_back();
         }
-        let results = if method.signature.is_tell() { Vals::new() } else { smallvec![Val::Bool(false)] };
-        Ok(Begun { func, arguments, results })
     }
 
-    fn finish(
-        &mut self,
-        input: &mut TurnInput<'_>,
-        outcome: wasmtime::Result<()>,
-        mut results: Vals,
-    ) -> Result<(), Trap> {
-        self.component.pace.ended(self.store.data().clock.is_long());
-        outcome.map_err(|error| trap(&self.store, &error))?;
-        let signature = &self.component.kinds[self.kind_at].methods[input.method].signature;
-        if signature.blobs_out {
-            let mut store = self.store.as_context_mut();
-            for val in &mut results {
-                detach(&mut store, val, &mut input.payload.blobs).map_err(|error| Trap::Guest(error.to_string()))?;
-            }
-        }
-        if let (Some(ty), Some(val)) = (&signature.result, results.first_mut())
-            && call_errors::is_err(val)
-        {
-            *val = call_errors::downstream(ty, std::mem::replace(val, Val::Bool(false)));
-        }
-        input.payload.vals = results;
-        Ok(())
-    }
-
-    /// The actor's values, for an operator's turn.
-    pub fn state(&mut self) -> &mut State {
-        &mut self.store.data_mut().state
-    }
-
-    /// Ends the instance and keeps its values, with what is staged in them.
+    /// To begin turns beside others of the same actor; none for an instance of its own.
     #[must_use]
-    pub fn into_state(self) -> State {
-        self.store.into_data().state
+    pub fn turns(&self) -> Option<Beside> {
+        match &self.home {
+            Home::Own(_) => None,
+            Home::Packed(seat) => Some(seat.turns()),
+        }
     }
 
-    /// What is staged, for an operator's turn.
-    pub fn take_write(&mut self) -> Write {
-        self.store.data_mut().take_write()
+    /// Runs the `deactivate` hook, if there is one. What it staged is in the answer.
+    ///
+    /// # Errors
+    /// When the guest traps.
+    pub async fn deactivate(&mut self, why: &'static str) -> Result<Write, Trap> {
+        let fiber = !self.component.runs_now();
+        match &mut self.home {
+            Home::Own(cell) => {
+                cell.put_to_sleep(why, fiber).await?;
+                Ok(cell.store.data_mut().take_write())
+            }
+            Home::Packed(seat) => seat.put_to_sleep(why, fiber).await,
+        }
     }
 
-    fn me(&self) -> Val {
-        let actor = &self.store.data().actor;
-        Val::Record(vec![
-            ("kind".into(), Val::String(actor.kind.to_string())),
-            ("key".into(), Val::String(actor.key.to_string())),
-        ])
+    /// One of the actor's values, and the names of all, for an operator.
+    pub async fn value(&mut self, name: &str) -> (Option<Value>, Vec<Arc<str>>) {
+        match &mut self.home {
+            Home::Own(cell) => look(&cell.store.data().member.state, name),
+            Home::Packed(seat) => seat.value(name).await,
+        }
     }
 
-    fn enter(&mut self, fiber: bool, now: Instant) {
-        self.store.data_mut().clock.start(fiber, now, Some(hand_over));
-        self.store.set_epoch_deadline(1);
-    }
-
-    async fn invoke(&mut self, func: Func, arguments: &[Val], results: &mut [Val], fiber: bool) -> Result<(), Trap> {
-        let outcome = if fiber {
-            self.call_async(func, arguments, results).await
-        } else {
-            func.call(&mut self.store, arguments, results)
-        };
-        outcome.map_err(|error| trap(&self.store, &error))
+    /// Ends the instance and keeps the actor's values, with what is staged in them. None when they
+    /// went with the pack.
+    pub async fn into_state(self: Box<Self>) -> Option<State> {
+        match self.home {
+            Home::Own(cell) => Some(cell.store.into_data().member.state),
+            Home::Packed(seat) => seat.into_state(self.this).await,
+        }
     }
 }
 
-fn func(live: &Live, store: &mut Store<Guest>, export: &ComponentExportIndex) -> Result<Func, Trap> {
-    let func = live.get_func(store, export);
-    func.ok_or_else(|| Trap::Guest("an export that was there at deploy is missing".into()))
+/// A turn to begin beside others.
+#[derive(Debug)]
+pub struct Started {
+    /// What travels with the message.
+    pub head: Head,
+    /// Which turn it is.
+    pub turn: Turn,
+    /// The method's place in the kind.
+    pub method: usize,
+    /// The tell that the turn handles.
+    pub handles: Option<TellId>,
+    /// The arguments, by the method's own types.
+    pub payload: Payload,
+}
+
+pub(crate) fn left(guest: &mut Guest) -> Option<Left> {
+    (!guest.is_clean()).then(|| Left { write: guest.take_write(), wishes: std::mem::take(&mut guest.member.wishes) })
+}
+
+pub(crate) fn look(state: &State, name: &str) -> (Option<Value>, Vec<Arc<str>>) {
+    (state.get(name).cloned(), state.iter().map(|(name, _)| name.clone()).collect())
 }
 
 impl Component {
@@ -379,6 +294,18 @@ impl Component {
     #[must_use]
     pub fn nests(&self) -> bool {
         self.lane != Lane::Concurrent
+    }
+
+    /// Which turns of one actor of that kind may run at once.
+    #[must_use]
+    pub fn overlap(&self, kind_at: usize) -> Overlap {
+        let kind = &self.kinds[kind_at];
+        match (self.lane, kind.policy.reentrancy) {
+            (Lane::Direct | Lane::Fiber, _) => Overlap::None,
+            (Lane::Concurrent, Reentrancy::Full) => Overlap::Full,
+            (Lane::Concurrent, _) if kind.methods.iter().any(|method| method.read_only) => Overlap::Reads,
+            (Lane::Concurrent, _) => Overlap::None,
+        }
     }
 
     /// Whether its turns run on their callers' stacks: they cannot wait, and have been short.
@@ -390,88 +317,10 @@ impl Component {
 
 /// Gives the worker's queue to another thread, since this one is held by a guest that cannot
 /// yield. Tokio takes the queue back when the closure ends before another thread got it.
-fn hand_over() {
+pub(crate) fn hand_over() {
     let on_worker = tokio::runtime::Handle::try_current()
         .is_ok_and(|handle| handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);
     if on_worker {
         tokio::task::block_in_place(|| std::thread::sleep(HAND_OVER));
     }
-}
-
-/// What travels with a hook: nothing.
-static NO_CHAIN: LazyLock<Arc<Chain>> = LazyLock::new(Arc::default);
-
-fn new_store(birth: Birth) -> Store<Guest> {
-    let kind = &birth.component.kinds[birth.kind_at];
-    let limits = &kind.policy.limits;
-    let (memory, elements, turn) = (limits.memory, limits.table_elements, limits.turn);
-    let lines = Lines::new(birth.outside.clone());
-    let head = Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: NO_CHAIN.clone() };
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(limits.handles + OWN_HANDLES);
-    let engine = birth.component.engine.wasmtime.clone();
-    let beats = birth.component.engine.beats.clone();
-    let guest = Guest {
-        actor: birth.actor,
-        generation: birth.generation,
-        component: birth.component,
-        kind_at: birth.kind_at,
-        host: birth.outside,
-        turn: TurnContext {
-            head,
-            turn: Turn { generation: birth.generation, number: 0 },
-            runs: Runs::Activate,
-            read_only: false,
-            timeout: None,
-        },
-        state: birth.state,
-        tells: Vec::new(),
-        handled: None,
-        wishes: Wishes::default(),
-        broken: None,
-        clock: TurnClock::new(turn, beats),
-        limiter: Limiter::new(usize::try_from(memory).unwrap_or(usize::MAX), elements),
-        proxies: Proxies::default(),
-        table,
-        wasi: None,
-        lines,
-    };
-    let mut store = Store::new(&engine, guest);
-    store.limiter(|guest| &mut guest.limiter);
-    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().clock.tick()));
-    store
-}
-
-/// Why the instance is dead, in one line for people.
-fn trap(store: &Store<Guest>, error: &wasmtime::Error) -> Trap {
-    let guest = store.data();
-    if let Some(broken) = guest.broken {
-        return Trap::Commit(broken);
-    }
-    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Trap::NoRoom(format!("{error}"));
-    }
-    if guest.clock.timed_out {
-        return Trap::Guest(format!(
-            "its turn was ended: it ran longer than {:?} inside the guest (limits.turn)",
-            guest.clock.limit()
-        ));
-    }
-    let said = guest.lines.last();
-    let mut reason = match error.downcast_ref::<wasmtime::Trap>() {
-        Some(wasmtime::Trap::StackOverflow) => "stack overflow".to_owned(),
-        Some(wasmtime::Trap::UnreachableCodeReached) if !said.is_empty() => said,
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
-    };
-    if let Some(refused) = &guest.limiter.refused {
-        reason = format!("{reason} ({refused})");
-    }
-    let at = error.downcast_ref::<wasmtime::WasmBacktrace>().and_then(|trace| {
-        trace.frames().iter().find_map(|frame| frame.func_name().filter(|name| !name.contains("panic")))
-    });
-    if let Some(at) = at.filter(|_| !reason.contains("panicked at")) {
-        reason = format!("{reason}, in `{at:#}`");
-    }
-    Trap::Guest(reason.replace('\n', " "))
 }

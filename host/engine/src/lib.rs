@@ -1,8 +1,8 @@
 //! What Quark runs: components, kinds, instances, values. The only crate that names wasmtime.
 //!
 //! [`Engine`] is the configured wasmtime; [`Component::admit`] checks and compiles what a user
-//! deploys; an [`Instance`] is one live copy that runs turns for one actor. What an instance needs
-//! from its surroundings it asks of [`Outside`], which the silo implements.
+//! deploys; an [`Instance`] runs turns for one actor in a live copy of it, which several share in a
+//! [`Pack`]. What an instance needs from its surroundings it asks of [`Outside`], which the silo implements.
 
 mod error;
 mod engine;
@@ -22,6 +22,9 @@ mod cache;
 mod component;
 mod compatible;
 mod schema;
+mod seats;
+mod cell;
+mod pack;
 mod instance;
 
 pub use cache::Cache;
@@ -30,7 +33,8 @@ pub use component::{Component, content_hash, embedded_manifest};
 pub use engine::{Engine, EngineConfig, TICK};
 pub use error::{AdmissionError, EngineError, Trap};
 pub use guest::Wishes;
-pub use instance::{Birth, Cause, Instance, Left, TurnInput};
+pub use instance::{Birth, Cause, Instance, Left, Started, TurnInput, Unborn};
 pub use kind::{Kind, Lane, Method, Signature};
-pub use outside::{Answer, CallFailure, Calling, Level, OutgoingCall, OutgoingWork, Outside, Owned};
+pub use outside::{Answer, CallFailure, Calling, Level, OutgoingCall, OutgoingWork, Outside, Owned, Reached};
+pub use pack::{Background, Beside, Done, Pack, Turned};
 pub use schema::{Described, Schemas};

@@ -26,8 +26,8 @@ pub struct OutgoingCall {
     pub to: ActorId,
     /// The method and the arguments.
     pub work: OutgoingWork,
-    /// All that the turn staged since its last commit point, if anything.
-    pub write: Option<Box<Write>>,
+    /// What the turn staged since its last commit point.
+    pub write: Reached,
     /// The turn's method, for the path.
     pub from_method: Arc<str>,
     /// When the turn's own caller stops waiting.
@@ -40,6 +40,16 @@ pub struct OutgoingCall {
     pub turn: Turn,
     /// How long the turn waits at most; none means until its own deadline.
     pub timeout: Option<Duration>,
+}
+
+/// A turn's commit point.
+#[derive(Debug)]
+pub enum Reached {
+    /// With all that is staged, if anything.
+    Free(Option<Box<Write>>),
+    /// Overlapping turns stand between their own commit points: what is staged goes with the last of
+    /// those.
+    Held,
 }
 
 /// What a call asks for.
@@ -103,7 +113,14 @@ pub trait Outside: Send + Sync + 'static {
     fn call(&self, call: OutgoingCall) -> Calling;
 
     /// Commits, and gives the e-tag that is durable then.
-    fn commit(&self, write: Write) -> Owned<Result<u64, CommitError>>;
+    fn commit(&self, write: Reached) -> Owned<Result<u64, CommitError>>;
+
+    /// That turn stages something. Only where turns of one actor overlap.
+    fn staged(&self, turn: Turn);
+
+    /// That turn is at a commit point. Whether the commit is to be made now: no overlapping turn
+    /// stands between its own. Only where turns of one actor overlap.
+    fn reaches(&self, turn: Turn) -> bool;
 
     /// Checks a tell by name against its target's types, and encodes its arguments.
     ///

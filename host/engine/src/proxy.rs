@@ -12,6 +12,7 @@ use wasmtime::{AsContextMut, StoreContextMut};
 use crate::guest::Guest;
 use crate::kind::Signature;
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
+use crate::seats::attribute;
 use crate::transfer::{attach, detach};
 use crate::values::{Payload, call_errors, msgpack};
 
@@ -146,9 +147,9 @@ fn call<'a>(
         Ok(Calling::Waits(answer)) => {
             let signature = signature.clone();
             Box::new(async move {
-                store.data_mut().clock.pause();
+                store.data_mut().turn.clock.pause();
                 let answer = answer.await;
-                store.data_mut().clock.resume();
+                store.data_mut().turn.clock.resume();
                 answered(store, &signature, answer, results)
             })
         }
@@ -178,14 +179,21 @@ async fn send(
     params: &[Val],
     results: &mut [Val],
 ) -> wasmtime::Result<()> {
-    if signature.is_tell() {
-        return accessor.with(|mut access| tell(access.as_context_mut(), &signature, params));
-    }
-    let calling = accessor.with(|mut access| start(&mut access.as_context_mut(), &signature, params))?;
+    let (task, calling) = accessor.with(|mut access| {
+        let mut store = access.as_context_mut();
+        attribute(&mut store)?;
+        let task = store.data().task();
+        let calling = match signature.is_tell() {
+            true => tell(store, &signature, params).map(|()| None),
+            false => start(&mut store, &signature, params).map(Some),
+        };
+        calling.map(|calling| (task, calling))
+    })?;
+    let Some(calling) = calling else { return Ok(()) };
     let answer = calling.answer().await;
     accessor.with(|mut access| {
         let mut store = access.as_context_mut();
-        store.data_mut().clock.resume();
+        store.data_mut().resume(task);
         answered(store, &signature, answer, results)
     })
 }
@@ -231,7 +239,7 @@ fn tell(mut store: StoreContextMut<'_, Guest>, signature: &Signature, params: &[
     // A tell has no answer: what can never arrive ends the turn instead of vanishing.
     let to = target.map_err(|error| wasmtime::Error::msg(format!("a tell names nobody: {error}")))?;
     let guest = store.data_mut();
-    if guest.tells.len() >= TELLS_PER_COMMIT_MAX {
+    if guest.member.tells.len() >= TELLS_PER_COMMIT_MAX {
         return Err(wasmtime::Error::msg(format!("more than {TELLS_PER_COMMIT_MAX} tells before a commit point")));
     }
     let arguments = msgpack::encode_message(signature, &payload)

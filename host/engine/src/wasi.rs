@@ -46,7 +46,7 @@ const WAITS: [&str; 12] = [
 
 /// The guest's output, cut into lines.
 pub(crate) struct Lines {
-    host: Arc<dyn Outside>,
+    host: Mutex<Arc<dyn Outside>>,
     text: Mutex<Text>,
 }
 
@@ -78,7 +78,16 @@ impl Text {
 
 impl Lines {
     pub(crate) fn new(host: Arc<dyn Outside>) -> Arc<Self> {
-        Arc::new(Self { host, text: Mutex::default() })
+        Arc::new(Self { host: Mutex::new(host), text: Mutex::default() })
+    }
+
+    /// What comes from now on is another actor's.
+    pub(crate) fn turn_to(&self, host: &Arc<dyn Outside>) {
+        let mut now = self.host.lock();
+        if !Arc::ptr_eq(&now, host) {
+            *now = host.clone();
+            *self.text.lock() = Text::default();
+        }
     }
 
     fn write(&self, bytes: &[u8]) {
@@ -91,7 +100,7 @@ impl Lines {
             if piece.ends_with('\n') {
                 let line = std::mem::take(&mut text.open);
                 if !line.trim().is_empty() {
-                    self.host.log(Level::Info, &line);
+                    self.host.lock().log(Level::Info, &line);
                     text.keep(line);
                 }
             }

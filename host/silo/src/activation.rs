@@ -3,9 +3,11 @@
 //! An idle activation owns no task. A call that finds it idle runs as its turn on the caller's own
 //! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
-//! stack. What must wait moves to a task. `turn` runs turns and ends them, `operate` is for
-//! operators.
+//! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
+//! overlap; `birth` makes instances, `operate` is for operators.
 
+mod beside;
+mod birth;
 mod operate;
 mod turn;
 
@@ -26,13 +28,13 @@ use quark_core::id::ActorId;
 use quark_core::state::State;
 use quark_core::time::Time;
 use quark_engine::values::Payload;
-use quark_engine::{Birth, Cause, Instance, Trap, TurnInput};
-use tokio::sync::oneshot;
+use quark_engine::{Cause, Instance, Trap, TurnInput};
+use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Place;
 use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Outcome, Output};
-use crate::outside::ActorOutside;
+use crate::packs::{Seated, Shared};
 use crate::silo::Inner;
 use crate::store::StoreError;
 
@@ -69,7 +71,7 @@ impl Inside {
 }
 
 /// Polls a future of an instance on whose stack no other may run.
-async fn alone<F: Future>(nests: bool, future: F) -> F::Output {
+pub(crate) async fn alone<F: Future>(nests: bool, future: F) -> F::Output {
     if nests {
         return future.await;
     }
@@ -110,7 +112,13 @@ struct Live {
     instance: Box<Instance>,
     served: Arc<Served>,
     generation: u64,
-    _place: Place,
+    home: Home,
+}
+
+/// What it takes of the room for live instances.
+enum Home {
+    Own(#[expect(dead_code, reason = "it is given back when dropped")] Place),
+    Pack(Seated),
 }
 
 impl Live {
@@ -133,6 +141,8 @@ pub(crate) struct Machine {
     /// all workers would write to one place.
     calls: u64,
     ran: u64,
+    /// Turns that overlap, with the time after which they are given up.
+    beside: Vec<(u64, tokio::time::Instant)>,
 }
 
 impl Machine {
@@ -157,19 +167,19 @@ impl Machine {
 
     /// The turn of a call that may begin at once, with the instance to run it.
     fn enter(&mut self, method: &MethodRef) -> Option<(Turn, Live)> {
-        match std::mem::take(&mut self.slot) {
-            Slot::Live(live) if Arc::ptr_eq(&live.served, &method.served) => {
-                match self.turns.enter(method.method().read_only) {
-                    Some(turn) => {
-                        self.calls += 1;
-                        return Some((turn, live));
-                    }
-                    None => self.slot = Slot::Live(live),
-                }
-            }
-            other @ (Slot::Empty | Slot::Loaded(_) | Slot::Live(_)) => self.slot = other,
+        let Slot::Live(live) = &mut self.slot else { return None };
+        if !Arc::ptr_eq(&live.served, &method.served) || !live.instance.is_free() {
+            return None;
         }
-        None
+        let Some(turn) = self.turns.enter(method.method().read_only) else {
+            live.instance.step_back();
+            return None;
+        };
+        self.calls += 1;
+        match std::mem::take(&mut self.slot) {
+            Slot::Live(live) => Some((turn, live)),
+            Slot::Loaded(_) | Slot::Empty => None,
+        }
     }
 }
 
@@ -188,6 +198,8 @@ pub(crate) struct Activation {
     progressed: AtomicBool,
     /// It has left the catalog: whoever remembers it must look the actor up again.
     over: AtomicBool,
+    /// Something happened that may let a turn begin beside others.
+    events: Notify,
 }
 
 /// How a call stands that was just made.
@@ -206,7 +218,7 @@ impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
         let turns = Turns::new(id.clone(), bounds, Overlap::None);
-        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0 };
+        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: Vec::new() };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -218,6 +230,7 @@ impl Activation {
             upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            events: Notify::new(),
         })
     }
 
@@ -236,7 +249,18 @@ impl Activation {
             machine.catch_up(since);
         }
         machine.calls += u64::from(is_call && admitted.is_ok());
+        if machine.turns.overlaps() {
+            self.events.notify_one();
+        }
         admitted
+    }
+
+    /// The pack that it sits in, if it shares an instance.
+    pub(crate) fn pack(&self) -> Option<Arc<Shared>> {
+        match &self.machine.lock().slot {
+            Slot::Live(Live { home: Home::Pack(seated), .. }) => Some(seated.shared.clone()),
+            Slot::Live(_) | Slot::Loaded(_) | Slot::Empty => None,
+        }
     }
 
     /// Runs a call as this actor's turn on the caller's stack, up to its first wait, if the actor
@@ -254,12 +278,13 @@ impl Activation {
         self.last_used.store(silo.clock.at(now).0, Ordering::Relaxed);
         self.progressed.store(false, Ordering::Relaxed);
         if live.instance.runs_now() {
-            let input = TurnInput { head, turn, method: method.at, payload };
+            let input = TurnInput { head, turn, method: method.at, handles: None, payload };
             let ran = live.instance.turn_now(input, now).map(|()| live);
             return self.ended_here(silo, method, ran, payload);
         }
         let deadline = head.deadline;
-        let mut turn = turn::on_its_own(live, head.take(), turn, method.at, std::mem::take(payload), now);
+        let alone = turn::Alone { turn, method: method.at, handles: None, started: now };
+        let mut turn = self.on_its_own(live, head.take(), std::mem::take(payload), alone);
         // Whatever is registered with this waker is registered anew by the task's first poll.
         match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok((live, result))) => {
@@ -312,7 +337,8 @@ impl Activation {
             // A guard in the `match` itself would be held while the guest runs.
             let step = self.machine.lock().turns.next(silo.clock.at(now));
             match step {
-                Step::Idle | Step::Wait => return None,
+                Step::Idle => return None,
+                Step::Wait => return Some(Some(Step::Wait)),
                 Step::Expired(message) => silo.expired(&self.id, message),
                 Step::Gone(generation) => {
                     self.gone(silo, generation);
@@ -340,7 +366,8 @@ impl Activation {
                     None => self.machine.lock().turns.next(silo.clock.now()),
                 };
                 match step {
-                    Step::Idle | Step::Wait => return,
+                    Step::Idle => return,
+                    Step::Wait => self.wait_beside().await,
                     Step::Gone(generation) => return self.gone(&silo, generation),
                     Step::Expired(message) => silo.expired(&self.id, message),
                     Step::Load => self.load(&silo).await,
@@ -392,6 +419,7 @@ impl Activation {
                     let state = State::new(claim.values, limit);
                     let mut machine = self.machine.lock();
                     let generation = claim.generation;
+                    machine.turns.set_overlap(served.component.overlap(served.at));
                     machine.slot = Slot::Loaded(Box::new(Loaded { generation, state, served, cause }));
                     machine.turns.loaded(claim.generation, claim.etag);
                     drop(machine);
@@ -404,29 +432,6 @@ impl Activation {
         };
         let waiting = self.machine.lock().turns.refused();
         silo.answer_all(waiting, &error);
-    }
-
-    /// The living instance; made now if there is none.
-    async fn wake(&self, silo: &Arc<Inner>) -> Result<Live, Trap> {
-        let slot = self.take_slot();
-        let Loaded { generation, state, served, cause } = match slot {
-            Slot::Live(live) => return Ok(live),
-            Slot::Loaded(loaded) => *loaded,
-            Slot::Empty => return Err(Trap::Guest("nothing is loaded".into())),
-        };
-        let place = silo.make_room().await?;
-        let birth = Birth {
-            actor: self.id.clone(),
-            generation,
-            cause,
-            component: served.component.clone(),
-            kind_at: served.at,
-            state,
-            outside: ActorOutside::of(self, self.me.clone(), served.deployment.clone()),
-        };
-        let nests = birth.component.nests();
-        let instance = alone(nests, Instance::new(birth)).await?;
-        Ok(Live { instance, served, generation, _place: place })
     }
 
     async fn leave(&self, silo: &Arc<Inner>, _turn: Turn, why: Why) {

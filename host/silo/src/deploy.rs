@@ -54,6 +54,8 @@ fn bad_component(error: AdmissionError) -> Failure {
         | AdmissionError::Mistyped { .. }
         | AdmissionError::Method { .. }
         | AdmissionError::Mixed { .. }
+        | AdmissionError::Packed { .. }
+        | AdmissionError::Full { .. }
         | AdmissionError::NoEngine(_)
         | AdmissionError::TooMuch(_)
         | AdmissionError::Compile(_) => "change the component and deploy it again",
@@ -313,7 +315,8 @@ impl Inner {
 
     fn report(&self, component: &Arc<Component>, name: &str, version: u64, unchanged: bool) -> DeployReport {
         let kinds = (0..component.kinds.len()).map(|at| {
-            let served = Served { component: component.clone(), at, deployment: name.into(), version, since: 0 };
+            let (deployment, packs) = (name.into(), Arc::default());
+            let served = Served { component: component.clone(), at, deployment, version, since: 0, packs };
             self.kind_report(&served, 0)
         });
         DeployReport {

@@ -177,7 +177,11 @@ impl Inner {
     fn refuse_deadlock(&self, path: &Path, to: &ActorId, method: &str) -> Result<(), CallError> {
         let waits = path.find(to).is_some_and(|frame| {
             let turn = Turn { generation: frame.generation, number: frame.turn };
-            self.catalog.get(to).is_some_and(|activation| activation.machine.lock().turns.blocks(turn, false))
+            let reads = || {
+                let kind = self.kinds.get(&to.kind);
+                kind.is_some_and(|kind| kind.kind().method(method).is_some_and(|(_, method)| method.read_only))
+            };
+            self.catalog.get(to).is_some_and(|activation| activation.machine.lock().turns.blocks(turn, reads()))
         });
         if waits || path.depth() > PATH_DEPTH_MAX {
             return Err(CallError::Deadlock(path.describe(to, method)));
@@ -216,7 +220,7 @@ impl Inner {
         let work = Work::Method { method: method.clone(), payload, origin: Origin::Caller(reply) };
         let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD };
         match self.place(to.clone(), message, at) {
-            Err(error) => return Asking::Done(Err(error)),
+            Err((_, error)) => return Asking::Done(Err(error)),
             Ok(None) => {}
             Ok(Some(activation)) => activation.drive(),
         }
@@ -229,15 +233,25 @@ impl Inner {
 
     /// Puts a message into its target's mailbox, which wakes the target when it must.
     pub(crate) fn deliver(self: &Arc<Self>, to: &ActorId, message: Message, now: Time) -> Result<(), CallError> {
-        if let Some(activation) = self.place(self.activation(to), message, now)? {
+        if let Some(activation) = self.place(self.activation(to), message, now).map_err(|(_, error)| error)? {
             activation.drive();
         }
         Ok(())
     }
 
+    /// A message that had its turn, which did not begin.
+    pub(crate) fn deliver_again(self: &Arc<Self>, to: &ActorId, message: Message) {
+        match self.place(self.activation(to), message, self.clock.now()) {
+            Ok(None) => {}
+            Ok(Some(activation)) => self.spawn(activation.run(None)),
+            Err((message, error)) => self.answer_all(vec![message], &error),
+        }
+    }
+
     /// The same, but whoever must run is run by a task.
     pub(crate) fn deliver_later(self: &Arc<Self>, to: &ActorId, message: Message) -> Result<(), CallError> {
-        if let Some(activation) = self.place(self.activation(to), message, self.clock.now())? {
+        let placed = self.place(self.activation(to), message, self.clock.now());
+        if let Some(activation) = placed.map_err(|(_, error)| error)? {
             self.spawn(activation.run(None));
         }
         Ok(())
@@ -249,7 +263,7 @@ impl Inner {
         mut activation: Arc<Activation>,
         mut message: Message,
         now: Time,
-    ) -> Result<Option<Arc<Activation>>, CallError> {
+    ) -> Result<Option<Arc<Activation>>, (Message, CallError)> {
         for _ in 0..LOOKUPS_MAX {
             match activation.admit(message, now) {
                 Ok(Admitted::Token) => return Ok(Some(activation)),
@@ -258,7 +272,7 @@ impl Inner {
                     message = refused.message;
                     if let Refusal::Overloaded(ms) = refused.why {
                         self.metrics.overloaded.increment(1);
-                        return Err(CallError::Overloaded(ms));
+                        return Err((message, CallError::Overloaded(ms)));
                     }
                     // It is over and about to leave the catalog.
                     self.catalog.remove(&activation);
@@ -266,7 +280,7 @@ impl Inner {
                 }
             }
         }
-        Err(CallError::Overloaded(1))
+        Err((message, CallError::Overloaded(1)))
     }
 
     /// The actor's activation; a new one, which has loaded nothing, if it has none.

@@ -9,12 +9,12 @@ use quark_core::id::KindName;
 use quark_engine::{Component, Kind};
 
 use crate::api::{Failure, codes};
+use crate::packs::Packs;
 
 /// How many near names an error shows.
 const NEAR_MAX: usize = 3;
 
 /// A kind as served now.
-#[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) component: Arc<Component>,
     pub(crate) at: usize,
@@ -22,6 +22,8 @@ pub(crate) struct Served {
     pub(crate) version: u64,
     /// Grows with all that is served: of two versions of a kind the later one has the larger.
     pub(crate) since: u64,
+    /// Where its actors share instances.
+    pub(crate) packs: Arc<Packs>,
 }
 
 impl Served {
@@ -89,7 +91,14 @@ impl Kinds {
         let since = self.version() + 1;
         table.by_name.retain(|_, served| served.deployment != deployment);
         for (at, kind) in component.kinds.iter().enumerate() {
-            let served = Served { component: component.clone(), at, deployment: deployment.into(), version, since };
+            let served = Served {
+                component: component.clone(),
+                at,
+                deployment: deployment.into(),
+                version,
+                since,
+                packs: Arc::default(),
+            };
             table.by_name.insert(kind.name.clone(), Arc::new(served));
         }
         let mut by_short = BTreeMap::<String, Vec<KindName>>::new();

@@ -16,6 +16,7 @@ mod outbox;
 mod dispatch;
 mod outside;
 mod activation;
+mod packs;
 mod actor_ref;
 mod deploy;
 mod silo;

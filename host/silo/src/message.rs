@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::api::{Failure, StateOperation, StateValue};
 use crate::kinds::Served;
+use crate::silo::Inner;
 
 /// What a caller gets.
 pub(crate) type Outcome = Result<Payload, CallError>;
@@ -119,6 +120,8 @@ pub(crate) enum Output {
     Resume(oneshot::Sender<Result<(), CommitError>>),
     /// An answer to an operator.
     Operated(oneshot::Sender<Result<StateValue, Failure>>, Result<StateValue, Failure>),
+    /// The end of a turn that handled a tell.
+    Told(TellId),
     /// The end of a turn that nobody waits for.
     Nothing,
 }
@@ -130,12 +133,13 @@ impl Output {
             Self::Reply { to, outcome, .. } => drop(to.send(outcome)),
             Self::Resume(to) => drop(to.send(Ok(()))),
             Self::Operated(to, outcome) => drop(to.send(outcome)),
-            Self::Nothing => {}
+            // The store's answer said so.
+            Self::Told(_) | Self::Nothing => {}
         }
     }
 
     /// Something that it rests on will never be durable.
-    pub(crate) fn fail(self, error: CommitError) {
+    pub(crate) fn fail(self, silo: &Inner, error: CommitError) {
         match self {
             Self::Reply { to, progressed: true, .. } if error != CommitError::Unknown => {
                 drop(to.send(Err(CallError::Failed(format!("its last commit failed: {error}")))));
@@ -143,6 +147,7 @@ impl Output {
             Self::Reply { to, .. } => drop(to.send(Err(commit_failed(error)))),
             Self::Resume(to) => drop(to.send(Err(error))),
             Self::Operated(to, _) => drop(to.send(Err(commit_failed(error).into()))),
+            Self::Told(id) => silo.outbox.commit_failed(&id, error),
             Self::Nothing => {}
         }
     }
@@ -150,11 +155,12 @@ impl Output {
 
 impl Output {
     /// The instance died before the commit that it waited for: what the turn did is undone.
-    pub(crate) fn undone(self) {
+    pub(crate) fn undone(self, silo: &Inner) {
         let error = || CallError::Failed("another turn of it ended its instance before both could be committed".into());
         match self {
             Self::Reply { to, .. } => drop(to.send(Err(error()))),
             Self::Operated(to, _) => drop(to.send(Err(error().into()))),
+            Self::Told(id) => silo.outbox.failed(&id, &error()),
             // Its turn died with the instance.
             Self::Resume(_) | Self::Nothing => {}
         }

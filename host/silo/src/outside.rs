@@ -4,11 +4,12 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use quark_core::commit::{CommitError, Write};
+use quark_core::activation::Turn;
+use quark_core::commit::CommitError;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
-use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned};
+use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned, Reached};
 
 use crate::activation::{Activation, MidTurn};
 use crate::dispatch::{Outgoing, Route};
@@ -54,7 +55,7 @@ impl Outside for ActorOutside {
         let Some((silo, activation)) = self.own() else {
             return Calling::Done(Err(CallFailure::Commit(CommitError::Fenced)));
         };
-        match activation.commit_point(&silo, call.write.take().map(|write| *write)) {
+        match activation.commit_point(&silo, std::mem::replace(&mut call.write, Reached::Free(None))) {
             MidTurn::Open => send(&silo, Some(&self.last), &self.id, call),
             MidTurn::Failed(error) => Calling::Done(Err(CallFailure::Commit(error))),
             point @ MidTurn::Wait(_) => Calling::Waits(Box::pin(async move {
@@ -67,9 +68,17 @@ impl Outside for ActorOutside {
         }
     }
 
-    fn commit(&self, write: Write) -> Owned<Result<u64, CommitError>> {
+    fn staged(&self, turn: Turn) {
+        self.activation.upgrade().iter().for_each(|activation| activation.staged(turn));
+    }
+
+    fn reaches(&self, turn: Turn) -> bool {
+        self.activation.upgrade().is_none_or(|activation| activation.reaches(turn))
+    }
+
+    fn commit(&self, write: Reached) -> Owned<Result<u64, CommitError>> {
         let Some((silo, activation)) = self.own() else { return Box::pin(async { Err(CommitError::Fenced) }) };
-        let point = activation.commit_point(&silo, Some(write));
+        let point = activation.commit_point(&silo, write);
         Box::pin(async move {
             point.wait().await?;
             Ok(activation.machine.lock().turns.loaded_as().map_or(0, |(_, etag)| etag))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use quark_core::activation::Why;
 use quark_core::error::CallError;
@@ -220,8 +221,11 @@ impl Inner {
             match self.catalog.oldest().into_iter().find(idle) {
                 // On a task of its own: messages that come for the victim meanwhile are its own affair.
                 Some(victim) => {
-                    let leaves = self.runtime.spawn(victim.run(None));
-                    drop(tokio::time::timeout(ROOM_WAIT, leaves).await);
+                    // Those who share its instance go with it, or the place would not be free.
+                    let mates = victim.pack().map_or_else(Vec::new, |shared| shared.members());
+                    let leave = mates.into_iter().filter(idle).chain([victim]);
+                    let leave = leave.map(|activation| self.runtime.spawn(activation.run(None)));
+                    drop(tokio::time::timeout(ROOM_WAIT, join_all(leave)).await);
                 }
                 None => tokio::time::sleep(STOP_LOOK).await,
             }

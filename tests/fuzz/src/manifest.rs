@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quark_core::manifest::{MANIFEST_BYTES_MAX, Manifest, MethodPolicy, Policy, Reentrancy};
+use quark_core::manifest::{Isolation, MANIFEST_BYTES_MAX, Manifest, MethodPolicy, Policy, Reentrancy};
 
 /// The longest text of an error.
 const ERROR_CHARS_MAX: usize = 2000;
@@ -38,12 +38,15 @@ pub fn manifest(data: &[u8]) {
 }
 
 fn check_ranges(policy: &Policy) {
-    let Policy { idle_timeout, reentrancy: _, mailbox, config: _, methods, limits } = policy;
+    let Policy { idle_timeout, reentrancy: _, isolation, mailbox, config: _, methods, limits } = policy;
     let within = |name: &str, value: u64, min: u64, max: u64| {
         assert!((min..=max).contains(&value), "{name} is {value}, not {min} to {max}");
     };
     let ms = |time: &Duration| u64::try_from(time.as_millis()).expect("it is bounded");
     within("idle-timeout", ms(idle_timeout), 1000, 720 * 3_600_000);
+    if let Isolation::Packed(actors) = isolation {
+        within("isolation.packed", u64::from(*actors), 1, 10_000);
+    }
     within("mailbox.capacity", mailbox.capacity as u64, 1, 1_000_000);
     within("mailbox.bytes", mailbox.bytes, KIB, GIB);
     within("limits.memory", limits.memory, 64 * KIB, 4 * GIB);
@@ -60,13 +63,18 @@ fn check_ranges(policy: &Policy) {
 
 /// A manifest that says all of this.
 fn write(policy: &Policy) -> String {
-    let Policy { idle_timeout, reentrancy, mailbox, config, methods, limits } = policy;
+    let Policy { idle_timeout, reentrancy, isolation, mailbox, config, methods, limits } = policy;
     let reentrancy = match reentrancy {
         Reentrancy::None => "none",
         Reentrancy::CallChain => "call-chain",
+        Reentrancy::Full => "full",
+    };
+    let isolation = match isolation {
+        Isolation::Actor => "\"actor\"".to_owned(),
+        Isolation::Packed(actors) => format!("{{ packed = {actors} }}"),
     };
     format!(
-        "[actor]\nidle-timeout = \"{}ms\"\nreentrancy = \"{reentrancy}\"\nmailbox = {{ capacity = {}, bytes = {} }}\n\
+        "[actor]\nidle-timeout = \"{}ms\"\nreentrancy = \"{reentrancy}\"\nisolation = {isolation}\nmailbox = {{ capacity = {}, bytes = {} }}\n\
          [actor.limits]\nmemory = {}\nturn = \"{}ms\"\nstate = \"{}B\"\narguments = {}\nresult = {}\n\
          table-elements = {}\nhandles = {}\n{}{}",
         idle_timeout.as_millis(),

@@ -78,6 +78,10 @@ impl<O> Group<O> {
         Self { overlap, members: Vec::new(), handling: Handling::Nothing, held: Vec::new() }
     }
 
+    pub(super) const fn set_overlap(&mut self, overlap: Overlap) {
+        self.overlap = overlap;
+    }
+
     /// Whether no turn runs.
     pub(super) const fn is_empty(&self) -> bool {
         self.members.is_empty()

@@ -191,6 +191,12 @@ impl<M: Message, O> Turns<M, O> {
         }
     }
 
+    /// Which turns may overlap from now on. Only while none runs.
+    pub fn set_overlap(&mut self, overlap: Overlap) {
+        debug_assert!(self.running.is_empty());
+        self.running.set_overlap(overlap);
+    }
+
     /// Whose it is.
     #[must_use]
     pub const fn actor(&self) -> &ActorId {
@@ -219,6 +225,12 @@ impl<M: Message, O> Turns<M, O> {
     #[must_use]
     pub fn running(&self) -> Option<Turn> {
         Some(Turn { generation: self.generation?, number: self.running.last()? })
+    }
+
+    /// Whether that turn runs.
+    #[must_use]
+    pub fn runs(&self, turn: Turn) -> bool {
+        self.generation == Some(turn.generation) && self.running.contains(turn.number)
     }
 
     /// Whether a call that comes back to that turn, which waits for it, would wait for that turn.

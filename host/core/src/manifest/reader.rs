@@ -7,9 +7,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Reentrancy;
 use super::error::{ManifestError, Place, Problem};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
+use super::{Isolation, Reentrancy};
 
 /// A TOML table while its keys are taken out one by one; what is left at the end is unknown.
 pub(super) struct Section<'t, 'i> {
@@ -140,9 +140,23 @@ impl<'t, 'i> Item<'t, 'i> {
         match self.value.as_str() {
             Some("none") => Ok(Reentrancy::None),
             Some("call-chain") => Ok(Reentrancy::CallChain),
-            Some("full") => Err(self.unsupported("\"call-chain\" or \"none\"")),
-            _ => Err(self.misfit("\"call-chain\" or \"none\"")),
+            Some("full") => Ok(Reentrancy::Full),
+            _ => Err(self.misfit("\"none\", \"call-chain\" or \"full\"")),
         }
+    }
+
+    pub(super) fn isolation(self, packed: RangeInclusive<usize>) -> Result<Isolation, ManifestError> {
+        if self.value.as_str() == Some("actor") {
+            return Ok(Isolation::Actor);
+        }
+        if !self.value.is_table() {
+            return Err(self.misfit("\"actor\" or { packed = N }"));
+        }
+        let none = self.misfit("{ packed = N }");
+        let mut section = self.section()?;
+        let packed = section.take("packed").map(|item| item.count(packed)).transpose()?;
+        section.finish()?;
+        packed.map(|packed| Isolation::Packed(u32::try_from(packed).unwrap_or(u32::MAX))).ok_or(none)
     }
 
     pub(super) fn refuse_unless(self, only: &Only) -> Result<(), ManifestError> {

@@ -47,6 +47,7 @@ fn every_setting_reaches_its_policy() {
     let expected = Policy {
         idle_timeout: Duration::from_secs(90),
         reentrancy: Reentrancy::None,
+        isolation: Isolation::Actor,
         mailbox: MailboxPolicy { capacity: 8, bytes: 2 << 20 },
         config: [("currency", "EUR"), ("any key, even this", "")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -142,9 +143,23 @@ fn errors_name_the_place_the_key_and_what_fits() {
              write a whole number from 1 to 1000000",
         ),
         (
-            "[actor]\nreentrancy = \"full\"",
-            "manifest, line 2, column 14: actor.reentrancy = \"full\" is not supported by this \
-             version; leave the key out or write \"call-chain\" or \"none\"",
+            "[actor]\nreentrancy = \"some\"",
+            "manifest, line 2, column 14: actor.reentrancy = \"some\" does not fit: \
+             write \"none\", \"call-chain\" or \"full\"",
+        ),
+        (
+            "[actor]\nisolation = { packed = 0 }",
+            "manifest, line 2, column 24: actor.isolation.packed = 0 does not fit: \
+             write a whole number from 1 to 10000",
+        ),
+        (
+            "[actor]\nisolation = {}",
+            "manifest, line 2, column 13: actor.isolation = {} does not fit: write { packed = N }",
+        ),
+        (
+            "[actor]\nisolation = \"packed\"",
+            "manifest, line 2, column 13: actor.isolation = \"packed\" does not fit: \
+             write \"actor\" or { packed = N }",
         ),
         (
             "[actor]\nplacement = { stateless-worker = { max = 8 } }",
@@ -178,6 +193,13 @@ fn errors_name_the_place_the_key_and_what_fits() {
 }
 
 #[test]
+fn actors_may_share_instances_and_overlap_their_turns() {
+    let manifest = Manifest::parse("[actor]\nisolation = { packed = 1000 }\nreentrancy = \"full\"").unwrap();
+    let policy = manifest.for_kind("any");
+    assert_eq!((policy.isolation, policy.reentrancy), (Isolation::Packed(1000), Reentrancy::Full));
+}
+
+#[test]
 fn what_is_not_toml_or_too_long_is_refused() {
     let error = Manifest::parse("[actor\nname").unwrap_err();
     assert!(matches!(error.problem, Problem::Syntax(_)), "{error}");
@@ -190,7 +212,6 @@ fn what_is_not_toml_or_too_long_is_refused() {
 #[test]
 fn keys_of_features_to_come_are_refused_with_anything_but_their_default() {
     for line in [
-        "isolation = { packed = 1000 }",
         "implicit-streams = [\"orders\"]",
         "store = \"cold\"",
         "mailbox = { overflow = \"drop\" }",

@@ -5,11 +5,13 @@ use std::time::Duration;
 use quark_core::commit::TELLS_PER_COMMIT_MAX;
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key, KindName};
+use wasmtime::AsContextMut as _;
 use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::{calls, types};
 use crate::guest::Guest;
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
+use crate::seats::attribute;
 
 /// The contract's case for a call error.
 pub(crate) fn call_error(error: CallError) -> types::CallError {
@@ -47,9 +49,9 @@ impl calls::Host for Guest {
         let answer = match self.call_by_name(&to, method, args, timeout) {
             Calling::Done(answer) => answer,
             Calling::Waits(answer) => {
-                self.clock.pause();
+                self.turn.clock.pause();
                 let answer = answer.await;
-                self.clock.resume();
+                self.turn.clock.resume();
                 answer
             }
         };
@@ -62,9 +64,10 @@ impl calls::Host for Guest {
         method: String,
         args: String,
     ) -> wasmtime::Result<Result<(), types::CallError>> {
-        let staged = target(&to).and_then(|to| self.host.check_tell(&to, &method, &args).map(|bytes| (to, bytes)));
+        let staged =
+            target(&to).and_then(|to| self.member.host.check_tell(&to, &method, &args).map(|bytes| (to, bytes)));
         match staged {
-            Ok(_) if self.tells.len() >= TELLS_PER_COMMIT_MAX => {
+            Ok(_) if self.member.tells.len() >= TELLS_PER_COMMIT_MAX => {
                 Ok(Err(types::CallError::TooLarge(TELLS_PER_COMMIT_MAX as u64)))
             }
             Ok((to, arguments)) => {
@@ -83,11 +86,16 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut calls = linker.instance("quark:actor/calls@0.1.0")?;
     calls.func_wrap_concurrent("call", |accessor, (to, method, args, timeout): Call| {
         Box::pin(async move {
-            let calling = accessor.with(|mut store| store.data_mut().call_by_name(&to, method, args, timeout));
-            let answer = calling.answer().await;
-            accessor.with(|mut store| {
+            let (task, calling) = accessor.with(|mut access| -> wasmtime::Result<_> {
+                let mut store = access.as_context_mut();
+                attribute(&mut store)?;
                 let guest = store.data_mut();
-                guest.clock.resume();
+                Ok((guest.task(), guest.call_by_name(&to, method, args, timeout)))
+            })?;
+            let answer = calling.answer().await;
+            accessor.with(|mut access| {
+                let guest = access.data_mut();
+                guest.resume(task);
                 guest.answered_by_name(answer).map(|answer| (answer,))
             })
         })

@@ -26,7 +26,7 @@ impl types::Host for Guest {}
 
 impl context::Host for Guest {
     fn me(&mut self) -> wasmtime::Result<types::ActorId> {
-        Ok(actor_id(&self.actor))
+        Ok(actor_id(&self.member.actor))
     }
 
     fn caller(&mut self) -> wasmtime::Result<Option<types::ActorId>> {
@@ -47,7 +47,7 @@ impl context::Host for Guest {
     }
 
     fn generation(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.generation)
+        Ok(self.member.generation)
     }
 
     fn header(&mut self, name: String) -> wasmtime::Result<Option<String>> {
@@ -57,7 +57,9 @@ impl context::Host for Guest {
     /// A pair that would pass the bounds on headers is left out, with a line in the log.
     fn set_header(&mut self, name: String, value: String) -> wasmtime::Result<()> {
         if !Arc::make_mut(&mut self.turn.head.chain).set_header(&name, &value) {
-            self.host.log(super::log::Level::Warn, &format!("header `{name}` is over the limit on headers; left out"));
+            self.member
+                .host
+                .log(super::log::Level::Warn, &format!("header `{name}` is over the limit on headers; left out"));
         }
         Ok(())
     }
@@ -67,7 +69,7 @@ impl context::Host for Guest {
         if deadline == Time::NEVER {
             return Ok(None);
         }
-        let left = deadline.since(self.host.now());
+        let left = deadline.since(self.member.host.now());
         Ok(Some(now_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))))
     }
 
@@ -77,7 +79,7 @@ impl context::Host for Guest {
     }
 
     fn cancelled(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.host.now() >= self.turn.head.deadline)
+        Ok(self.member.host.now() >= self.turn.head.deadline)
     }
 
     fn now(&mut self) -> wasmtime::Result<u64> {
@@ -85,7 +87,7 @@ impl context::Host for Guest {
     }
 
     fn random(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {
-        Ok(self.host.random(len.min(RANDOM_BYTES_MAX) as usize))
+        Ok(self.member.host.random(len.min(RANDOM_BYTES_MAX) as usize))
     }
 
     fn config(&mut self, name: String) -> wasmtime::Result<Option<String>> {
@@ -93,12 +95,12 @@ impl context::Host for Guest {
     }
 
     fn deactivate_soon(&mut self) -> wasmtime::Result<()> {
-        self.wishes.deactivate = true;
+        self.member.wishes.deactivate = true;
         Ok(())
     }
 
     fn keep_awake(&mut self, at_least: u64) -> wasmtime::Result<()> {
-        self.wishes.keep_awake = Some(Duration::from_millis(at_least));
+        self.member.wishes.keep_awake = Some(Duration::from_millis(at_least));
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ impl log::Host for Guest {
         if level == Level::Error {
             self.lines.note(&message);
         }
-        self.host.log(level, &message);
+        self.member.host.log(level, &message);
         Ok(())
     }
 }

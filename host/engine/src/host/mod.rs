@@ -5,3 +5,68 @@ pub(crate) mod calls;
 pub(crate) mod context;
 pub(crate) mod log;
 pub(crate) mod state;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::Linker;
+
+use crate::bindings::quark::actor;
+use crate::guest::Guest;
+use crate::seats::attribute;
+
+/// Defines once more what suspends, and what depends on the turn that calls, for components whose
+/// functions are `async func`: there an instance may run several turns.
+pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    state::define_async(linker)?;
+    calls::define_async(linker)?;
+    let mut of_state = linker.instance("quark:actor/state@0.1.0")?;
+    of_state.func_wrap("get", of_turn(|guest, (name,)| actor::state::Host::get(guest, name)))?;
+    of_state.func_wrap("set", of_turn(|guest, (name, value)| actor::state::Host::set(guest, name, value)))?;
+    of_state.func_wrap("delete", of_turn(|guest, (name,)| actor::state::Host::delete(guest, name)))?;
+    of_state.func_wrap("names", of_turn(|guest, ()| actor::state::Host::names(guest)))?;
+    of_state.func_wrap("etag", of_turn(|guest, ()| actor::state::Host::etag(guest)))?;
+    let mut of_calls = linker.instance("quark:actor/calls@0.1.0")?;
+    of_calls
+        .func_wrap("tell", of_turn(|guest, (to, method, args)| actor::calls::Host::tell(guest, to, method, args)))?;
+    let mut context = linker.instance("quark:actor/context@0.1.0")?;
+    context.func_wrap("me", of_turn(|guest, ()| actor::context::Host::me(guest)))?;
+    context.func_wrap("caller", of_turn(|guest, ()| actor::context::Host::caller(guest)))?;
+    context.func_wrap("principal", of_turn(|guest, ()| actor::context::Host::principal(guest)))?;
+    context.func_wrap("request-id", of_turn(|guest, ()| actor::context::Host::request_id(guest)))?;
+    context.func_wrap("idempotency-key", of_turn(|guest, ()| actor::context::Host::idempotency_key(guest)))?;
+    context.func_wrap("generation", of_turn(|guest, ()| actor::context::Host::generation(guest)))?;
+    context.func_wrap("header", of_turn(|guest, (name,)| actor::context::Host::header(guest, name)))?;
+    context.func_wrap("deadline", of_turn(|guest, ()| actor::context::Host::deadline(guest)))?;
+    context.func_wrap("cancelled", of_turn(|guest, ()| actor::context::Host::cancelled(guest)))?;
+    context.func_wrap(
+        "set-header",
+        does_of_turn(|guest, (name, value)| actor::context::Host::set_header(guest, name, value)),
+    )?;
+    context.func_wrap("set-timeout", does_of_turn(|guest, (each,)| actor::context::Host::set_timeout(guest, each)))?;
+    context.func_wrap("deactivate-soon", does_of_turn(|guest, ()| actor::context::Host::deactivate_soon(guest)))?;
+    context.func_wrap("keep-awake", does_of_turn(|guest, (time,)| actor::context::Host::keep_awake(guest, time)))?;
+    let mut of_log = linker.instance("quark:actor/log@0.1.0")?;
+    of_log.func_wrap(
+        "log",
+        does_of_turn(|guest, (level, line, fields)| actor::log::Host::log(guest, level, line, fields)),
+    )
+}
+
+/// A host function that gives one result, of the turn that calls.
+fn of_turn<P, R>(
+    function: impl Fn(&mut Guest, P) -> wasmtime::Result<R> + Send + Sync + 'static,
+) -> impl Fn(StoreContextMut<'_, Guest>, P) -> wasmtime::Result<(R,)> + Send + Sync + 'static {
+    move |mut store, params| {
+        attribute(&mut store)?;
+        Ok((function(store.data_mut(), params)?,))
+    }
+}
+
+/// The same of one that gives nothing.
+fn does_of_turn<P>(
+    function: impl Fn(&mut Guest, P) -> wasmtime::Result<()> + Send + Sync + 'static,
+) -> impl Fn(StoreContextMut<'_, Guest>, P) -> wasmtime::Result<()> + Send + Sync + 'static {
+    move |mut store, params| {
+        attribute(&mut store)?;
+        function(store.data_mut(), params)
+    }
+}

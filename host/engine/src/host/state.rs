@@ -2,44 +2,53 @@
 
 use quark_core::commit::CommitError;
 use quark_core::state::StageError;
+use wasmtime::AsContextMut as _;
 use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::state::{self, StateError};
 use crate::guest::Guest;
 use crate::outside::Owned;
+use crate::seats::attribute;
 
 impl state::Host for Guest {
     fn get(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        Ok(self.state.get(&name).map(|value| value.to_vec()))
+        Ok(self.member.state.get(&name).map(|value| value.to_vec()))
     }
 
     fn set(&mut self, name: String, value: Vec<u8>) -> wasmtime::Result<Result<(), StateError>> {
         if self.turn.read_only {
             return Ok(Err(StateError::ReadOnly));
         }
-        Ok(self.state.set(&name, value.into()).map_err(|StageError::TooLarge(limit)| StateError::TooLarge(limit)))
+        self.stages();
+        Ok(self
+            .member
+            .state
+            .set(&name, value.into())
+            .map_err(|StageError::TooLarge(limit)| StateError::TooLarge(limit)))
     }
 
     fn delete(&mut self, name: String) -> wasmtime::Result<Result<(), StateError>> {
         if self.turn.read_only {
             return Ok(Err(StateError::ReadOnly));
         }
-        self.state.delete(&name);
+        self.stages();
+        self.member.state.delete(&name);
         Ok(Ok(()))
     }
 
     fn names(&mut self) -> wasmtime::Result<Vec<String>> {
-        Ok(self.state.iter().map(|(name, _)| name.to_string()).collect())
+        Ok(self.member.state.iter().map(|(name, _)| name.to_string()).collect())
     }
 
     fn etag(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.host.etag().map(|etag| etag.to_string()))
+        Ok(self.member.host.etag().map(|etag| etag.to_string()))
     }
 
     async fn commit(&mut self) -> wasmtime::Result<Result<String, StateError>> {
         let committing = self.commit_staged();
-        self.clock.pause();
+        self.turn.clock.pause();
         let outcome = committing.await;
+        self.turn.clock.resume();
         self.committed(outcome)
     }
 }
@@ -48,9 +57,18 @@ impl state::Host for Guest {
 pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.instance("quark:actor/state@0.1.0")?.func_wrap_concurrent("commit", |accessor, (): ()| {
         Box::pin(async move {
-            let committing = accessor.with(|mut store| store.data_mut().commit_staged());
+            let (task, committing) = accessor.with(|mut access| -> wasmtime::Result<_> {
+                let mut store = access.as_context_mut();
+                attribute(&mut store)?;
+                let guest = store.data_mut();
+                Ok((guest.task(), guest.commit_staged()))
+            })?;
             let outcome = committing.await;
-            accessor.with(|mut store| store.data_mut().committed(outcome)).map(|answer| (answer,))
+            accessor.with(|mut access| {
+                let guest = access.data_mut();
+                guest.resume(task);
+                guest.committed(outcome).map(|answer| (answer,))
+            })
         })
     })
 }
@@ -58,13 +76,12 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 impl Guest {
     /// A commit point of all that is staged.
     fn commit_staged(&mut self) -> Owned<Result<u64, CommitError>> {
-        let write = self.take_write();
-        self.host.commit(write)
+        let write = self.reached();
+        self.member.host.commit(write)
     }
 
     /// What the guest is told of it.
     fn committed(&mut self, outcome: Result<u64, CommitError>) -> wasmtime::Result<Result<String, StateError>> {
-        self.clock.resume();
         match outcome {
             Ok(etag) => Ok(Ok(etag.to_string())),
             // What was staged is gone and this memory is ahead of the store: the activation ends.
@@ -74,7 +91,7 @@ impl Guest {
 
     /// Ends the turn for a failed commit point.
     pub(crate) fn broken(&mut self, error: CommitError) -> wasmtime::Error {
-        self.broken = Some(error);
+        self.turn.broken = Some(error);
         wasmtime::Error::msg(format!("{error}"))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quark_core::activation::{Point, Why};
 use quark_core::commit::Write;
+use quark_core::state::Value;
 use quark_engine::Cause;
 
 use super::{Activation, Live, Loaded, Slot};
@@ -26,7 +27,7 @@ impl Activation {
             if !matches!(operation, StateOperation::Get) {
                 (slot, write) = self.put_to_sleep(silo, slot).await;
             }
-            change(&mut slot, &name, operation)
+            change(&mut slot, &name, operation).await
         };
         if let Slot::Loaded(loaded) = &mut slot {
             write.changes.extend(loaded.state.take_changes());
@@ -39,8 +40,8 @@ impl Activation {
         if let Point::Failed(output, error) = point {
             let undone = machine.turns.trapped();
             drop(machine);
-            undone.into_iter().for_each(Output::undone);
-            return output.fail(error);
+            undone.into_iter().for_each(|output| output.undone(silo));
+            return output.fail(silo, error);
         }
         machine.turns.end(None);
         drop(machine);
@@ -52,8 +53,11 @@ impl Activation {
     async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
         let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
         let hook = live.deactivate(Why::Requested).await;
-        let Live { instance, served, generation, .. } = live;
-        let mut state = instance.into_state();
+        let Live { instance, served, generation, home } = live;
+        let state = instance.into_state().await;
+        drop(home);
+        // What went with a pack is loaded from the store, of which it was no more than a copy.
+        let Some(mut state) = state else { return (Slot::Empty, hook.unwrap_or_default()) };
         let write = hook.unwrap_or_else(|trap| {
             silo.failed(&self.id, "deactivate", &trap);
             state.undo();
@@ -63,21 +67,16 @@ impl Activation {
     }
 }
 
-fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Result<Option<Vec<u8>>, Failure> {
+async fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Result<Option<Vec<u8>>, Failure> {
     let state = match slot {
         Slot::Loaded(loaded) => &mut loaded.state,
-        Slot::Live(live) => live.instance.state(),
+        Slot::Live(live) => return shown(name, live.instance.value(name).await),
         Slot::Empty => return Err(Failure::new(codes::INTERNAL, "nothing is loaded")),
     };
     match operation {
-        StateOperation::Get => match state.get(name) {
-            Some(value) => Ok(Some(value.to_vec())),
-            None => {
-                let names: Vec<&str> = state.iter().map(|(name, _)| &**name).collect();
-                let failure = Failure::new(codes::NOT_FOUND, format!("it has no state value `{name}`"));
-                Err(if names.is_empty() { failure } else { failure.next(format!("it has: {}", names.join(", "))) })
-            }
-        },
+        StateOperation::Get => {
+            shown(name, (state.get(name).cloned(), state.iter().map(|(name, _)| name.clone()).collect()))
+        }
         StateOperation::Set(bytes) => match state.set(name, bytes.into()) {
             Ok(()) => Ok(None),
             Err(error) => Err(Failure::new("too-large", error.to_string())),
@@ -87,4 +86,12 @@ fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Result<Opti
             Ok(None)
         }
     }
+}
+
+fn shown(name: &str, (value, names): (Option<Value>, Vec<Arc<str>>)) -> Result<Option<Vec<u8>>, Failure> {
+    if let Some(value) = value {
+        return Ok(Some(value.to_vec()));
+    }
+    let failure = Failure::new(codes::NOT_FOUND, format!("it has no state value `{name}`"));
+    Err(if names.is_empty() { failure } else { failure.next(format!("it has: {}", names.join(", "))) })
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use quark_core::activation::{Point, Turn};
-use quark_core::commit::{Commit, CommitError, Write};
+use quark_core::activation::{Overlap, Point, Turn};
+use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
 use quark_core::time::Time;
 use quark_engine::values::Payload;
-use quark_engine::{Left, Trap, TurnInput};
+use quark_engine::{Kind, Left, Reached, Trap, TurnInput};
 use tokio::sync::oneshot;
 
-use super::{Activation, Entered, Live, Slot, alone};
+use super::{Activation, Entered, Home, Live, Slot};
 use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Origin, Outcome, Output, Work, commit_failed};
 use crate::silo::Inner;
@@ -32,6 +32,14 @@ pub(super) type Ran = Result<(Live, Payload), Trap>;
 /// A turn that has an instance of its own, to be polled to its end.
 pub(super) type Running = Pin<Box<dyn Future<Output = Ran> + Send>>;
 
+/// A turn that begins.
+pub(super) struct Alone {
+    pub(super) turn: Turn,
+    pub(super) method: usize,
+    pub(super) handles: Option<TellId>,
+    pub(super) started: Instant,
+}
+
 /// A turn that has run, and what is to be told of it.
 struct Finished {
     ran: Ran,
@@ -46,8 +54,10 @@ impl Activation {
     pub(super) fn run_now(&self, silo: &Arc<Inner>, turn: Turn, message: Message, now: Instant) -> Option<Message> {
         let Work::Method { method, origin: Origin::Caller(_), .. } = &message.work else { return Some(message) };
         let mut machine = self.machine.lock();
-        let fits = matches!(&machine.slot, Slot::Live(live)
-            if Arc::ptr_eq(&live.served, &method.served) && live.instance.runs_now());
+        let fits = match &mut machine.slot {
+            Slot::Live(live) => Arc::ptr_eq(&live.served, &method.served) && live.instance.runs_now(),
+            Slot::Loaded(_) | Slot::Empty => false,
+        };
         if !fits {
             return Some(message);
         }
@@ -56,7 +66,7 @@ impl Activation {
         let Message { head, work, .. } = message;
         let Work::Method { method, payload, origin } = work else { return None };
         let (mut head, mut payload) = (head, payload);
-        let input = TurnInput { head: &mut head, turn, method: method.at, payload: &mut payload };
+        let input = TurnInput { head: &mut head, turn, method: method.at, handles: None, payload: &mut payload };
         self.progressed.store(false, Ordering::Relaxed);
         let ran = live.instance.turn_now(input, now).map(|()| (live, payload));
         self.finished(silo, Finished { ran, method, origin, started: now });
@@ -115,7 +125,7 @@ impl Activation {
         if !machine.turns.is_open() {
             return Err(live);
         }
-        let outcome = within_limit(&live, payload);
+        let outcome = within_limit(live.served.kind(), payload);
         machine.slot = Slot::Live(live);
         machine.ran += 1;
         machine.turns.end(None);
@@ -158,18 +168,42 @@ impl Activation {
         };
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
-        if let Origin::Outbox(id) = &origin {
-            live.instance.handles(id.clone());
+        if live.served.component.overlap(live.served.at) != Overlap::None {
+            return self.begin_beside(live, turn, (head, method, payload, origin), last);
         }
+        let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         if live.instance.runs_now() {
-            let input = TurnInput { head: &mut head, turn, method: method.at, payload: &mut payload };
+            let handles = handles.as_ref();
+            let input = TurnInput { head: &mut head, turn, method: method.at, handles, payload: &mut payload };
             let ran = live.instance.turn_now(input, started).map(|()| (live, payload));
             return self.finished(silo, Finished { ran, method, origin, started });
         }
-        let turn = on_its_own(live, head, turn, method.at, payload, started);
+        let turn = self.on_its_own(live, head, payload, Alone { turn, method: method.at, handles, started });
         // After that nobody waits for it any more, and the instance cannot be entered again.
         let ran = tokio::time::timeout_at(last, turn).await.unwrap_or(Err(Trap::Abandoned));
         self.finished(silo, Finished { ran, method, origin, started });
+    }
+
+    /// A turn with the instance to itself. In a pack that ends before the turn begins, it begins in
+    /// another one.
+    pub(super) fn on_its_own(&self, mut live: Live, mut head: Head, mut payload: Payload, alone: Alone) -> Running {
+        let Alone { turn, method, handles, started } = alone;
+        let packed = matches!(live.home, Home::Pack(_)).then(|| (self.me.clone(), self.silo.clone()));
+        Box::pin(async move {
+            loop {
+                let (head, payload_now) = (&mut head, &mut payload);
+                let input = TurnInput { head, turn, method, handles: handles.as_ref(), payload: payload_now };
+                let nests = live.served.component.nests();
+                match super::alone(nests, live.instance.turn(input, started)).await {
+                    Ok(()) => return Ok((live, payload)),
+                    Err(Trap::Unbegun) => {}
+                    Err(trap) => return Err(trap),
+                }
+                let owner = packed.as_ref().and_then(|(me, silo)| Some((me.upgrade()?, silo.upgrade()?)));
+                let Some((me, silo)) = owner else { return Err(Trap::Unbegun) };
+                live = me.wake_elsewhere(&silo, live).await?;
+            }
+        })
     }
 
     fn finished(&self, silo: &Arc<Inner>, finished: Finished) {
@@ -197,8 +231,8 @@ impl Activation {
                 machine.ran += 1;
                 let undone = machine.turns.trapped();
                 drop(machine);
-                undone.into_iter().for_each(Output::undone);
-                if !matches!(trap, Trap::Abandoned) {
+                undone.into_iter().for_each(|output| output.undone(silo));
+                if trap.is_own_failure() {
                     silo.failed(&self.id, method.name(), &trap);
                 }
                 return silo.answer(origin, trap_error(trap));
@@ -211,7 +245,7 @@ impl Activation {
         let tell = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let output = match origin {
             Origin::Caller(to) => {
-                let outcome = within_limit(&live, &payload).map(|()| payload);
+                let outcome = within_limit(live.served.kind(), &payload).map(|()| payload);
                 Output::Reply { to, outcome, progressed }
             }
             Origin::Outbox(_) => Output::Nothing,
@@ -222,11 +256,11 @@ impl Activation {
         if let Point::Failed(output, error) = point {
             let undone = machine.turns.trapped();
             drop(machine);
-            undone.into_iter().for_each(Output::undone);
+            undone.into_iter().for_each(|output| output.undone(silo));
             drop(live);
             // Its commit was never handed over, so nobody else tells the outbox that the row stands.
             tell.iter().for_each(|id| silo.outbox.commit_failed(id, error));
-            return output.fail(error);
+            return output.fail(silo, error);
         }
         machine.slot = Slot::Live(live);
         machine.turns.end(started.map(|started| started.elapsed()));
@@ -240,7 +274,7 @@ impl Activation {
 
     /// The actor would not wake: the same answer for all that waited for it.
     fn refused(&self, silo: &Arc<Inner>, origin: Origin, trap: Trap) {
-        if !matches!(trap, Trap::NoRoom(_)) {
+        if trap.is_own_failure() {
             silo.failed(&self.id, "activate", &trap);
         }
         self.restart.store(true, Ordering::Relaxed);
@@ -256,7 +290,7 @@ impl Activation {
             Point::Open(output) => output.release(),
             Point::Held => {}
             Point::Submit(commit) => self.submit(silo, commit),
-            Point::Failed(output, error) => output.fail(error),
+            Point::Failed(output, error) => output.fail(silo, error),
         }
     }
 
@@ -280,12 +314,18 @@ impl Activation {
 
     /// A commit's outcome, on the store's own thread: nothing runs here.
     fn landed(self: Arc<Self>, silo: &Arc<Inner>, etag: u64, outcome: Result<(), CommitError>) {
-        let landed = self.machine.lock().turns.landed(etag, outcome);
+        let (landed, overlaps) = {
+            let mut machine = self.machine.lock();
+            (machine.turns.landed(etag, outcome), machine.turns.overlaps())
+        };
         for output in landed.released {
             output.release();
         }
         for (output, error) in landed.failed {
-            output.fail(error);
+            output.fail(silo, error);
+        }
+        if overlaps {
+            self.events.notify_one();
         }
         if landed.token {
             silo.spawn(self.run(None));
@@ -293,14 +333,15 @@ impl Activation {
     }
 
     /// A commit point in the middle of the running turn.
-    pub(crate) fn commit_point(&self, silo: &Arc<Inner>, write: Option<Write>) -> MidTurn {
+    pub(crate) fn commit_point(&self, silo: &Arc<Inner>, write: Reached) -> MidTurn {
         self.progressed.store(true, Ordering::Relaxed);
+        let Reached::Free(write) = write else { return self.hold_point() };
         let mut machine = self.machine.lock();
-        if write.as_ref().is_none_or(Write::is_empty) && machine.turns.is_open() {
+        if write.as_ref().is_none_or(|write| write.is_empty()) && machine.turns.is_open() {
             return MidTurn::Open;
         }
         let (send, receive) = oneshot::channel();
-        let point = machine.turns.commit_point(write.unwrap_or_default(), Output::Resume(send));
+        let point = machine.turns.commit_point(write.map(|write| *write).unwrap_or_default(), Output::Resume(send));
         drop(machine);
         match point {
             Point::Open(_) => MidTurn::Open,
@@ -357,26 +398,9 @@ impl MidTurn {
     }
 }
 
-/// A turn with an instance of its own.
-pub(super) fn on_its_own(
-    mut live: Live,
-    mut head: Head,
-    turn: Turn,
-    method: usize,
-    mut payload: Payload,
-    started: Instant,
-) -> Running {
-    Box::pin(async move {
-        let input = TurnInput { head: &mut head, turn, method, payload: &mut payload };
-        let nests = live.served.component.nests();
-        alone(nests, live.instance.turn(input, started)).await?;
-        Ok((live, payload))
-    })
-}
-
 /// Whether the result is within the kind's limit.
-fn within_limit(live: &Live, payload: &Payload) -> Result<(), CallError> {
-    let limit = live.served.kind().policy.limits.result;
+pub(super) fn within_limit(kind: &Kind, payload: &Payload) -> Result<(), CallError> {
+    let limit = kind.policy.limits.result;
     if payload.bytes() as u64 > limit {
         return Err(CallError::Failed(format!("its result is over the limit of {limit} bytes")));
     }
@@ -401,12 +425,14 @@ fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<MethodRef, Cal
 }
 
 /// What a caller is told of a turn that ended so.
-fn trap_error(trap: Trap) -> CallError {
+pub(super) fn trap_error(trap: Trap) -> CallError {
     match trap {
         Trap::Guest(reason) => CallError::Failed(reason),
         Trap::Refused(reason) => CallError::Failed(format!("it refused to wake: {reason}")),
         Trap::Commit(error) => commit_failed(error),
         Trap::NoRoom(_) => CallError::Overloaded(NO_ROOM_RETRY_MS),
+        Trap::Neighbour(_) => CallError::Failed(trap.to_string()),
+        Trap::Unbegun => CallError::Overloaded(NO_ROOM_RETRY_MS),
         Trap::Abandoned => CallError::DeadlineExceeded,
     }
 }

@@ -1,0 +1,204 @@
+//! Turns of one activation that overlap, in a component of the concurrent lane.
+//!
+//! The holder of the token begins them and waits for what lets the next one begin. They end on the
+//! stack of whoever runs the pack: there all their commit points are made, in the order in which the
+//! guest reached them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use quark_core::activation::{Point, Turn, Why};
+use quark_core::commit::CommitError;
+use quark_core::envelope::Head;
+use quark_engine::values::Payload;
+use quark_engine::{Reached, Started, Trap, Turned, Wishes};
+use tokio::sync::oneshot;
+
+use super::turn::{MidTurn, trap_error, within_limit};
+use super::{Activation, Live, Slot};
+use crate::message::{Message, MethodRef, Origin, Output, Work};
+use crate::silo::Inner;
+
+/// When the holder looks again though nothing happened, if no turn has a time of its own.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// A turn that overlaps, and what is to be told of it.
+struct Beside {
+    turn: Turn,
+    method: MethodRef,
+    origin: Origin,
+    started: Instant,
+    last: tokio::time::Instant,
+}
+
+impl Activation {
+    /// Begins a turn; its end comes by [`Activation::ended_beside`].
+    pub(super) fn begin_beside(
+        &self,
+        live: Live,
+        turn: Turn,
+        (head, method, payload, origin): (Head, MethodRef, Payload, Origin),
+        last: tokio::time::Instant,
+    ) {
+        let turns = live.instance.turns();
+        let mut machine = self.machine.lock();
+        machine.slot = Slot::Live(live);
+        machine.beside.push((turn.number, last));
+        drop(machine);
+        let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
+        let started = Started { head, turn, method: method.at, handles, payload };
+        let beside = Beside { turn, method, origin, started: Instant::now(), last };
+        let (me, silo) = (self.me.clone(), self.silo.clone());
+        let done = move |turned| {
+            // Neither is there any more only while the silo is being dropped.
+            if let (Some(me), Some(silo)) = (me.upgrade(), silo.upgrade()) {
+                me.ended_beside(&silo, beside, turned);
+            }
+        };
+        match turns {
+            Some(turns) => turns.start(started, Box::new(done)),
+            None => done(Turned::Trapped(Trap::Guest("its instance cannot run turns beside others".into()))),
+        }
+    }
+
+    /// Waits until the next turn may begin, or one has run too long.
+    pub(super) async fn wait_beside(&self) {
+        let last = self.machine.lock().beside.iter().map(|(_, last)| *last).min();
+        let last = last.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_AGAIN);
+        if tokio::time::timeout_at(last, self.events.notified()).await.is_ok() {
+            return;
+        }
+        let mut machine = self.machine.lock();
+        let now = tokio::time::Instant::now();
+        if !machine.beside.iter().any(|(_, last)| *last <= now) {
+            return;
+        }
+        // It is given up once; all that run with it are told by their pack.
+        machine.beside.clear();
+        let turns = if let Slot::Live(live) = &machine.slot { live.instance.turns() } else { None };
+        drop(machine);
+        tracing::debug!(actor = %self.id, "a turn was given up");
+        turns.iter().for_each(quark_engine::Beside::abandon);
+    }
+
+    fn ended_beside(&self, silo: &Arc<Inner>, beside: Beside, turned: Turned) {
+        match turned {
+            Turned::Ended { payload, write, wishes } => self.done_beside(silo, beside, payload, write, wishes),
+            Turned::Trapped(trap) => self.trapped_beside(silo, beside, trap),
+            Turned::Unbegun(started) => self.again(silo, beside, *started),
+        }
+        self.events.notify_one();
+    }
+
+    fn done_beside(&self, silo: &Arc<Inner>, beside: Beside, payload: Payload, write: Reached, wishes: Wishes) {
+        let Beside { turn, method, origin, started, last: _ } = beside;
+        if let Some(wait) = wishes.keep_awake {
+            self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
+        }
+        let output = match origin {
+            Origin::Caller(to) => {
+                let outcome = within_limit(method.served.kind(), &payload).map(|()| payload);
+                Output::Reply { to, outcome, progressed: true }
+            }
+            Origin::Outbox(id) => Output::Told(id),
+        };
+        let mut machine = self.machine.lock();
+        machine.ran += 1;
+        machine.beside.retain(|(number, _)| *number != turn.number);
+        if !machine.turns.runs(turn) {
+            drop(machine);
+            return output.undone(silo);
+        }
+        let point = match write {
+            Reached::Held => {
+                machine.turns.hold(output);
+                Point::Held
+            }
+            Reached::Free(write) => machine.turns.commit_point(write.map(|write| *write).unwrap_or_default(), output),
+        };
+        if let Point::Failed(output, error) = point {
+            drop(machine);
+            output.fail(silo, error);
+            return self.end_instance(silo, turn);
+        }
+        machine.turns.ended(turn, Some(started.elapsed()));
+        if wishes.deactivate {
+            // The token is held, so this cannot grant it.
+            machine.turns.deactivate(Why::Requested);
+        }
+        drop(machine);
+        self.pass(silo, point);
+    }
+
+    /// A commit failed: the guest's memory is ahead of the store.
+    fn end_instance(&self, silo: &Arc<Inner>, turn: Turn) {
+        let Some((undone, slot)) = self.take_trapped(turn) else { return };
+        undone.into_iter().for_each(|output| output.undone(silo));
+        if let Slot::Live(live) = slot {
+            // Turns that still run in it are told by their pack.
+            live.instance.turns().iter().for_each(quark_engine::Beside::abandon);
+        }
+    }
+
+    /// What goes with the instance in which that turn ran, unless it went before.
+    fn take_trapped(&self, turn: Turn) -> Option<(Vec<Output>, Slot)> {
+        let mut machine = self.machine.lock();
+        machine.beside.retain(|(number, _)| *number != turn.number);
+        machine.turns.runs(turn).then(|| {
+            self.restart.store(true, Ordering::Relaxed);
+            machine.beside.clear();
+            (machine.turns.trapped(), std::mem::take(&mut machine.slot))
+        })
+    }
+
+    fn trapped_beside(&self, silo: &Arc<Inner>, beside: Beside, trap: Trap) {
+        let Beside { turn, method, origin, started: _, last } = beside;
+        self.machine.lock().ran += 1;
+        // Of several turns that end with their instance the first one counts.
+        if let Some((undone, slot)) = self.take_trapped(turn) {
+            undone.into_iter().for_each(|output| output.undone(silo));
+            drop(slot);
+            if trap.is_own_failure() {
+                silo.failed(&self.id, method.name(), &trap);
+            }
+        }
+        let trap = match trap {
+            Trap::Abandoned if tokio::time::Instant::now() < last => Trap::Neighbour(trap.to_string()),
+            trap => trap,
+        };
+        silo.answer(origin, trap_error(trap));
+    }
+
+    /// Nothing was done: the message waits again.
+    fn again(&self, silo: &Arc<Inner>, beside: Beside, started: Started) {
+        let Beside { turn, method, origin, started: _, last: _ } = beside;
+        if let Some((undone, slot)) = self.take_trapped(turn) {
+            undone.into_iter().for_each(|output| output.undone(silo));
+            drop(slot);
+        }
+        if let Origin::Outbox(_) = origin {
+            return silo.answer(origin, trap_error(Trap::Unbegun));
+        }
+        let Started { head, payload, .. } = started;
+        let bytes = payload.bytes();
+        silo.deliver_again(&self.id, Message { head, work: Work::Method { method, payload, origin }, bytes });
+    }
+
+    /// A commit point of a turn that overlaps, in its middle, while others are between their own.
+    pub(super) fn hold_point(&self) -> MidTurn {
+        let (send, receive) = oneshot::channel::<Result<(), CommitError>>();
+        self.machine.lock().turns.hold(Output::Resume(send));
+        MidTurn::Wait(receive)
+    }
+
+    /// That turn stages something.
+    pub(crate) fn staged(&self, turn: Turn) {
+        self.machine.lock().turns.staged(turn);
+    }
+
+    /// That turn is at a commit point: whether it is to be made now.
+    pub(crate) fn reaches(&self, turn: Turn) -> bool {
+        self.machine.lock().turns.reach(turn)
+    }
+}

@@ -1,0 +1,95 @@
+//! How an activation comes to its instance: its own, or a seat in one that it shares.
+
+use std::sync::{Arc, Weak};
+
+use quark_core::activation::Overlap;
+use quark_core::manifest::Isolation;
+use quark_engine::{Birth, Cause, Instance, Trap, Unborn};
+
+use super::{Activation, Home, Live, Loaded, Slot, alone};
+use crate::kinds::Served;
+use crate::outside::ActorOutside;
+use crate::packs::{Seated, Shared};
+use crate::silo::Inner;
+
+/// How many packs an actor tries that end while it wakes in them.
+const PACKS_MAX: u32 = 16;
+
+impl Activation {
+    /// The living instance; made now if there is none.
+    pub(super) async fn wake(&self, silo: &Arc<Inner>) -> Result<Live, Trap> {
+        match self.take_slot() {
+            Slot::Live(live) if live.instance.is_over() => self.wake_elsewhere(silo, live).await,
+            Slot::Live(live) => Ok(live),
+            Slot::Loaded(loaded) => self.born(silo, *loaded).await,
+            Slot::Empty => Err(Trap::Guest("nothing is loaded".into())),
+        }
+    }
+
+    /// Its pack is over, by no fault of its own: it wakes in another one with the values that it has.
+    pub(super) async fn wake_elsewhere(&self, silo: &Arc<Inner>, live: Live) -> Result<Live, Trap> {
+        let Live { instance, served, generation, home } = live;
+        let state = instance.into_state().await;
+        drop(home);
+        let Some(state) = state else { return Err(Trap::Neighbour("its values went with it".into())) };
+        self.born(silo, Loaded { generation, state, served, cause: Cause::Restart }).await
+    }
+
+    async fn born(&self, silo: &Arc<Inner>, loaded: Loaded) -> Result<Live, Trap> {
+        let Loaded { generation, state, served, cause } = loaded;
+        let (component, kind_at) = (served.component.clone(), served.at);
+        let outside = ActorOutside::of(self, self.me.clone(), served.deployment.clone());
+        let birth = Birth { actor: self.id.clone(), generation, cause, component, kind_at, state, outside };
+        let (instance, home) = match (served.kind().policy.isolation, served.component.overlap(served.at)) {
+            (Isolation::Packed(actors), _) => self.born_in_pack(silo, &served, actors, birth).await?,
+            (Isolation::Actor, Overlap::None) => {
+                let place = silo.make_room().await?;
+                let nests = birth.component.nests();
+                (alone(nests, Instance::new(birth)).await?, Home::Own(place))
+            }
+            // Its turns share the instance as packed actors do.
+            (Isolation::Actor, Overlap::Reads | Overlap::Full) => self.born_in_pack(silo, &served, 1, birth).await?,
+        };
+        Ok(Live { instance, served, generation, home })
+    }
+
+    async fn born_in_pack(
+        &self,
+        silo: &Arc<Inner>,
+        served: &Arc<Served>,
+        actors: u32,
+        mut birth: Birth,
+    ) -> Result<(Box<Instance>, Home), Trap> {
+        for _ in 0..PACKS_MAX {
+            let seated = self.seat(silo, served, actors).await?;
+            match Instance::in_pack(birth, &seated.shared.pack).await {
+                Ok(instance) => return Ok((instance, Home::Pack(seated))),
+                Err(Unborn::Trap(trap)) => return Err(trap),
+                Err(Unborn::Elsewhere(again)) => birth = again,
+            }
+        }
+        Err(Trap::NoRoom(format!("{PACKS_MAX} packs ended while it woke in them")))
+    }
+
+    async fn seat(&self, silo: &Arc<Inner>, served: &Arc<Served>, actors: u32) -> Result<Seated, Trap> {
+        let packs = &served.packs;
+        let none = || Trap::NoRoom("a new pack was full at once".into());
+        if actors == 1 {
+            let place = silo.make_room().await?;
+            let shared = Shared::new(&served.component, served.at, actors, place, Weak::new());
+            return shared.take_seat(&self.me).ok_or_else(none);
+        }
+        if let Some(seated) = packs.seat(&self.me) {
+            return Ok(seated);
+        }
+        let _making = packs.making.lock().await;
+        if let Some(seated) = packs.seat(&self.me) {
+            return Ok(seated);
+        }
+        let place = silo.make_room().await?;
+        let shared = Shared::new(&served.component, served.at, actors, place, Arc::downgrade(packs));
+        let seated = shared.take_seat(&self.me).ok_or_else(none)?;
+        packs.add(&shared);
+        Ok(seated)
+    }
+}

@@ -1,0 +1,134 @@
+//! Which actors share an instance, and the places that shared instances take.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use quark_engine::{Component, Pack};
+
+use crate::activation::{Activation, alone};
+use crate::catalog::Place;
+
+/// A pack with its place among the live instances.
+pub(crate) struct Shared {
+    pub(crate) pack: Arc<Pack>,
+    /// Actors that it may have.
+    actors_max: u32,
+    actors: AtomicU32,
+    /// It is among those with room.
+    listed: AtomicBool,
+    /// Free again as soon as the Store is gone, though actors that sat in it are not woken yet.
+    place: Mutex<Option<Place>>,
+    members: Mutex<HashMap<usize, Weak<Activation>>>,
+    packs: Weak<Packs>,
+}
+
+/// An actor's seat in a pack.
+pub(crate) struct Seated {
+    pub(crate) shared: Arc<Shared>,
+    member: usize,
+}
+
+impl Shared {
+    /// A pack for so many actors.
+    pub(crate) fn new(
+        component: &Arc<Component>,
+        kind_at: usize,
+        actors_max: u32,
+        place: Place,
+        packs: Weak<Packs>,
+    ) -> Arc<Self> {
+        let nests = component.nests();
+        let runtime = tokio::runtime::Handle::current();
+        let background = Box::new(move |run| drop(runtime.spawn(alone(nests, run))));
+        Arc::new(Self {
+            pack: Pack::new(component, kind_at, background),
+            actors_max,
+            actors: AtomicU32::new(0),
+            listed: AtomicBool::new(false),
+            place: Mutex::new(Some(place)),
+            members: Mutex::default(),
+            packs,
+        })
+    }
+
+    /// Takes a seat, if there is one.
+    pub(crate) fn take_seat(self: &Arc<Self>, activation: &Weak<Activation>) -> Option<Seated> {
+        let take = |actors| (actors < self.actors_max).then_some(actors + 1);
+        self.actors.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take).ok()?;
+        let member = activation.as_ptr().addr();
+        self.members.lock().insert(member, activation.clone());
+        Some(Seated { shared: self.clone(), member })
+    }
+
+    /// Those who sit there.
+    pub(crate) fn members(&self) -> Vec<Arc<Activation>> {
+        self.members.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Gives its place back once its Store is gone.
+    pub(crate) fn free_place(&self) {
+        if self.pack.is_over() {
+            drop(self.place.lock().take());
+        }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        shared.members.lock().remove(&self.member);
+        shared.actors.fetch_sub(1, Ordering::AcqRel);
+        shared.free_place();
+        if let Some(packs) = shared.packs.upgrade() {
+            packs.list(shared);
+        }
+    }
+}
+
+/// The packs of one kind in one version.
+#[derive(Default)]
+pub(crate) struct Packs {
+    /// Those with a free seat, the fullest last as far as is known.
+    open: Mutex<Vec<Weak<Shared>>>,
+    /// Held while a pack is made: those who come meanwhile sit in that one.
+    pub(crate) making: tokio::sync::Mutex<()>,
+}
+
+impl Packs {
+    /// A seat in a pack that is there.
+    pub(crate) fn seat(&self, activation: &Weak<Activation>) -> Option<Seated> {
+        let mut open = self.open.lock();
+        while let Some(last) = open.last() {
+            let shared = last.upgrade().filter(|shared| !shared.pack.is_over());
+            let seated = shared.as_ref().and_then(|shared| shared.take_seat(activation));
+            if seated.is_some() {
+                return seated;
+            }
+            if let Some(shared) = shared {
+                shared.listed.store(false, Ordering::Relaxed);
+            }
+            open.pop();
+        }
+        None
+    }
+
+    /// A pack has a free seat.
+    pub(crate) fn list(&self, shared: &Arc<Shared>) {
+        if !shared.pack.is_over() {
+            let mut open = self.open.lock();
+            if !shared.listed.swap(true, Ordering::Relaxed) {
+                // Behind the others: those that empty should empty.
+                open.insert(0, Arc::downgrade(shared));
+            }
+        }
+    }
+
+    /// A new pack: the next to be filled.
+    pub(crate) fn add(&self, shared: &Arc<Shared>) {
+        let mut open = self.open.lock();
+        shared.listed.store(true, Ordering::Relaxed);
+        open.push(Arc::downgrade(shared));
+    }
+}
