@@ -126,17 +126,17 @@ impl Guest {
     /// Shows that task's turn and its actor. False when there is no such turn.
     pub(crate) fn show_turn(&mut self, task: GuestTaskId) -> bool {
         let Some(seats) = &mut self.seats else { return true };
-        if seats.task == Some(task) {
-            return true;
-        }
         let Some(seat) = seats.turns.get(&task).map(|turn| turn.seat) else { return false };
-        self.put_turn_back();
-        if let Some(seats) = &mut self.seats
-            && let Some(turn) = seats.turns.get_mut(&task)
-        {
-            std::mem::swap(&mut self.turn, &mut turn.context);
-            seats.task = Some(task);
+        if seats.task != Some(task) {
+            self.put_turn_back();
+            if let Some(seats) = &mut self.seats
+                && let Some(turn) = seats.turns.get_mut(&task)
+            {
+                std::mem::swap(&mut self.turn, &mut turn.context);
+                seats.task = Some(task);
+            }
         }
+        // Another actor may have been shown since, for something that is no turn.
         self.show(seat);
         true
     }
