@@ -9,6 +9,8 @@ quark_sdk::world!("crowd-actor");
 
 /// The header that visits set.
 const VISITOR: &str = "visitor";
+/// What a call has that no time was named for.
+const CALL_MS: u64 = 30_000;
 /// Deadlines of one turn are told apart by no more.
 const DEADLINE_MS_APART_MAX: u64 = 2000;
 
@@ -160,8 +162,8 @@ impl Crowd {
         loop {
             let theirs = other.view().await?;
             let now = seen();
-            let own_timeout = (timeout > 0).then(|| context::now() + timeout);
-            let deadline = own_timeout.into_iter().chain(own.deadline).min();
+            let end = context::now() + if timeout > 0 { timeout } else { CALL_MS };
+            let deadline = Some(own.deadline.map_or(end, |deadline| deadline.min(end)));
             let expected = View { caller: me.clone(), deadline, ..own.clone() };
             let theirs = of_other(theirs);
             if !alike(&now, &own) || !alike(&theirs, &expected) {
