@@ -152,6 +152,8 @@ impl Pack {
             return Ok(());
         }
         let left = self.desk.lock().take_left();
+        // On this very stack, whatever the turn before ran on.
+        cell.enter(false, Instant::now());
         for (at, this) in left {
             cell.store.data_mut().leave(at);
             if let Some(this) = this {

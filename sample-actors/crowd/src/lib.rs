@@ -9,6 +9,8 @@ quark_sdk::world!("crowd-actor");
 
 /// The header that visits set.
 const VISITOR: &str = "visitor";
+/// What a call has that no time was named for.
+const CALL_MS: u64 = 30_000;
 /// Deadlines of one turn are told apart by no more.
 const DEADLINE_MS_APART_MAX: u64 = 2000;
 
@@ -111,6 +113,11 @@ impl Crowd {
         Ok(self.count.get())
     }
 
+    async fn hold_on(&self, other: String) -> Result<u64, CallError> {
+        self.arrive();
+        crowds::Crowd::new(&other).hold(0).await
+    }
+
     async fn sleep_on(&self, key: String, ms: u64) -> Result<(), CallError> {
         self.arrive();
         let outcome = match rogues::Rogue::new(&key).sleep(ms).await {
@@ -125,11 +132,14 @@ impl Crowd {
         Ok(self.outcome.get())
     }
 
-    async fn wake_tenants(&self, first: u32, n: u32) -> Result<u32, CallError> {
+    async fn wake_tenants(&self, first: u32, n: u32, beside: String) -> Result<u32, CallError> {
+        let home = tenants::Tenant::new(&beside).look().await?.instance;
+        let mut shared = 0;
         for key in first..first + n {
-            tenants::Tenant::new(&key.to_string()).leave().await?;
+            let theirs = tenants::Tenant::new(&key.to_string()).leave().await?;
+            shared += u32::from(theirs.instance == home);
         }
-        Ok(n)
+        Ok(shared)
     }
 
     fn view(&self) -> Result<View, CallError> {
@@ -152,7 +162,8 @@ impl Crowd {
         loop {
             let theirs = other.view().await?;
             let now = seen();
-            let deadline = if timeout > 0 { Some(context::now() + timeout) } else { own.deadline };
+            let end = context::now() + if timeout > 0 { timeout } else { CALL_MS };
+            let deadline = Some(own.deadline.map_or(end, |deadline| deadline.min(end)));
             let expected = View { caller: me.clone(), deadline, ..own.clone() };
             let theirs = of_other(theirs);
             if !alike(&now, &own) || !alike(&theirs, &expected) {

@@ -94,7 +94,14 @@ fn transfers(client: &Client, seed: u64, done: &AtomicU64) {
 
 #[test]
 fn no_money_is_made_or_lost_by_kill_9_amid_transfers() {
-    let mut silo = Silo::with(&["bank"]);
+    check_money("bank", "");
+}
+
+/// No money is made or lost among accounts of that sample with that manifest.
+#[track_caller]
+pub(crate) fn check_money(sample: &str, manifest: &str) {
+    let mut silo = Silo::start(&[]);
+    silo.client().deploy(sample, manifest);
     for n in 0..ACCOUNTS {
         assert_eq!(silo.client().call(&format!("account/{n}"), "deposit", &json!([MONEY])).number(), MONEY);
     }

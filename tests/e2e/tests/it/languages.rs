@@ -1,7 +1,7 @@
 //! Actors in other languages than Rust. `make test-languages` builds them all and runs the ignored
 //! tests; that in C is built with the samples.
 
-use quark_e2e::{Client, Silo, component_path, eventually};
+use quark_e2e::{Client, Silo, component, component_path, eventually};
 use serde_json::{Value, json};
 
 /// All four languages.
@@ -119,6 +119,58 @@ fn a_game_of_async_functions_has_all_players_play_at_once() {
     assert_eq!(client.call("game/g", "leader", &json!([])).ok(), json!(table[0].0));
     let later = standings(&client.call("game/g", "play", &json!([])).ok());
     check(&client, &later);
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn games_in_python_share_an_instance() {
+    const GAMES: u32 = 5;
+    let packed = "[actor]\nisolation = { packed = 10 }\n";
+    let mut silo = Silo::with_compiled(&["counter", "die", "player", "game-async"]);
+    let client = silo.client();
+    client.deploy("game-async", packed);
+    let games = || (0..GAMES).map(|n| format!("game/g{n}"));
+    for game in games() {
+        for at in 1..=2 {
+            let player = format!("player/{at}-of-{}", &game[5..]);
+            assert_eq!(client.call(&player, "join", &json!([&game[5..]])).number(), at);
+        }
+    }
+    let play = |client: &Client, game: &str| standings(&client.call(game, "play", &json!([])).ok());
+    let check = |client: &Client, game: &str, table: &[(String, u64)]| {
+        assert_eq!(table.len(), 2, "{game}: {table:?}");
+        for (player, score) in table {
+            assert!(player.ends_with(&format!("-of-{}", &game[5..])), "{game}: {table:?}");
+            assert_eq!(number(client, &format!("player/{player}"), "score"), *score, "{game}: {table:?}");
+        }
+    };
+    for game in games() {
+        check(&client, &game, &play(&client, &game));
+    }
+    // All of them at once: their turns overlap in one interpreter.
+    std::thread::scope(|scope| {
+        let plays: Vec<_> = games()
+            .map(|game| {
+                let (client, play) = (&client, &play);
+                scope.spawn(move || (play(client, &game), game))
+            })
+            .collect();
+        for play in plays {
+            let (table, game) = play.join().unwrap();
+            check(&client, &game, &table);
+        }
+    });
+    let left = client.send("POST", "/v1/actors/game/g0/-/deactivate", &[], b"").expect(200).json();
+    assert_eq!(left, json!({ "deactivated": true }));
+    check(&client, "game/g0", &play(&client, "game/g0"));
+    silo.crash();
+    for game in games() {
+        check(&silo.client(), &game, &play(&silo.client(), &game));
+    }
+    // Plain Python may wait, and so each has an interpreter of its own.
+    let error = silo.client().deploy_bytes(&component("python-rogue"), packed).expect(400).json();
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("fiber") && message.contains("quark:actor/state@0.1.0 commit"), "{error}");
 }
 
 #[test]

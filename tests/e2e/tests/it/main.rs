@@ -10,6 +10,8 @@ mod tells;
 mod hostile;
 mod stacks;
 mod lifecycle;
+mod packs;
+mod overlap;
 mod state;
 mod input;
 mod admission;

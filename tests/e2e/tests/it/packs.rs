@@ -139,7 +139,8 @@ fn hostile_actors_of_a_pack_end_at_their_limits_and_hurt_nobody_else() {
     }
     let silo = Silo::start(&[]);
     let client = silo.client();
-    client.deploy("async/rogue", &packed(100, limits));
+    // Handles are counted for the whole instance, a hundred times what one actor has alone.
+    client.deploy("async/rogue", &packed(100, &format!("{limits}handles = 100\n")));
     let _ = client.call("rogue/neighbour", "store", &json!(["kept"])).expect(200);
     for what in [
         ("spin", json!([])),
@@ -191,6 +192,7 @@ fn a_spinner_holds_up_its_pack_until_its_limit_and_no_other_pack() {
     let answered = thread::scope(|scope| {
         let spin = scope.spawn(|| ask(&client, &shared[0], "spin").failure(502, "failed"));
         eventually("it spins", || is_running(&client, &shared[0]));
+        let again = scope.spawn(|| look(&client, &shared[0]));
         // These wait for the instance, which ends before they have it.
         for n in 0..4 {
             let (client, actor) = (&client, &shared[1]);
@@ -207,6 +209,7 @@ fn a_spinner_holds_up_its_pack_until_its_limit_and_no_other_pack() {
             assert_eq!(add(&client, &other, 1), answered + 2);
             answered += 1;
         }
+        assert_eq!(again.join().unwrap()["cause"], "restart");
         answered
     });
     assert!(answered > 3, "only {answered} calls were answered while another pack's actor spun");
@@ -250,7 +253,7 @@ fn turns_of_neighbours_that_run_when_their_instance_ends_are_answered_as_failed(
 
 /// Adds to many actors of a pack, one of which traps again and again.
 fn check_load(sample: &str, may_fail: bool) {
-    let silo = tenants(sample, &packed(100, ""));
+    let mut silo = tenants(sample, &packed(100, ""));
     let client = silo.client();
     let done = [const { AtomicU64::new(0) }; 4];
     thread::scope(|scope| {
@@ -276,11 +279,16 @@ fn check_load(sample: &str, may_fail: bool) {
         }
         assert_eq!(failures(&client, "tenant/rogue"), traps);
     });
-    for (key, done) in done.iter().enumerate() {
-        let actor = format!("tenant/{key}");
-        assert_eq!(total(&client, &actor), done.load(Ordering::Relaxed), "{sample}: what was answered, and no more");
-        assert_eq!(failures(&client, &actor), 0);
-    }
+    let check = |client: &Client| {
+        for (key, done) in done.iter().enumerate() {
+            let actor = format!("tenant/{key}");
+            assert_eq!(total(client, &actor), done.load(Ordering::Relaxed), "{sample}: what was answered, and no more");
+            assert_eq!(failures(client, &actor), 0);
+        }
+    };
+    check(&client);
+    silo.crash();
+    check(&silo.client());
 }
 
 #[test]
