@@ -9,6 +9,7 @@ use quark_core::activation::Turn;
 use quark_core::commit::Write;
 use quark_core::envelope::{Chain, Head, Path, TellId};
 use quark_core::id::ActorId;
+use quark_core::manifest::MemoryProfile;
 use quark_core::state::State;
 use quark_core::time::Time;
 use smallvec::{SmallVec, smallvec};
@@ -16,12 +17,14 @@ use wasmtime::component::{Accessor, ComponentExportIndex, Func, Instance as Live
 use wasmtime::{AsContextMut, Store};
 
 use crate::component::Component;
+use crate::engine::{DirectStack, slot_bytes};
 use crate::error::Trap;
 use crate::guest::{Guest, Runs, TurnClock, TurnContext, Wishes};
 use crate::kind::Lane;
 use crate::limits::Limiter;
 use crate::outside::Outside;
 use crate::proxy::Proxies;
+use crate::slab;
 use crate::transfer::{attach, detach};
 use crate::values::{Payload, Vals, call_errors};
 use crate::wasi::Lines;
@@ -113,6 +116,7 @@ pub struct Instance {
     kind_at: usize,
     this: Option<ResourceAny>,
     methods: Box<[Option<Func>]>,
+    stack: Option<DirectStack>,
 }
 
 /// `self` and the arguments that most methods have need no allocation.
@@ -151,7 +155,8 @@ impl Instance {
         };
         let live = live.map_err(|error| trap(&store, &error))?;
         let methods = vec![None; component.kinds[kind_at].methods.len()].into();
-        let mut instance = Box::new(Self { store, live, component, kind_at, this: None, methods });
+        let stack = fiber.then(|| component.direct_stack()).flatten();
+        let mut instance = Box::new(Self { store, live, component, kind_at, this: None, methods, stack });
         instance.activate(generation, cause, fiber).await?;
         instance.construct(fiber).await?;
         Ok(instance)
@@ -261,6 +266,7 @@ impl Instance {
     /// When the guest traps: drop the instance.
     pub async fn turn(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         let mut begun = self.begin(&mut input)?;
+        self.stack = self.stack.take().or_else(|| self.component.direct_stack());
         self.enter(true, now);
         let outcome = self.call_async(begun.func, &begun.arguments, &mut begun.results).await;
         self.finish(&mut input, outcome, begun.results)
@@ -384,7 +390,15 @@ impl Component {
     /// Whether its turns run on their callers' stacks: they cannot wait, and have been short.
     #[must_use]
     pub fn runs_now(&self) -> bool {
-        self.lane == Lane::Direct && self.pace.is_short()
+        self.lane == Lane::Direct && (self.pace.is_short() || self.counts_stacks() && self.engine.stacks.are_out())
+    }
+
+    fn counts_stacks(&self) -> bool {
+        self.lane == Lane::Direct && self.profile == MemoryProfile::Dense
+    }
+
+    fn direct_stack(&self) -> Option<DirectStack> {
+        self.counts_stacks().then(|| self.engine.stacks.take())
     }
 }
 
@@ -404,7 +418,8 @@ static NO_CHAIN: LazyLock<Arc<Chain>> = LazyLock::new(Arc::default);
 fn new_store(birth: Birth) -> Store<Guest> {
     let kind = &birth.component.kinds[birth.kind_at];
     let limits = &kind.policy.limits;
-    let (memory, elements, turn) = (limits.memory, limits.table_elements, limits.turn);
+    let memory = limits.memory.unwrap_or_else(|| slot_bytes(birth.component.profile));
+    let (elements, turn) = (limits.table_elements, limits.turn);
     let lines = Lines::new(birth.outside.clone());
     let head = Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: NO_CHAIN.clone() };
     let mut table = ResourceTable::new();
@@ -448,7 +463,7 @@ fn trap(store: &Store<Guest>, error: &wasmtime::Error) -> Trap {
     if let Some(broken) = guest.broken {
         return Trap::Commit(broken);
     }
-    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() || error.root_cause().to_string() == slab::FULL {
         return Trap::NoRoom(format!("{error}"));
     }
     if guest.clock.timed_out {

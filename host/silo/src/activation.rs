@@ -414,7 +414,7 @@ impl Activation {
             Slot::Loaded(loaded) => *loaded,
             Slot::Empty => return Err(Trap::Guest("nothing is loaded".into())),
         };
-        let place = silo.make_room().await?;
+        let place = silo.make_room(&self.id, &served).await?;
         let birth = Birth {
             actor: self.id.clone(),
             generation,

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use quark_core::activation::Why;
 use quark_core::id::KindName;
-use quark_core::manifest::Manifest;
-use quark_engine::{AdmissionError, Change, Component, broken_calls, content_hash, embedded_manifest};
+use quark_core::manifest::{Manifest, MemoryProfile};
+use quark_engine::{
+    AdmissionError, Change, Component, Lane, broken_calls, content_hash, embedded_manifest, slot_bytes,
+};
 use tokio::sync::oneshot;
 
 use crate::api::{DeployReport, DeployRequest, Failure, KindReport, MethodReport, VersionReport, codes};
+use crate::capacity::Share;
 use crate::clock::unix_ms;
 use crate::kinds::Served;
 use crate::message::commit_failed;
@@ -45,6 +48,12 @@ fn bad_component(error: AdmissionError) -> Failure {
         AdmissionError::NotYet(_) => "build it without that import",
         AdmissionError::UnknownImport { .. } => "`quark wit` prints what the host offers; other kinds are resources",
         AdmissionError::NotWasm(_) | AdmissionError::Damaged(_) => "check the file, and that it was uploaded whole",
+        AdmissionError::Slot { profile: MemoryProfile::Dense, .. } => {
+            "make it smaller (Rust: RUSTFLAGS=\"-C link-arg=-zstack-size=65536\" instead of a stack of 1 MiB; a lower \
+             limits.memory), or say memory-profile = \"roomy\" in its manifest"
+        }
+        AdmissionError::Slot { profile: MemoryProfile::Roomy, .. } => "make it smaller, or lower limits.memory",
+        AdmissionError::Profiles(..) => "say the same memory-profile for all of them, or make two components of it",
         AdmissionError::NoMetadata
         | AdmissionError::Encode(_)
         | AdmissionError::NoWit(_)
@@ -174,7 +183,10 @@ impl Inner {
             }
         };
         let internal = |error: tokio::task::JoinError| Failure::new(codes::INTERNAL, error.to_string());
-        tokio::task::spawn_blocking(task).await.map_err(internal)?
+        let admitted = tokio::task::spawn_blocking(task).await.map_err(internal)?;
+        // It may have been the first of its profile or flavour.
+        self.catalog.engines_take(self.engine.mappings());
+        admitted
     }
 
     pub(crate) async fn deploy(self: &Arc<Self>, request: DeployRequest) -> Result<DeployReport, Failure> {
@@ -329,6 +341,17 @@ impl Inner {
         }
     }
 
+    /// The most live actors of a kind, if there are no others.
+    pub(crate) fn holds(&self, served: &Served) -> u64 {
+        self.catalog.holds(served.share())
+    }
+
+    /// The most live actors of what is deployed.
+    pub(crate) fn capacity(&self) -> u64 {
+        let most = self.kinds.all().iter().map(|served| self.holds(served)).max();
+        most.unwrap_or_else(|| self.catalog.holds(Share::of(self.config.memory_profile, Lane::Direct)))
+    }
+
     pub(crate) fn kind_report(&self, served: &Served, live: u64) -> KindReport {
         let kind = served.kind();
         let method = |method: &Arc<quark_engine::Method>| MethodReport {
@@ -336,6 +359,8 @@ impl Inner {
             signature: method.text.clone(),
             tell: method.signature.is_tell(),
         };
+        let profile = served.component.profile;
+        let reason = if served.component.by_default { "the silo's default" } else { "its manifest says so" };
         KindReport {
             kind: kind.name.to_string(),
             name: kind.name.short().into(),
@@ -343,6 +368,10 @@ impl Inner {
             version: served.version,
             lane: served.component.lane.name().into(),
             lane_reason: served.component.lane_reason.clone(),
+            memory_profile: profile.name().into(),
+            memory_profile_reason: reason.into(),
+            memory_limit: kind.policy.limits.memory.unwrap_or_else(|| slot_bytes(profile)),
+            holds: self.holds(served),
             methods: kind.methods.iter().map(method).collect(),
             wit: String::new(),
             live,

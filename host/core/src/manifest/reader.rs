@@ -7,9 +7,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Reentrancy;
 use super::error::{ManifestError, Place, Problem};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
+use super::{MemoryProfile, Reentrancy};
 
 /// A TOML table while its keys are taken out one by one; what is left at the end is unknown.
 pub(super) struct Section<'t, 'i> {
@@ -143,6 +143,11 @@ impl<'t, 'i> Item<'t, 'i> {
             Some("full") => Err(self.unsupported("\"call-chain\" or \"none\"")),
             _ => Err(self.misfit("\"call-chain\" or \"none\"")),
         }
+    }
+
+    pub(super) fn memory_profile(&self) -> Result<MemoryProfile, ManifestError> {
+        let profile = self.value.as_str().and_then(MemoryProfile::parse);
+        profile.ok_or_else(|| self.misfit("\"roomy\" or \"dense\""))
     }
 
     pub(super) fn refuse_unless(self, only: &Only) -> Result<(), ManifestError> {

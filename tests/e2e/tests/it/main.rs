@@ -15,6 +15,7 @@ mod input;
 mod admission;
 mod deploys;
 mod bounds;
+mod density;
 mod folder;
 mod disk;
 mod openapi;
