@@ -18,6 +18,7 @@ pub(crate) use self::hooks::Lifecycle;
 pub(crate) use self::kinds::{constructor_fails, signature, without_version};
 use crate::bindings;
 use crate::cache::Cache;
+use crate::cost::{Cost, cost};
 use crate::engine::{Engine, TABLE_ELEMENTS, slot_bytes};
 use crate::error::AdmissionError;
 use crate::guest::Guest;
@@ -46,6 +47,8 @@ pub struct Component {
     pub profile: MemoryProfile,
     /// Whether the silo's default says so, and not its manifest.
     pub by_default: bool,
+    /// What one live instance takes of the machine.
+    pub cost: Cost,
     /// What it asks for.
     pub asks: Vec<String>,
     /// What works but deserves a look.
@@ -126,6 +129,7 @@ impl Component {
             lane_reason: imports.lane_reason,
             profile,
             by_default,
+            cost: cost(profile, imports.lane).with_data(bytes::data_bytes(&component_bytes)),
             asks: imports.asks,
             warnings,
             compiled_in,

@@ -21,16 +21,28 @@ pub struct Cost {
     pub address: u64,
 }
 
-/// What one live instance takes in that profile and lane.
+/// Of memory, as Linux gives it.
+const PAGE_BYTES: u64 = 4096;
+
+impl Cost {
+    /// That of a component whose memory starts with so many bytes of data.
+    #[must_use]
+    pub const fn with_data(mut self, bytes: u64) -> Self {
+        self.memory += bytes.next_multiple_of(PAGE_BYTES);
+        self
+    }
+}
+
+/// What one live instance takes in that profile and lane, with a memory that starts empty.
 #[must_use]
 pub const fn cost(profile: MemoryProfile, lane: Lane) -> Cost {
     let (mappings, kib) = match (profile, lane) {
-        (MemoryProfile::Roomy, Lane::Direct) => (4, 32),
-        (MemoryProfile::Roomy, Lane::Fiber) => (4, 40),
-        (MemoryProfile::Roomy, Lane::Concurrent) => (4, 48),
-        (MemoryProfile::Dense, Lane::Direct) => (0, 16),
-        (MemoryProfile::Dense, Lane::Fiber) => (2, 26),
-        (MemoryProfile::Dense, Lane::Concurrent) => (2, 32),
+        (MemoryProfile::Roomy, Lane::Direct) => (4, 18),
+        (MemoryProfile::Roomy, Lane::Fiber) => (4, 31),
+        (MemoryProfile::Roomy, Lane::Concurrent) => (4, 42),
+        (MemoryProfile::Dense, Lane::Direct) => (0, 14),
+        (MemoryProfile::Dense, Lane::Fiber) => (2, 24),
+        (MemoryProfile::Dense, Lane::Concurrent) => (2, 36),
     };
     let (slot_mappings, address) = match profile {
         MemoryProfile::Roomy => (MAPPINGS_PER_SLOT, 67 << 20),

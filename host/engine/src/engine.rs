@@ -177,10 +177,20 @@ impl Engine {
     /// Mappings that the engines made so far take whether instances live or not.
     #[must_use]
     pub fn mappings(&self) -> u64 {
-        let [plain, concurrent] =
-            self.all.made.lock().each_ref().map(|made| made[MemoryProfile::Roomy as usize].is_some());
-        let [of_plain, of_concurrent] = self.config.roomy.map(|instances| MAPPINGS_PER_SLOT * u64::from(instances));
-        u64::from(plain) * of_plain + u64::from(concurrent) * of_concurrent
+        self.pools(|made| made).sum()
+    }
+
+    /// Mappings that the next engine takes at the most.
+    #[must_use]
+    pub fn mappings_to_come(&self) -> u64 {
+        self.pools(|made| !made).max().unwrap_or(0)
+    }
+
+    /// What the pools take that are made, or are not.
+    fn pools(&self, wanted: impl Fn(bool) -> bool) -> impl Iterator<Item = u64> {
+        let made = self.all.made.lock().each_ref().map(|made| made[MemoryProfile::Roomy as usize].is_some());
+        let pools = made.into_iter().zip(self.config.roomy).filter(move |(made, _)| wanted(*made));
+        pools.map(|(_, instances)| MAPPINGS_PER_SLOT * u64::from(instances))
     }
 
     /// Tells compiled components of differently configured engines apart.

@@ -209,8 +209,8 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    pub(crate) const fn of(profile: MemoryProfile, lane: Lane) -> Self {
-        let Cost { mappings, memory, .. } = cost(profile, lane);
+    pub(crate) const fn of(profile: MemoryProfile, lane: Lane, cost: Cost) -> Self {
+        let Cost { mappings, memory, .. } = cost;
         let pool = match (profile, lane) {
             (MemoryProfile::Dense, _) => Pool::Dense,
             (MemoryProfile::Roomy, Lane::Concurrent) => Pool::RoomyConcurrent,

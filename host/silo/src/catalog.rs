@@ -158,6 +158,11 @@ impl Catalog {
         self.engines.store(mappings, Ordering::Relaxed);
     }
 
+    /// Whether so many mappings are free.
+    pub(crate) fn has_mappings(&self, wanted: u64) -> bool {
+        self.engines.load(Ordering::Relaxed) + self.taken.lock().mappings + wanted <= self.budget.mappings
+    }
+
     pub(crate) fn live(&self) -> usize {
         usize::try_from(self.taken.lock().instances).unwrap_or(usize::MAX)
     }
@@ -201,3 +206,6 @@ impl Catalog {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use quark_core::activation::Why;
 use quark_core::id::KindName;
 use quark_core::manifest::{Manifest, MemoryProfile};
 use quark_engine::{
-    AdmissionError, Change, Component, Lane, broken_calls, content_hash, embedded_manifest, slot_bytes,
+    AdmissionError, Change, Component, Lane, broken_calls, content_hash, cost, embedded_manifest, slot_bytes,
 };
 use tokio::sync::oneshot;
 
@@ -170,23 +170,28 @@ impl Inner {
         manifest: &str,
         version: u64,
     ) -> Result<Arc<Component>, Failure> {
-        let manifest = manifest_of(bytes, manifest)?;
-        let (engine, cache, bytes) = (self.engine.clone(), self.cache.clone(), bytes.clone());
-        let task = move || {
-            let component = Component::admit(&engine, &cache, &bytes, &manifest, version).map_err(bad_component)?;
-            let exports = |name: &str| component.kinds.iter().any(|kind| kind.name.short() == name);
-            match manifest.kinds().into_iter().find(|name| !exports(name)) {
-                Some(name) => {
-                    Err(bad_manifest(format!("it has a table for `{name}`, which the component does not export")))
-                }
-                None => Ok(component),
-            }
-        };
+        let manifest = Arc::new(manifest_of(bytes, manifest)?);
         let internal = |error: tokio::task::JoinError| Failure::new(codes::INTERNAL, error.to_string());
-        let admitted = tokio::task::spawn_blocking(task).await.map_err(internal)?;
-        // It may have been the first of its profile or flavour.
+        let admit = || {
+            let (engine, cache, bytes) = (self.engine.clone(), self.cache.clone(), bytes.clone());
+            let manifest = manifest.clone();
+            tokio::task::spawn_blocking(move || Component::admit(&engine, &cache, &bytes, &manifest, version))
+        };
+        let mut admitted = admit().await.map_err(internal)?;
+        if matches!(admitted, Err(AdmissionError::NoEngine(_))) {
+            // The first of its profile or flavour: its engine wants mappings that live actors have.
+            self.free_mappings(self.engine.mappings_to_come()).await;
+            admitted = admit().await.map_err(internal)?;
+        }
         self.catalog.engines_take(self.engine.mappings());
-        admitted
+        let component = admitted.map_err(bad_component)?;
+        let exports = |name: &str| component.kinds.iter().any(|kind| kind.name.short() == name);
+        match manifest.kinds().find(|name| !exports(name)) {
+            Some(name) => {
+                Err(bad_manifest(format!("it has a table for `{name}`, which the component does not export")))
+            }
+            None => Ok(component),
+        }
     }
 
     pub(crate) async fn deploy(self: &Arc<Self>, request: DeployRequest) -> Result<DeployReport, Failure> {
@@ -349,7 +354,8 @@ impl Inner {
     /// The most live actors of what is deployed.
     pub(crate) fn capacity(&self) -> u64 {
         let most = self.kinds.all().iter().map(|served| self.holds(served)).max();
-        most.unwrap_or_else(|| self.catalog.holds(Share::of(self.config.memory_profile, Lane::Direct)))
+        let (profile, lane) = (self.config.memory_profile, Lane::Direct);
+        most.unwrap_or_else(|| self.catalog.holds(Share::of(profile, lane, cost(profile, lane))))
     }
 
     pub(crate) fn kind_report(&self, served: &Served, live: u64) -> KindReport {

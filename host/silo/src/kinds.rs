@@ -32,7 +32,7 @@ impl Served {
 
     /// What one live instance takes.
     pub(crate) fn share(&self) -> Share {
-        Share::of(self.component.profile, self.component.lane)
+        Share::of(self.component.profile, self.component.lane, self.component.cost)
     }
 }
 

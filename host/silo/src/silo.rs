@@ -265,6 +265,14 @@ impl Inner {
         true
     }
 
+    /// Puts idle actors to sleep that take mappings, until so many are free or nobody is idle.
+    pub(crate) async fn free_mappings(self: &Arc<Self>, wanted: u64) {
+        let mut tries = 0;
+        while !self.catalog.has_mappings(wanted) && tries < ROOM_TRIES {
+            tries = if self.put_one_to_sleep(Short::Mappings).await { 0 } else { tries + 1 };
+        }
+    }
+
     fn no_room(&self, short: Short, served: &Served) -> String {
         let (live, kind) = (self.catalog.live(), served.kind().name.short());
         let what = match short {
