@@ -1,6 +1,6 @@
 # Short verbs; the work is in scripts/ and cargo.
 
-.PHONY: help setup build actors demo test test-languages check sim fuzz e2e bench bench-smoke
+.PHONY: help setup build actors demo test test-languages check sim fuzz e2e bench bench-smoke density
 
 help: ## these lines
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,11 @@ bench: setup ## ratios against raw wasmtime, tokio, kameo and ractor; JSON in ta
 	@scripts/build-actors.sh
 	cargo build --release --locked --workspace --bin quark-bench
 	"$${CARGO_TARGET_DIR:-target}/release/quark-bench" $(GROUPS)
+
+density: setup ## 100,000 and 1,000,000 live actors, 10,000,000 known ones: minutes, and gigabytes; LIVE=N KNOWN=N for others
+	@scripts/build-actors.sh
+	cargo build --release --locked --workspace --bin quark-bench
+	"$${CARGO_TARGET_DIR:-target}/release/quark-bench" $(addprefix --live=,$(or $(LIVE),100000 1000000)) --known=$(or $(KNOWN),10000000)
 
 bench-smoke: setup ## the same, small
 	@scripts/test.sh samples build bench_smoke

@@ -180,12 +180,15 @@ mod tests {
                 version: 3,
                 lane: "direct".into(),
                 lane_reason: "imports nothing that suspends".into(),
+                memory_profile: "dense".into(),
+                memory_profile_reason: "its manifest says so".into(),
+                memory_limit: 512 << 10,
+                holds: 1000,
                 methods: vec![
                     method("increment", "func(by: u64) -> result<u64, counter-error>", false),
                     method("reset", "func()", true),
                 ],
-                wit: String::new(),
-                live: 0,
+                ..KindReport::default()
             }],
             asks: ["calls a:b/c#d", "wasi:io/poll@0.2.6", "wasi:cli/exit@0.2.6", "wasi:io/streams@0.2.6"]
                 .map(str::to_owned)
@@ -200,6 +203,7 @@ mod tests {
 deployed counter version 3 (2.0 KiB, compiled in 120 ms)
 kind counter (sample:counter/counters#counter)
   lane direct: imports nothing that suspends
+  memory dense: its manifest says so; 512.0 KiB each, at most 1000 live
   increment: func(by: u64) -> result<u64, counter-error>
   reset: func()  (a tell)
 asks for

@@ -8,7 +8,7 @@ use crate::client::{Client, Remote};
 use crate::exit::{Done, Exit};
 use crate::output::{Output, plain};
 use crate::table::table;
-use crate::units::shown_ago;
+use crate::units::{shown_ago, shown_bytes};
 
 /// Characters of a content hash that people get to see; `--json` has all.
 const HASH_SHOWN: usize = 12;
@@ -63,6 +63,9 @@ impl Kinds {
 pub(crate) fn show_kind(kind: &KindReport, out: &mut Output<'_>) {
     out.line(format_args!("kind {} ({})", plain(&kind.name), plain(&kind.kind)));
     out.line(format_args!("  lane {}: {}", plain(&kind.lane), plain(&kind.lane_reason)));
+    let (profile, reason) = (plain(&kind.memory_profile), plain(&kind.memory_profile_reason));
+    let (limit, holds) = (shown_bytes(kind.memory_limit), kind.holds);
+    out.line(format_args!("  memory {profile}: {reason}; {limit} each, at most {holds} live"));
     for method in &kind.methods {
         let tell = if method.tell { "  (a tell)" } else { "" };
         out.line(format_args!("  {}: {}{tell}", plain(&method.name), plain(&method.signature)));
@@ -173,11 +176,8 @@ counter           1  0123456789ab  0 ms ago  no          0
             name: name.into(),
             deployment: "d".into(),
             version: 1,
-            lane: "direct".into(),
-            lane_reason: String::new(),
-            methods: Vec::new(),
             wit: wit.into(),
-            live: 0,
+            ..KindReport::default()
         };
         let mut bytes = Vec::new();
         let kinds = [kind("one", "package a:b;\n"), kind("two", "package a:b;\n"), kind("three", "package x:y;\n")];

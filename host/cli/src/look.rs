@@ -1,6 +1,6 @@
 //! What is there: `ps`, `inspect`, `dead-letters`; and `deactivate`.
 
-use quark_silo::api::{ActivationReport, ActorReport, DeadLetter, KindReport};
+use quark_silo::api::{ActivationReport, ActorReport, DeadLetter, Health, KindReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ureq::http::Method;
@@ -9,7 +9,7 @@ use crate::address::{Address, encoded};
 use crate::client::{Client, Remote};
 use crate::deployed::KindList;
 use crate::exit::{Done, Exit};
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::table::{list, table};
 use crate::units::{shown_ago, shown_bytes, shown_ms};
 
@@ -44,12 +44,15 @@ impl Ps {
         let of_kind = self.kind.as_ref().map(|kind| format!("&kind={}", encoded(kind))).unwrap_or_default();
         let path = format!("/v1/activations?limit={}{of_kind}", self.limit);
         let Activations { activations } = client.get(&path)?;
+        let Health { problems, live, capacity, .. } = client.get("/healthz")?;
         if let Some(only) = &self.kind {
             kinds.retain(|kind| kind.kind == *only || kind.name == *only);
         }
         if self.json {
-            out.json(&serde_json::json!({ "kinds": kinds, "activations": activations }));
+            let silo = serde_json::json!({ "live": live, "capacity": capacity, "problems": problems });
+            out.json(&serde_json::json!({ "kinds": kinds, "activations": activations, "silo": silo }));
         } else {
+            problems.iter().for_each(|problem| out.line(format_args!("problem: {}", plain(problem))));
             show_kinds(&kinds, out);
             out.line("");
             show_activations(&kinds, &activations, out);
@@ -265,10 +268,8 @@ mod tests {
             deployment: "d".into(),
             version: 1,
             lane: "direct".into(),
-            lane_reason: String::new(),
-            methods: Vec::new(),
-            wit: String::new(),
             live: 2,
+            ..KindReport::default()
         }
     }
 

@@ -19,6 +19,7 @@ mod call;
 mod look;
 mod state;
 mod wit;
+mod doctor;
 
 use exit::Exit;
 use output::Output;
@@ -52,6 +53,7 @@ enum Command {
     Deactivate(look::Deactivate),
     DeadLetters(look::DeadLetters),
     Wit(wit::Wit),
+    Doctor(doctor::Doctor),
     Completions(Completions),
 }
 
@@ -92,6 +94,7 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Deactivate(deactivate) => deactivate.run(out),
         Command::DeadLetters(letters) => letters.run(out),
         Command::Wit(wit) => wit.run(out),
+        Command::Doctor(doctor) => doctor.run(out),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "quark", &mut script);

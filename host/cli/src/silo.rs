@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use quark_core::manifest::MemoryProfile;
 use quark_silo::api::{Failure, codes};
 use quark_silo::gateway::token;
-use quark_silo::{RunError, SiloConfig, StoreConfig};
+use quark_silo::{RunError, SiloConfig, StartError, StoreConfig};
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::{Done, Exit, usage};
@@ -48,6 +49,10 @@ pub(crate) struct SiloOptions {
     /// The most actors in memory; by default what this machine can hold.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) capacity: Option<u32>,
+    /// How actors lie in memory whose manifest does not say: roomy (64 MiB for each, woken fastest) or
+    /// dense (512 KiB for each, as many as can be). `quark doctor` compares them.
+    #[arg(long, value_name = "PROFILE", default_value = "roomy", value_parser = memory_profile)]
+    pub(crate) memory_profile: MemoryProfile,
     /// Threads that run turns; by default one for each processor.
     #[arg(long, value_name = "N", value_parser = workers)]
     pub(crate) workers: Option<usize>,
@@ -82,6 +87,7 @@ pub(crate) fn run(options: SiloOptions, out: &mut Output<'_>) -> Done {
         allowed_hosts: options.allowed_hosts,
         token: admin_token(options.token_file.as_deref())?,
         capacity: options.capacity,
+        memory_profile: options.memory_profile,
         workers: options.workers,
         default_timeout: options.default_timeout,
         free_space_floor: options.free_space_floor,
@@ -108,7 +114,7 @@ fn admin_token(file: Option<&Path>) -> Result<Option<String>, Failure> {
 }
 
 fn not_run(error: &RunError) -> Failure {
-    if matches!(error, RunError::NoToken(_)) {
+    if matches!(error, RunError::NoToken(_) | RunError::Start(StartError::Capacity(_))) {
         return usage(error.to_string());
     }
     let failure = Failure::new("silo-failed", error.to_string());
@@ -139,6 +145,10 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .ok()
         .and_then(|mut found| found.next())
         .ok_or_else(|| "write an address and a port, for example 127.0.0.1:7070".to_owned())
+}
+
+fn memory_profile(text: &str) -> Result<MemoryProfile, String> {
+    MemoryProfile::parse(text).ok_or_else(|| "write roomy or dense".to_owned())
 }
 
 fn workers(text: &str) -> Result<usize, String> {

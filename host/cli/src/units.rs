@@ -26,7 +26,7 @@ fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// A size for people.
 pub(crate) fn shown_bytes(bytes: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(size, _)| bytes >= *size) {
         // One decimal is all that is shown, so the loss of precision is not.
         #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]

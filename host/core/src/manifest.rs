@@ -39,8 +39,39 @@ pub struct Policy {
     pub config: BTreeMap<String, String>,
     /// By method name; a method that is not here has the defaults.
     pub methods: BTreeMap<String, MethodPolicy>,
+    /// How its instances lie in memory; none leaves it to the silo. All kinds of a component share it.
+    pub memory_profile: Option<MemoryProfile>,
     /// What one actor may use.
     pub limits: Limits,
+}
+
+/// How instances lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemoryProfile {
+    /// Much room for each, woken fastest.
+    Roomy,
+    /// Little room for each, and as many as the machine can hold.
+    Dense,
+}
+
+impl MemoryProfile {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Roomy, Self::Dense];
+
+    /// As manifests and people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Roomy => "roomy",
+            Self::Dense => "dense",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
 }
 
 /// Who may enter while a turn waits for its own call.
@@ -84,8 +115,8 @@ pub struct MethodPolicy {
 /// What one actor may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of all its linear memories together.
-    pub memory: u64,
+    /// Bytes of all its linear memories together; none for as much as its memory profile has room for.
+    pub memory: Option<u64>,
     /// Time inside the guest in one turn; waits do not count.
     pub turn: Duration,
     /// Bytes of its durable state.
@@ -109,8 +140,9 @@ impl Default for Policy {
             mailbox: MailboxPolicy { capacity: 1024, bytes: MIB },
             config: BTreeMap::new(),
             methods: BTreeMap::new(),
+            memory_profile: None,
             limits: Limits {
-                memory: 64 * MIB,
+                memory: None,
                 turn: Duration::from_secs(5),
                 state: MIB,
                 arguments: 16 * MIB,
@@ -148,6 +180,7 @@ enum Setting {
     Config(String, String),
     ReadOnly(String, bool),
     Timeout(String, Duration),
+    Profile(MemoryProfile),
     Memory(u64),
     Turn(Duration),
     State(u64),
@@ -226,6 +259,16 @@ impl Manifest {
         self.tables.iter().filter_map(|table| table.kind.as_deref())
     }
 
+    /// The memory profiles that its tables name; the one that wins most comes last.
+    pub fn memory_profiles(&self) -> impl Iterator<Item = MemoryProfile> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "only one setting is looked for")]
+        let profile = |setting: &Setting| match setting {
+            Setting::Profile(profile) => Some(*profile),
+            _ => None,
+        };
+        self.tables.iter().flat_map(|table| &table.settings).filter_map(profile)
+    }
+
     /// What came with the component, with what was given beside it laid over: given wins, key by
     /// key.
     #[must_use]
@@ -249,7 +292,8 @@ impl Setting {
             }
             Self::ReadOnly(name, yes) => method(policy, name).read_only = *yes,
             Self::Timeout(name, time) => method(policy, name).timeout = Some(*time),
-            Self::Memory(bytes) => policy.limits.memory = *bytes,
+            Self::Profile(profile) => policy.memory_profile = Some(*profile),
+            Self::Memory(bytes) => policy.limits.memory = Some(*bytes),
             Self::Turn(time) => policy.limits.turn = *time,
             Self::State(bytes) => policy.limits.state = *bytes,
             Self::Arguments(bytes) => policy.limits.arguments = *bytes,
@@ -278,6 +322,9 @@ fn read_actor(mut actor: Section<'_, '_>) -> Result<Table, ManifestError> {
     }
     if let Some(item) = actor.take("isolation") {
         settings.push(Setting::Isolation(item.isolation(PACKED)?));
+    }
+    if let Some(item) = actor.take("memory-profile") {
+        settings.push(Setting::Profile(item.memory_profile()?));
     }
     if let Some(item) = actor.take("mailbox") {
         let mut mailbox = item.section()?;

@@ -1,20 +1,25 @@
 //! One live copy of a component in its Store, and how its functions are called.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Instant;
 
+use quark_core::activation::Turn;
+use quark_core::manifest::Isolation;
 use smallvec::{SmallVec, smallvec};
-use wasmtime::component::{ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
+use wasmtime::component::{Accessor, ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
 use wasmtime::{AsContextMut, Store, StoreContextMut};
 
 use crate::component::Component;
+use crate::engine::{DirectStack, slot_bytes};
 use crate::error::Trap;
 use crate::guest::{Guest, Member, Runs, TurnClock, TurnContext};
 use crate::instance::{Cause, TurnInput, hand_over};
-use crate::kind::{Kind, Method};
+use crate::kind::{Kind, Lane, Method};
 use crate::limits::Limiter;
 use crate::proxy::Proxies;
 use crate::seats::{Seats, attribute};
+use crate::slab;
 use crate::transfer::{attach, detach};
 use crate::values::{Payload, Vals, call_errors};
 use crate::wasi::Lines;
@@ -31,6 +36,8 @@ pub(crate) type Arguments = SmallVec<[Val; 4]>;
 pub(crate) struct Cell {
     pub(crate) store: Store<Guest>,
     pub(crate) exports: Exports,
+    /// It has had a stack, which it keeps.
+    stack: Option<DirectStack>,
 }
 
 /// What is called of an instance.
@@ -193,14 +200,15 @@ impl Cell {
         };
         let live = live.map_err(|error| trap(store.data(), &error))?;
         let methods = vec![None; component.kinds[kind_at].methods.len()].into();
-        Ok(Self { store, exports: Exports { live, component: component.clone(), kind_at, methods } })
+        let stack = fiber.then(|| component.direct_stack()).flatten();
+        Ok(Self { store, exports: Exports { live, component: component.clone(), kind_at, methods }, stack })
     }
 
     /// Runs `activate` and the constructor of the actor that is shown.
     pub(crate) async fn wake(&mut self, cause: Cause, fiber: bool) -> Result<ResourceAny, Trap> {
         let (generation, number) = (self.store.data().member.generation, 0);
         let turn = &mut self.store.data_mut().turn;
-        turn.turn = quark_core::activation::Turn { generation, number };
+        turn.turn = Turn { generation, number };
         turn.runs = Runs::Activate;
         turn.read_only = false;
         self.enter(fiber, Instant::now());
@@ -259,6 +267,7 @@ impl Cell {
     ) -> Result<(), Trap> {
         let (func, arguments) = self.begin(this, input)?;
         let mut results = results(&self.exports.kind().methods[input.method]);
+        self.stack = self.stack.take().or_else(|| self.exports.component.direct_stack());
         self.enter(true, now);
         let outcome = self.call_async(func, &arguments, &mut results).await;
         self.finish(input, outcome, results)
@@ -290,14 +299,15 @@ impl Cell {
         arguments: &[Val],
         results: &mut [Val],
     ) -> wasmtime::Result<()> {
-        func.call_async(&mut self.store, arguments, results).await?;
-        if self.exports.component.lane == crate::kind::Lane::Concurrent {
-            let ended = async |accessor: &wasmtime::component::Accessor<Guest>| {
-                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-            };
-            self.store.run_concurrent(ended).await?;
+        if self.exports.component.lane != Lane::Concurrent {
+            return func.call_async(&mut self.store, arguments, results).await;
         }
-        Ok(())
+        let call = async |accessor: &Accessor<Guest>| {
+            func.call_concurrent(accessor, arguments, results).await?;
+            poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+            wasmtime::Result::Ok(())
+        };
+        self.store.run_concurrent(call).await?
     }
 }
 
@@ -322,14 +332,15 @@ fn new_store(component: &Arc<Component>, kind_at: usize, member: Box<Member>, se
     let policy = &component.kinds[kind_at].policy;
     let limits = &policy.limits;
     let packed = match policy.isolation {
-        quark_core::manifest::Isolation::Actor => 1,
-        quark_core::manifest::Isolation::Packed(actors) => actors as usize,
+        Isolation::Actor => 1,
+        Isolation::Packed(actors) => actors as usize,
     };
+    let memory = limits.memory.unwrap_or_else(|| slot_bytes(component.profile));
     let handles_max = limits.handles.saturating_mul(packed);
     let mut table = ResourceTable::new();
     table.set_max_capacity(handles_max.saturating_add(OWN_HANDLES));
     let engine = component.engine.wasmtime.clone();
-    let attributes = seats.is_some() && component.lane == crate::kind::Lane::Concurrent;
+    let attributes = seats.is_some() && component.lane == Lane::Concurrent;
     let clock = TurnClock::new(limits.turn, component.engine.beats.clone());
     let guest = Guest {
         component: component.clone(),
@@ -338,7 +349,7 @@ fn new_store(component: &Arc<Component>, kind_at: usize, member: Box<Member>, se
         member,
         turn: TurnContext::none(clock),
         seats: seats.map(Box::new),
-        limiter: Limiter::new(usize::try_from(limits.memory).unwrap_or(usize::MAX), limits.table_elements),
+        limiter: Limiter::new(usize::try_from(memory).unwrap_or(usize::MAX), limits.table_elements),
         proxies: Proxies::default(),
         handles_max,
         table,
@@ -367,7 +378,7 @@ pub(crate) fn trap(guest: &Guest, error: &wasmtime::Error) -> Trap {
     if let Some(broken) = guest.turn.broken {
         return Trap::Commit(broken);
     }
-    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() || error.root_cause().to_string() == slab::FULL {
         return Trap::NoRoom(format!("{error}"));
     }
     if guest.turn.clock.timed_out {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quark_core::id::KindName;
-use quark_core::manifest::{Isolation, Manifest, Reentrancy};
+use quark_core::manifest::{Isolation, Manifest, MemoryProfile, Reentrancy};
 use wasmtime::component::{InstancePre, Linker, Resource, ResourceType};
 
 pub use self::bytes::{content_hash, embedded_manifest};
@@ -19,7 +19,8 @@ pub(crate) use self::hooks::Lifecycle;
 pub(crate) use self::kinds::{constructor_fails, signature, without_version};
 use crate::bindings;
 use crate::cache::Cache;
-use crate::engine::Engine;
+use crate::cost::{Cost, cost};
+use crate::engine::{Engine, TABLE_ELEMENTS, slot_bytes};
 use crate::error::AdmissionError;
 use crate::guest::Guest;
 use crate::host::blobs::Blob;
@@ -43,6 +44,12 @@ pub struct Component {
     pub lane: Lane,
     /// Why so.
     pub lane_reason: String,
+    /// How its instances lie in memory.
+    pub profile: MemoryProfile,
+    /// Whether the silo's default says so, and not its manifest.
+    pub by_default: bool,
+    /// What one live instance takes of the machine.
+    pub cost: Cost,
     /// What it asks for.
     pub asks: Vec<String>,
     /// What works but deserves a look.
@@ -78,14 +85,31 @@ impl Component {
         manifest: &Manifest,
         version: u64,
     ) -> Result<Arc<Self>, AdmissionError> {
+        let default = engine.config.profile;
+        let likely = manifest.memory_profiles().last().unwrap_or(default);
+        let component = Self::admit_as(engine, cache, bytes, manifest, version, likely)?;
+        // Only its kinds say which of the manifest's tables hold.
+        let profile = kinds::profile(&component.kinds)?.unwrap_or(default);
+        if profile == likely { Ok(component) } else { Self::admit_as(engine, cache, bytes, manifest, version, profile) }
+    }
+
+    fn admit_as(
+        engine: &Engine,
+        cache: &Cache,
+        bytes: &[u8],
+        manifest: &Manifest,
+        version: u64,
+        profile: MemoryProfile,
+    ) -> Result<Arc<Self>, AdmissionError> {
+        let by_default = manifest.memory_profiles().next().is_none();
         let component_bytes = bytes::componentize(bytes)?;
         let flavour = bytes::validate(&component_bytes)?;
-        let engine = &engine.of(flavour).map_err(|error| AdmissionError::NoEngine(error.to_string()))?;
+        let engine = &engine.of(flavour, profile).map_err(|error| AdmissionError::NoEngine(error.to_string()))?;
         let hash = content_hash(bytes);
         let start = Instant::now();
         let (compiled, cached) = cache.compile(engine, &component_bytes)?;
         let compiled_in = (!cached).then(|| start.elapsed());
-        fits(engine, &compiled)?;
+        fits(profile, by_default, &compiled)?;
 
         let imports = imports::read(engine, &compiled, flavour)?;
         let wit = read_wit(bytes, &component_bytes)?;
@@ -108,6 +132,9 @@ impl Component {
             kinds,
             lane: imports.lane,
             lane_reason: imports.lane_reason,
+            profile,
+            by_default,
+            cost: cost(profile, imports.lane).with_data(bytes::data_bytes(&component_bytes)),
             asks: imports.asks,
             warnings,
             compiled_in,
@@ -149,25 +176,29 @@ fn may_share(kind: &Kind, imports: &Imports) -> Result<(), AdmissionError> {
     Ok(())
 }
 
-/// A component that needs more than a slot of the pool is refused now and not at its first call.
-fn fits(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<(), AdmissionError> {
+/// Of a linear memory.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// A component that needs more than a slot is refused now and not at its first call.
+fn fits(
+    profile: MemoryProfile,
+    by_default: bool,
+    compiled: &wasmtime::component::Component,
+) -> Result<(), AdmissionError> {
     let Some(needs) = compiled.resources_required() else { return Ok(()) };
-    let config = engine.config;
-    if let Some(memory) = needs.max_initial_memory_size
-        && memory > config.memory_slot as u64
+    let slot = slot_bytes(profile);
+    // It counts pages, whatever its name.
+    if let Some(memory) = needs.max_initial_memory_size.map(|pages| pages.saturating_mul(PAGE_BYTES))
+        && memory > slot
     {
-        return Err(AdmissionError::TooMuch(format!(
-            "its memory starts at {memory} bytes, a slot holds {}",
-            config.memory_slot
-        )));
+        let what = format!("its memory starts at {memory} bytes");
+        return Err(AdmissionError::Slot { what, profile, by_default, slot });
     }
     if let Some(elements) = needs.max_initial_table_size
-        && elements > config.table_elements as u64
+        && elements > TABLE_ELEMENTS as u64
     {
-        return Err(AdmissionError::TooMuch(format!(
-            "its table starts at {elements} elements, a slot holds {}",
-            config.table_elements
-        )));
+        let most = TABLE_ELEMENTS;
+        return Err(AdmissionError::TooMuch(format!("its table starts at {elements} elements; at most {most} fit")));
     }
     Ok(())
 }

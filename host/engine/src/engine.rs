@@ -1,14 +1,17 @@
 //! The whole configuration of wasmtime, and the clock that interrupts guests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use quark_core::manifest::MemoryProfile;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use crate::cost::MAPPINGS_PER_SLOT;
 use crate::error::EngineError;
+use crate::slab::{Memories, Stacks};
 
 /// How often guests are interrupted to look at their time. A turn that runs longer than this gives
 /// its worker to others in between, so a neighbour of spinning actors waits a few ticks at most.
@@ -58,20 +61,41 @@ const CORE_INSTANCES_PER_ACTOR: u32 = 4;
 const TABLES_PER_ACTOR: u32 = 3;
 /// Bytes of a memory slot that stay resident when its actor goes, to be reset by copying.
 const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+/// The room that one memory has in each profile: a multiple of 64 KiB. Dense slots that lie this
+/// close share page tables, four of them one page; with more room each would pay for one alone.
+const ROOMY_SLOT_BYTES: u64 = 64 << 20;
+const DENSE_SLOT_BYTES: u64 = 512 << 10;
+/// Memories reserved for each dense instance: slots are address space alone.
+const DENSE_MEMORIES_PER_ACTOR: usize = 2;
+/// The most dense instances in the direct lane that have a stack; two mappings each.
+const DIRECT_STACKS_MAX: usize = 1_000;
+/// The most elements of one table in the roomy profile, which has slots for them too.
+pub(crate) const TABLE_ELEMENTS: usize = 20_000;
+
+/// Bytes that one memory can have in this profile.
+#[must_use]
+pub const fn slot_bytes(profile: MemoryProfile) -> u64 {
+    match profile {
+        MemoryProfile::Roomy => ROOMY_SLOT_BYTES,
+        MemoryProfile::Dense => DENSE_SLOT_BYTES,
+    }
+}
+
 /// What the machine gives to guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// The most live instances.
-    pub instances: u32,
-    /// The most linear memory that one instance may have; bytes, a multiple of 64 KiB.
-    pub memory_slot: usize,
-    /// The most elements of one table.
-    pub table_elements: usize,
+    /// The most live roomy instances: of components with plain functions, and of those with `async
+    /// func`. Each of both has a pool of its own.
+    pub roomy: [u32; 2],
+    /// The most live dense instances, of either.
+    pub dense: u32,
+    /// The profile of components whose manifest does not say.
+    pub profile: MemoryProfile,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { instances: 1000, memory_slot: 64 << 20, table_elements: 20_000 }
+        Self { roomy: [1000; 2], dense: 1000, profile: MemoryProfile::Roomy }
     }
 }
 
@@ -79,11 +103,46 @@ impl Default for EngineConfig {
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
+    /// Of this very engine.
+    pub(crate) profile: MemoryProfile,
     pub(crate) config: EngineConfig,
     pub(crate) beats: Arc<Beats>,
-    ticker: Arc<Ticker>,
-    /// The one for components with `async func`, made when the first of them comes.
-    concurrent: Arc<Mutex<Option<wasmtime::Engine>>>,
+    pub(crate) stacks: Arc<DirectStacks>,
+    all: Arc<All>,
+}
+
+/// Stacks of dense instances in the direct lane. They need none while their turns are short, and so
+/// have no mappings set aside for one, but an instance that had one keeps it.
+#[derive(Debug, Default)]
+pub(crate) struct DirectStacks(AtomicUsize);
+
+/// One of them; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct DirectStack(Arc<DirectStacks>);
+
+impl DirectStacks {
+    /// When there are no more, long turns too run on their callers' stacks, and hand over the worker.
+    pub(crate) fn are_out(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= DIRECT_STACKS_MAX
+    }
+
+    pub(crate) fn take(self: &Arc<Self>) -> DirectStack {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        DirectStack(self.clone())
+    }
+}
+
+impl Drop for DirectStack {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The engines of all flavours and profiles, each made when its first component comes.
+#[derive(Default)]
+struct All {
+    made: Mutex<[[Option<wasmtime::Engine>; 2]; 2]>,
+    ticker: Ticker,
 }
 
 /// What a component's functions are written as: `func` or `async func`.
@@ -94,40 +153,44 @@ pub(crate) enum Flavour {
 }
 
 impl Engine {
-    /// Reserves address space for all instances and starts the ticker.
+    /// Reserves address space for instances of the default profile and starts the ticker.
     ///
     /// # Errors
     /// When the machine cannot give that much address space.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
-        let wasmtime = start(&config, Flavour::Plain)?;
-        let ticker = Arc::<Ticker>::default();
+        let all = Arc::<All>::default();
         let beats = Arc::<Beats>::default();
-        ticker.engines.lock().push(wasmtime.weak());
-        ticker.start(beats.clone())?;
-        Ok(Self { wasmtime, config, beats, ticker, concurrent: Arc::default() })
+        all.ticker.start(beats.clone())?;
+        let wasmtime = all.engine(&config, Flavour::Plain, config.profile)?;
+        Ok(Self { wasmtime, profile: config.profile, config, beats, stacks: Arc::default(), all })
     }
 
-    /// The engine that runs components of that flavour.
+    /// The engine that runs components of that flavour in that profile.
     ///
     /// # Errors
-    /// When the machine cannot give the address space of a second pool.
-    pub(crate) fn of(&self, flavour: Flavour) -> Result<Self, EngineError> {
-        if flavour == Flavour::Plain {
-            return Ok(self.clone());
-        }
-        let mut concurrent = self.concurrent.lock();
-        let wasmtime = match &*concurrent {
-            Some(wasmtime) => wasmtime.clone(),
-            None => {
-                let wasmtime = start(&self.config, flavour)?;
-                self.ticker.engines.lock().push(wasmtime.weak());
-                concurrent.insert(wasmtime).clone()
-            }
-        };
-        drop(concurrent);
-        let mut engine = self.clone();
-        engine.wasmtime = wasmtime;
-        Ok(engine)
+    /// When the machine cannot give the address space of one more engine.
+    pub(crate) fn of(&self, flavour: Flavour, profile: MemoryProfile) -> Result<Self, EngineError> {
+        let wasmtime = self.all.engine(&self.config, flavour, profile)?;
+        Ok(Self { wasmtime, profile, ..self.clone() })
+    }
+
+    /// Mappings that the engines made so far take whether instances live or not.
+    #[must_use]
+    pub fn mappings(&self) -> u64 {
+        self.pools(|made| made).sum()
+    }
+
+    /// Mappings that the next engine takes at the most.
+    #[must_use]
+    pub fn mappings_to_come(&self) -> u64 {
+        self.pools(|made| !made).max().unwrap_or(0)
+    }
+
+    /// What the pools take that are made, or are not.
+    fn pools(&self, wanted: impl Fn(bool) -> bool) -> impl Iterator<Item = u64> {
+        let made = self.all.made.lock().each_ref().map(|made| made[MemoryProfile::Roomy as usize].is_some());
+        let pools = made.into_iter().zip(self.config.roomy).filter(move |(made, _)| wanted(*made));
+        pools.map(|(_, instances)| MAPPINGS_PER_SLOT * u64::from(instances))
     }
 
     /// Tells compiled components of differently configured engines apart.
@@ -142,18 +205,41 @@ impl Engine {
     }
 }
 
+impl All {
+    fn engine(
+        &self,
+        config: &EngineConfig,
+        flavour: Flavour,
+        profile: MemoryProfile,
+    ) -> Result<wasmtime::Engine, EngineError> {
+        let mut made = self.made.lock();
+        let place = &mut made[flavour as usize][profile as usize];
+        if let Some(wasmtime) = place {
+            return Ok(wasmtime.clone());
+        }
+        let instances = match profile {
+            MemoryProfile::Roomy => config.roomy[flavour as usize],
+            MemoryProfile::Dense => config.dense,
+        };
+        let start = || {
+            let mut shared = shared(flavour);
+            match profile {
+                MemoryProfile::Roomy => roomy(&mut shared, instances),
+                MemoryProfile::Dense => dense(&mut shared, instances as usize).map_err(|error| error.to_string())?,
+            }
+            wasmtime::Engine::new(&shared).map_err(|error| format!("{error:#}"))
+        };
+        let refused = |reason| EngineError::Start { instances, memory_slot: slot_bytes(profile), profile, reason };
+        let wasmtime = start().map_err(refused)?;
+        self.ticker.engines.lock().push(wasmtime.weak());
+        Ok(place.insert(wasmtime).clone())
+    }
+}
+
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
-}
-
-fn start(config: &EngineConfig, flavour: Flavour) -> Result<wasmtime::Engine, EngineError> {
-    wasmtime::Engine::new(&configure(config, flavour)).map_err(|error| EngineError::Start {
-        instances: config.instances,
-        memory_slot: config.memory_slot,
-        reason: format!("{error:#}"),
-    })
 }
 
 #[derive(Default)]
@@ -179,28 +265,50 @@ impl Ticker {
     }
 }
 
-fn configure(config: &EngineConfig, flavour: Flavour) -> Config {
+/// Each instance of the pooling allocator has slots of its own: large, with copy-on-write images.
+fn roomy(wasmtime: &mut Config, instances: u32) {
     let mut pool = PoolingAllocationConfig::new();
-    let live = config.instances;
-    pool.total_component_instances(live)
-        .total_core_instances(live.saturating_mul(CORE_INSTANCES_PER_ACTOR))
-        .total_memories(live)
-        .total_tables(live.saturating_mul(TABLES_PER_ACTOR))
-        .total_stacks(live)
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_ACTOR))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(TABLES_PER_ACTOR))
+        .total_stacks(instances)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(4)
         .max_tables_per_component(16)
-        .table_elements(config.table_elements)
-        .max_memory_size(config.memory_slot)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(usize::try_from(ROOMY_SLOT_BYTES).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
-
-    let mut wasmtime = Config::new();
     wasmtime
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .memory_reservation(config.memory_slot as u64)
+        .memory_reservation(ROOMY_SLOT_BYTES)
         .memory_guard_size(64 * 1024)
+        .memory_init_cow(true);
+}
+
+/// Memories and stacks come from slabs, tables from the heap, as small as they are: a page for each
+/// would be most of an idle actor. Nothing is reserved and nothing guarded, so that compiled code
+/// checks every access; see `slab`.
+fn dense(wasmtime: &mut Config, instances: usize) -> std::io::Result<()> {
+    let slot = usize::try_from(DENSE_SLOT_BYTES).unwrap_or(usize::MAX);
+    let memories = Memories::new(slot, instances.saturating_mul(DENSE_MEMORIES_PER_ACTOR))?;
+    let stacks = Stacks::new(FIBER_STACK_BYTES, instances)?;
+    wasmtime
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+        .with_host_memory(Arc::new(memories))
+        .with_host_stack(Arc::new(stacks))
+        .memory_reservation(0)
+        .memory_reservation_for_growth(0)
+        .memory_guard_size(0)
+        .memory_init_cow(false);
+    Ok(())
+}
+
+fn shared(flavour: Flavour) -> Config {
+    let mut wasmtime = Config::new();
+    wasmtime
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)
         // Epochs cost 0 to 9 % where fuel costs 9 to 17 %.
@@ -208,7 +316,6 @@ fn configure(config: &EngineConfig, flavour: Flavour) -> Config {
         // With concurrency on, every call costs three to nine times as much.
         .concurrency_support(flavour == Flavour::Async)
         .cranelift_opt_level(OptLevel::Speed)
-        .memory_init_cow(true)
         // A trap names its function; file and line cost memory in every compiled component.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(true);

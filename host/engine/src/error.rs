@@ -1,18 +1,22 @@
 //! Why something could not be run.
 
+use quark_core::manifest::MemoryProfile;
+
 /// Why the engine did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The pool of instances was refused.
     #[error(
-        "this machine cannot reserve {instances} instances of {memory_slot} bytes: {reason}; start with a smaller \
-         capacity"
+        "this machine cannot reserve {instances} {} instances of {memory_slot} bytes: {reason}; start with a smaller \
+         --capacity, or see what `quark doctor` says", profile.name()
     )]
     Start {
         /// Instances asked for.
         instances: u32,
         /// Bytes of memory for each.
-        memory_slot: usize,
+        memory_slot: u64,
+        /// How they lie in memory.
+        profile: MemoryProfile,
         /// What the machine said.
         reason: String,
     },
@@ -124,12 +128,34 @@ pub enum AdmissionError {
     /// This machine has no room for the engine that it needs.
     #[error("the component cannot run here: {0}")]
     NoEngine(String),
+    /// It asks for more than a slot of its memory profile holds.
+    #[error("{what}, and a slot of the {} profile{} holds {slot}", profile.name(), of_silo(*.by_default))]
+    Slot {
+        /// What is too large, with its size in bytes.
+        what: String,
+        /// The profile.
+        profile: MemoryProfile,
+        /// Whether the silo's default chose it, and not the manifest.
+        by_default: bool,
+        /// Bytes of a slot.
+        slot: u64,
+    },
+    /// Its kinds disagree on their memory profile.
+    #[error(
+        "`{}` is to be {} and `{}` {}: the kinds of one component share its memory profile",
+        .0.0, .0.1.name(), .1.0, .1.1.name()
+    )]
+    Profiles((String, MemoryProfile), (String, MemoryProfile)),
     /// It asks for more than one actor can have here.
     #[error("the component needs more than this silo gives: {0}")]
     TooMuch(String),
     /// The compiler refused it.
     #[error("the component cannot be compiled: {0}")]
     Compile(String),
+}
+
+const fn of_silo(by_default: bool) -> &'static str {
+    if by_default { ", this silo's default," } else { "" }
 }
 
 fn did_you_mean(name: &Option<String>) -> String {

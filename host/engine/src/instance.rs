@@ -8,12 +8,13 @@ use quark_core::activation::{Overlap, Turn};
 use quark_core::commit::Write;
 use quark_core::envelope::{Head, TellId};
 use quark_core::id::ActorId;
-use quark_core::manifest::Reentrancy;
+use quark_core::manifest::{MemoryProfile, Reentrancy};
 use quark_core::state::{State, Value};
 use wasmtime::component::ResourceAny;
 
 use crate::cell::Cell;
 use crate::component::Component;
+use crate::engine::DirectStack;
 use crate::error::Trap;
 use crate::guest::{Guest, Member, Wishes};
 use crate::kind::Lane;
@@ -311,7 +312,15 @@ impl Component {
     /// Whether its turns run on their callers' stacks: they cannot wait, and have been short.
     #[must_use]
     pub fn runs_now(&self) -> bool {
-        self.lane == Lane::Direct && self.pace.is_short()
+        self.lane == Lane::Direct && (self.pace.is_short() || self.counts_stacks() && self.engine.stacks.are_out())
+    }
+
+    fn counts_stacks(&self) -> bool {
+        self.lane == Lane::Direct && self.profile == MemoryProfile::Dense
+    }
+
+    pub(crate) fn direct_stack(&self) -> Option<DirectStack> {
+        self.counts_stacks().then(|| self.engine.stacks.take())
     }
 }
 

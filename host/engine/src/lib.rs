@@ -5,10 +5,12 @@
 //! [`Pack`]. What an instance needs from its surroundings it asks of [`Outside`], which the silo implements.
 
 mod error;
+mod slab;
+mod kind;
+mod cost;
 mod engine;
 mod outside;
 pub mod values;
-mod kind;
 mod bindings;
 mod host;
 mod limits;
@@ -30,7 +32,8 @@ mod instance;
 pub use cache::Cache;
 pub use compatible::{Change, breaking, broken_calls};
 pub use component::{Component, content_hash, embedded_manifest};
-pub use engine::{Engine, EngineConfig, TICK};
+pub use cost::{Cost, cost};
+pub use engine::{Engine, EngineConfig, TICK, slot_bytes};
 pub use error::{AdmissionError, EngineError, Trap};
 pub use guest::Wishes;
 pub use instance::{Birth, Cause, Instance, Left, Started, TurnInput, Unborn};

@@ -178,7 +178,7 @@ pub struct DeployReport {
 }
 
 /// A deployed kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KindReport {
     /// The full name.
     pub kind: String,
@@ -192,6 +192,18 @@ pub struct KindReport {
     pub lane: String,
     /// Why that lane.
     pub lane_reason: String,
+    /// `roomy`, `dense`: how its instances lie in memory.
+    #[serde(default)]
+    pub memory_profile: String,
+    /// Who chose that.
+    #[serde(default)]
+    pub memory_profile_reason: String,
+    /// Bytes of memory that one actor may have.
+    #[serde(default)]
+    pub memory_limit: u64,
+    /// The most live actors of it that the silo holds, if it holds no others.
+    #[serde(default)]
+    pub holds: u64,
     /// Its methods.
     pub methods: Vec<MethodReport>,
     /// The interface that exports it, as WIT text; in lists of kinds only.

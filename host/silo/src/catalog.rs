@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -10,11 +10,14 @@ use parking_lot::Mutex;
 use quark_core::id::ActorId;
 
 use crate::activation::Activation;
+use crate::capacity::{Budget, INSTANCES_MIN, Pool, Share};
 
 /// Parts of the table with a lock each.
 const SHARDS: usize = 64;
 /// Of how many activations the one that was used longest ago makes room.
 const SAMPLE: usize = 24;
+/// How many of a shard are looked at for one that is wanted, where few are.
+const LOOKED_AT_MAX: usize = 4_096;
 
 type Shard = Mutex<HashTable<Arc<Activation>>>;
 
@@ -22,28 +25,66 @@ type Shard = Mutex<HashTable<Arc<Activation>>>;
 pub(crate) struct Catalog {
     shards: Vec<Shard>,
     hasher: RandomState,
-    /// Places taken by live instances, or by ones being made.
-    live: Arc<AtomicUsize>,
-    capacity: usize,
+    budget: Budget,
+    taken: Arc<Mutex<Taken>>,
+    /// Mappings that engines take, whatever lives.
+    engines: AtomicU64,
     hand: AtomicU64,
 }
 
+/// What live instances take, with those being made.
+#[derive(Default)]
+struct Taken {
+    instances: u64,
+    slots: [u32; 3],
+    mappings: u64,
+    memory: u64,
+}
+
+/// What there is too little of for one more instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Short {
+    Instances,
+    Slots(Pool),
+    Mappings,
+    Memory,
+}
+
+impl Short {
+    /// Whether the end of an instance with that share helps.
+    pub(crate) fn is_eased_by(self, share: Share) -> bool {
+        match self {
+            Self::Instances | Self::Memory => true,
+            Self::Slots(pool) => share.pool == pool,
+            Self::Mappings => share.mappings > 0,
+        }
+    }
+}
+
 /// A live instance's place; free again when this is dropped.
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place {
+    taken: Arc<Mutex<Taken>>,
+    share: Share,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut taken = self.taken.lock();
+        taken.instances -= 1;
+        taken.slots[self.share.pool as usize] -= 1;
+        taken.mappings -= self.share.mappings;
+        taken.memory -= self.share.memory;
     }
 }
 
 impl Catalog {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(budget: Budget) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            live: Arc::default(),
-            capacity,
+            budget,
+            taken: Arc::default(),
+            engines: AtomicU64::new(0),
             hand: AtomicU64::new(0),
         }
     }
@@ -54,6 +95,11 @@ impl Catalog {
         let hash = self.hasher.hash_one(&id.key);
         // The table uses the upper and the lower bits.
         (hash, &self.shards[usize::try_from(hash >> 24).unwrap_or(0) % SHARDS])
+    }
+
+    /// What an actor is known by where a few that are mistaken for one another do no harm.
+    pub(crate) fn hash(&self, id: &ActorId) -> u64 {
+        self.hasher.hash_one(id)
     }
 
     pub(crate) fn get(&self, id: &ActorId) -> Option<Arc<Activation>> {
@@ -80,31 +126,66 @@ impl Catalog {
         }
     }
 
-    /// Takes a place for a live instance; none when all are taken.
-    pub(crate) fn take_place(&self) -> Option<Place> {
-        let take = |live| (live < self.capacity).then_some(live + 1);
-        self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        Some(Place(self.live.clone()))
+    /// Takes a place for a live instance; what it is short of when there is none.
+    pub(crate) fn take_place(&self, share: Share) -> Result<Place, Short> {
+        let Budget { instances, slots, mappings, memory } = self.budget;
+        let pool = share.pool as usize;
+        let mut taken = self.taken.lock();
+        if taken.instances >= instances {
+            return Err(Short::Instances);
+        }
+        if taken.slots[pool] >= slots[pool] {
+            return Err(Short::Slots(share.pool));
+        }
+        // What takes none of a resource has a place whatever the others take.
+        let few = taken.instances < INSTANCES_MIN;
+        let with = self.engines.load(Ordering::Relaxed) + taken.mappings + share.mappings;
+        if share.mappings > 0 && with > mappings && !few {
+            return Err(Short::Mappings);
+        }
+        if taken.memory + share.memory > memory && !few {
+            return Err(Short::Memory);
+        }
+        taken.instances += 1;
+        taken.slots[pool] += 1;
+        taken.mappings += share.mappings;
+        taken.memory += share.memory;
+        Ok(Place { taken: self.taken.clone(), share })
+    }
+
+    /// Mappings that the engines take by now.
+    pub(crate) fn engines_take(&self, mappings: u64) {
+        self.engines.store(mappings, Ordering::Relaxed);
+    }
+
+    /// Whether so many mappings are free.
+    pub(crate) fn has_mappings(&self, wanted: u64) -> bool {
+        self.engines.load(Ordering::Relaxed) + self.taken.lock().mappings + wanted <= self.budget.mappings
     }
 
     pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        usize::try_from(self.taken.lock().instances).unwrap_or(usize::MAX)
     }
 
-    pub(crate) const fn capacity(&self) -> usize {
-        self.capacity
+    /// The most live instances with that share, if there are no others.
+    pub(crate) fn holds(&self, share: Share) -> u64 {
+        let Budget { instances, slots, mappings, memory } = self.budget;
+        let free = mappings.saturating_sub(self.engines.load(Ordering::Relaxed));
+        let by_mappings = free.checked_div(share.mappings).unwrap_or(u64::MAX);
+        let most = by_mappings.min(memory / share.memory).max(INSTANCES_MIN);
+        most.min(instances).min(u64::from(slots[share.pool as usize]))
     }
 
-    /// Some activations, the one used longest ago first: a sample, since a total order would cost
-    /// every message a write to a shared list.
-    pub(crate) fn oldest(&self) -> Vec<Arc<Activation>> {
+    /// Some activations that are wanted, the one used longest ago first: a sample, since a total
+    /// order would cost every message a write to a shared list.
+    pub(crate) fn oldest(&self, wanted: impl Fn(&Activation) -> bool) -> Vec<Arc<Activation>> {
         let mut sample: Vec<Arc<Activation>> = Vec::with_capacity(SAMPLE);
         for _ in 0..SHARDS {
             let at = usize::try_from(self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS as u64).unwrap_or(0);
-            let room = SAMPLE - sample.len();
+            let room = (SAMPLE - sample.len()).min(SAMPLE / 4);
             let shard = self.shards[at].lock();
             // The table's own order is random for every process, which is all that is needed.
-            sample.extend(shard.iter().take(room.min(SAMPLE / 4)).cloned());
+            sample.extend(shard.iter().take(LOOKED_AT_MAX).filter(|it| wanted(it)).take(room).cloned());
             if sample.len() >= SAMPLE {
                 break;
             }
@@ -125,3 +206,6 @@ impl Catalog {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use quark_core::activation::Why;
 use quark_core::id::KindName;
-use quark_core::manifest::Manifest;
-use quark_engine::{AdmissionError, Change, Component, broken_calls, content_hash, embedded_manifest};
+use quark_core::manifest::{Manifest, MemoryProfile};
+use quark_engine::{
+    AdmissionError, Change, Component, Lane, broken_calls, content_hash, cost, embedded_manifest, slot_bytes,
+};
 use tokio::sync::oneshot;
 
 use crate::api::{DeployReport, DeployRequest, Failure, KindReport, MethodReport, VersionReport, codes};
+use crate::capacity::Share;
 use crate::clock::unix_ms;
 use crate::kinds::Served;
 use crate::message::commit_failed;
@@ -48,6 +51,12 @@ fn bad_component(error: AdmissionError) -> Failure {
             "keep in the newest version all that the older one has and add beside it, or export the newest alone"
         }
         AdmissionError::NotWasm(_) | AdmissionError::Damaged(_) => "check the file, and that it was uploaded whole",
+        AdmissionError::Slot { profile: MemoryProfile::Dense, .. } => {
+            "make it smaller (Rust: RUSTFLAGS=\"-C link-arg=-zstack-size=65536\" instead of a stack of 1 MiB; a lower \
+             limits.memory), or say memory-profile = \"roomy\" in its manifest"
+        }
+        AdmissionError::Slot { profile: MemoryProfile::Roomy, .. } => "make it smaller, or lower limits.memory",
+        AdmissionError::Profiles(..) => "say the same memory-profile for all of them, or make two components of it",
         AdmissionError::NoMetadata
         | AdmissionError::Encode(_)
         | AdmissionError::NoWit(_)
@@ -166,20 +175,28 @@ impl Inner {
         manifest: &str,
         version: u64,
     ) -> Result<Arc<Component>, Failure> {
-        let manifest = manifest_of(bytes, manifest)?;
-        let (engine, cache, bytes) = (self.engine.clone(), self.cache.clone(), bytes.clone());
-        let task = move || {
-            let component = Component::admit(&engine, &cache, &bytes, &manifest, version).map_err(bad_component)?;
-            let exports = |name: &str| component.kinds.iter().any(|kind| kind.name.short() == name);
-            match manifest.kinds().into_iter().find(|name| !exports(name)) {
-                Some(name) => {
-                    Err(bad_manifest(format!("it has a table for `{name}`, which the component does not export")))
-                }
-                None => Ok(component),
-            }
-        };
+        let manifest = Arc::new(manifest_of(bytes, manifest)?);
         let internal = |error: tokio::task::JoinError| Failure::new(codes::INTERNAL, error.to_string());
-        tokio::task::spawn_blocking(task).await.map_err(internal)?
+        let admit = || {
+            let (engine, cache, bytes) = (self.engine.clone(), self.cache.clone(), bytes.clone());
+            let manifest = manifest.clone();
+            tokio::task::spawn_blocking(move || Component::admit(&engine, &cache, &bytes, &manifest, version))
+        };
+        let mut admitted = admit().await.map_err(internal)?;
+        if matches!(admitted, Err(AdmissionError::NoEngine(_))) {
+            // The first of its profile or flavour: its engine wants mappings that live actors have.
+            self.free_mappings(self.engine.mappings_to_come()).await;
+            admitted = admit().await.map_err(internal)?;
+        }
+        self.catalog.engines_take(self.engine.mappings());
+        let component = admitted.map_err(bad_component)?;
+        let exports = |name: &str| component.kinds.iter().any(|kind| kind.name.short() == name);
+        match manifest.kinds().find(|name| !exports(name)) {
+            Some(name) => {
+                Err(bad_manifest(format!("it has a table for `{name}`, which the component does not export")))
+            }
+            None => Ok(component),
+        }
     }
 
     pub(crate) async fn deploy(self: &Arc<Self>, request: DeployRequest) -> Result<DeployReport, Failure> {
@@ -335,6 +352,18 @@ impl Inner {
         }
     }
 
+    /// The most live actors of a kind, if there are no others.
+    pub(crate) fn holds(&self, served: &Served) -> u64 {
+        self.catalog.holds(served.share())
+    }
+
+    /// The most live actors of what is deployed.
+    pub(crate) fn capacity(&self) -> u64 {
+        let most = self.kinds.all().iter().map(|served| self.holds(served)).max();
+        let (profile, lane) = (self.config.memory_profile, Lane::Direct);
+        most.unwrap_or_else(|| self.catalog.holds(Share::of(profile, lane, cost(profile, lane))))
+    }
+
     pub(crate) fn kind_report(&self, served: &Served, live: u64) -> KindReport {
         let kind = served.kind();
         let method = |method: &Arc<quark_engine::Method>| MethodReport {
@@ -342,6 +371,8 @@ impl Inner {
             signature: method.text.clone(),
             tell: method.signature.is_tell(),
         };
+        let profile = served.component.profile;
+        let reason = if served.component.by_default { "the silo's default" } else { "its manifest says so" };
         KindReport {
             kind: kind.name.to_string(),
             name: kind.name.short().into(),
@@ -349,6 +380,10 @@ impl Inner {
             version: served.version,
             lane: served.component.lane.name().into(),
             lane_reason: served.component.lane_reason.clone(),
+            memory_profile: profile.name().into(),
+            memory_profile_reason: reason.into(),
+            memory_limit: kind.policy.limits.memory.unwrap_or_else(|| slot_bytes(profile)),
+            holds: self.holds(served),
             methods: kind.methods.iter().map(method).collect(),
             wit: String::new(),
             live,

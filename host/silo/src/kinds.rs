@@ -9,6 +9,7 @@ use quark_core::id::KindName;
 use quark_engine::{Component, Kind};
 
 use crate::api::{Failure, codes};
+use crate::capacity::Share;
 use crate::packs::Packs;
 
 /// How many near names an error shows.
@@ -29,6 +30,11 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn kind(&self) -> &Kind {
         &self.component.kinds[self.at]
+    }
+
+    /// What one live instance takes.
+    pub(crate) fn share(&self) -> Share {
+        Share::of(self.component.profile, self.component.lane, self.component.cost)
     }
 }
 

@@ -5,6 +5,9 @@
 pub mod api;
 mod clock;
 mod config;
+mod capacity;
+mod machine;
+mod thrash;
 pub mod store;
 pub mod gateway;
 mod dead_letters;
@@ -24,6 +27,7 @@ mod service;
 mod run;
 
 pub use actor_ref::ActorRef;
+pub use capacity::{AddressBound, Holds, Machine, Resource, TooMany};
 pub use config::{SiloConfig, StoreConfig};
 pub use run::{RunError, run};
 pub use silo::{Silo, StartError};

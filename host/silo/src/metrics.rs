@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     pub(crate) activations: Counter,
     pub(crate) failures: Counter,
     pub(crate) overloaded: Counter,
+    pub(crate) rewoken: Counter,
     pub(crate) log_lines_dropped: Counter,
     commits: [Counter; 3],
     deactivations: [Counter; 5],
@@ -26,6 +27,7 @@ pub(crate) struct Metrics {
     activations_now: Gauge,
     capacity: Gauge,
     tells: Gauge,
+    thrashing: Gauge,
 }
 
 /// What gauges show when somebody looks.
@@ -36,6 +38,7 @@ pub(crate) struct Now {
     pub(crate) activations: usize,
     pub(crate) capacity: usize,
     pub(crate) tells: usize,
+    pub(crate) thrashing: bool,
     pub(crate) dead: Vec<(Reason, u64)>,
 }
 
@@ -53,12 +56,14 @@ impl Metrics {
         describe_counter!("quark_deactivations_total", "Activations that left memory, by reason");
         describe_counter!("quark_failures_total", "Traps, refused activations and passed limits");
         describe_counter!("quark_overloaded_total", "Messages that a full mailbox refused");
+        describe_counter!("quark_rewoken_total", "Actors woken again soon after they were put to sleep for room");
         describe_counter!("quark_commits_total", "Commits by outcome");
         describe_counter!("quark_dead_letters_total", "Messages that will never be handled, by reason");
         describe_counter!("quark_log_lines_dropped_total", "Lines of actors over their rate");
         describe_gauge!("quark_live_instances", "Live instances of components");
         describe_gauge!("quark_live_activations", "Actors in memory");
         describe_gauge!("quark_capacity_instances", "The most live instances");
+        describe_gauge!("quark_thrashing", "1 while more actors are in use than there is room for");
         describe_gauge!("quark_tells_held", "Tells on their way to their receivers");
         Self {
             handle,
@@ -68,6 +73,7 @@ impl Metrics {
             activations: counter!("quark_activations_total"),
             failures: counter!("quark_failures_total"),
             overloaded: counter!("quark_overloaded_total"),
+            rewoken: counter!("quark_rewoken_total"),
             log_lines_dropped: counter!("quark_log_lines_dropped_total"),
             commits: ["ok", "refused", "unknown"].map(|outcome| counter!("quark_commits_total", "outcome" => outcome)),
             deactivations: ["idle", "requested", "memory-pressure", "upgraded", "shutdown"]
@@ -79,6 +85,7 @@ impl Metrics {
             activations_now: gauge!("quark_live_activations"),
             capacity: gauge!("quark_capacity_instances"),
             tells: gauge!("quark_tells_held"),
+            thrashing: gauge!("quark_thrashing"),
         }
     }
 
@@ -123,6 +130,7 @@ impl Metrics {
         self.activations_now.set(float(now.activations));
         self.capacity.set(float(now.capacity));
         self.tells.set(float(now.tells));
+        self.thrashing.set(float(usize::from(now.thrashing)));
         for ((_, counter), (_, count)) in self.dead_letters.iter().zip(now.dead) {
             counter.absolute(count);
         }

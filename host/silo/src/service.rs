@@ -28,7 +28,7 @@ use crate::gateway::Service;
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Operate, Work, commit_failed};
 use crate::metrics::Now;
-use crate::silo::{Inner, Silo};
+use crate::silo::{Inner, Silo, thrashing_text};
 use crate::store::{StoreError, StoreHealth};
 
 /// The longest that a caller from outside may wait.
@@ -383,12 +383,15 @@ impl Service for Silo {
             ready = false;
             problems.push(format!("the store takes no writes: {reason}"));
         }
+        if let Some(window) = silo.thrash.thrashes(silo.clock.now()) {
+            problems.push(thrashing_text(window.rewoken));
+        }
         Health {
             ready,
             problems,
             version: env!("CARGO_PKG_VERSION").into(),
             live: silo.catalog.live() as u64,
-            capacity: silo.catalog.capacity() as u64,
+            capacity: silo.capacity(),
         }
     }
 
@@ -405,8 +408,9 @@ impl Service for Silo {
             turns,
             live: silo.catalog.live(),
             activations: silo.catalog.len(),
-            capacity: silo.catalog.capacity(),
+            capacity: usize::try_from(silo.capacity()).unwrap_or(usize::MAX),
             tells: silo.outbox.held(),
+            thrashing: silo.thrash.thrashes(silo.clock.now()).is_some(),
             dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),
         })
     }

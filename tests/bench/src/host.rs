@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow};
+use quark_core::manifest::MemoryProfile;
 use quark_engine::Cache;
 use quark_engine::values::Payload;
 use quark_silo::api::{DeployRequest, Failure};
@@ -80,6 +81,12 @@ impl Host {
         Self::start(workers, Some(capacity), Arc::new(MemoryStore::new()), components)
     }
 
+    /// The same with all of them dense.
+    pub(crate) fn dense(workers: usize, capacity: usize, components: &[&[u8]]) -> Result<Self> {
+        let profile = MemoryProfile::Dense;
+        Self::start_as(profile, workers, Some(capacity), Arc::new(MemoryStore::new()), components)
+    }
+
     /// A silo on redb in that folder.
     pub(crate) fn redb(workers: usize, folder: &Path, components: &[&[u8]]) -> Result<Self> {
         let store = RedbStore::open(folder, RedbOptions::default())?;
@@ -93,9 +100,19 @@ impl Host {
         store: Arc<dyn Store>,
         components: &[&[u8]],
     ) -> Result<Self> {
+        Self::start_as(MemoryProfile::Roomy, workers, capacity, store, components)
+    }
+
+    fn start_as(
+        memory_profile: MemoryProfile,
+        workers: usize,
+        capacity: Option<usize>,
+        store: Arc<dyn Store>,
+        components: &[&[u8]],
+    ) -> Result<Self> {
         let runtime = runtime(workers)?;
         let capacity = capacity.map(u32::try_from).transpose()?;
-        let config = SiloConfig { capacity, ..SiloConfig::default() };
+        let config = SiloConfig { capacity, memory_profile, ..SiloConfig::default() };
         let silo = runtime.block_on(Silo::start(config, store, cache()?))?;
         for component in components {
             let request = DeployRequest {

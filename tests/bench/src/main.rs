@@ -3,8 +3,8 @@
 //! Only ratios inside one run carry over from machine to machine: every row stands beside its floor
 //! or its peer, measured in the same interleaved rounds. `--smoke` runs the same code small and
 //! asserts only that every row is there. A word on the command line runs the groups that have it in
-//! their name, `--probe=NAME` only that probe of theirs, again and again, for a profiler. The order of
-//! the modules is the reading order.
+//! their name, `--probe=NAME` only that probe of theirs, again and again, for a profiler. `--live=N` and
+//! `--known=N` run that many actors at once instead. The order of the modules is the reading order.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command; its output is the table")]
 
 mod report;
@@ -19,6 +19,7 @@ mod nested;
 mod activation;
 mod memory;
 mod random;
+mod density;
 mod durable;
 mod spinners;
 mod start;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::density::Numbers;
 use crate::guest::Guests;
 use crate::report::Report;
 use crate::rounds::{Probed, Sizes};
@@ -50,18 +52,27 @@ fn main() -> ExitCode {
     let mut smoke = false;
     let mut probe = None;
     let mut wanted = Vec::new();
+    let mut numbers = Numbers { live: Vec::new(), known: 0 };
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--smoke" => smoke = true,
             _ if argument.starts_with("--probe=") => probe = argument.split_once('=').map(|(_, name)| name.to_owned()),
+            _ if numbers.read(&argument) => {}
             _ if argument.starts_with('-') => {
-                eprintln!("quark-bench: unknown `{argument}`; it is: quark-bench [--smoke] [--probe=NAME] [GROUP...]");
+                eprintln!(
+                    "quark-bench: unknown `{argument}`; it is: quark-bench [--smoke] [--probe=NAME] [GROUP...], or \
+                     quark-bench [--live=N...] [--known=N]"
+                );
                 return ExitCode::from(2);
             }
             _ => wanted.push(argument),
         }
     }
-    let outcome = run(smoke, probe, &wanted);
+    let outcome = if numbers.are_given() {
+        Guests::load().and_then(|guests| density::run(&guests, &numbers))
+    } else {
+        run(smoke, probe, &wanted)
+    };
     host::clean();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,41 +12,51 @@ use crate::rounds::{Probe, Sizes, interleaved};
 
 pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let n = sizes.idle;
-    let probes: Vec<Probe<'_>> = vec![
-        ("hot", Box::new(|| quark(&[&guests.hot], n, Host::hot, ("hot", "inc"), &[Val::U64(1)]))),
-        ("hop", Box::new(|| quark(&[&guests.hot, &guests.hop], n, Host::hop, ("hop", "inc"), &[Val::U64(1)]))),
-        ("counter", Box::new(|| quark(&[&guests.counter], n, Host::counter, ("counter", "value"), &[]))),
-        (
-            "relay",
-            Box::new(|| {
-                let components: [&[u8]; 3] = [&guests.counter, &guests.rogue, &guests.relay];
-                quark(&components, n, Host::relay, ("relay", "header"), &[Val::String("x".into())])
-            }),
-        ),
-        ("async counter", Box::new(|| quark(&[&guests.async_counter], n, Host::counter, ("counter", "value"), &[]))),
-        ("kameo", Box::new(|| kameo(n))),
+    let (one, text, none) = ([Val::U64(1)], [Val::String("x".into())], []);
+    let relay: [&[u8]; 3] = [&guests.counter, &guests.rogue, &guests.relay];
+    let (hot, counter): ([&[u8]; 1], [&[u8]; 1]) = ([&guests.hot], [&guests.counter]);
+    let (hop, concurrent): ([&[u8]; 2], [&[u8]; 1]) = ([&guests.hot, &guests.hop], [&guests.async_counter]);
+    let all: [Case<'_>; 5] = [
+        ("hot", &hot, Host::hot, ("hot", "inc"), &one),
+        ("hop", &hop, Host::hop, ("hop", "inc"), &one),
+        ("counter", &counter, Host::counter, ("counter", "value"), &none),
+        ("relay", &relay, Host::relay, ("relay", "header"), &text),
+        ("async counter", &concurrent, Host::counter, ("counter", "value"), &none),
     ];
+    let dense = ["dense hot", "dense hop", "dense counter", "dense relay", "dense async counter"];
+    let mut probes: Vec<Probe<'_>> = vec![("kameo", Box::new(|| kameo(n)))];
+    for (case, dense) in all.into_iter().zip(dense) {
+        probes.push((case.0, Box::new(move || quark(Host::memory, case, n))));
+        probes.push((dense, Box::new(move || quark(Host::dense, case, n))));
+    }
     let medians = interleaved(sizes, probes)?;
     // Whose lane is which is the silo's to say; the names of the rows are checked.
     let lanes = Host::memory(1, 10, &[&guests.hot, &guests.hop, &guests.counter, &guests.rogue, &guests.relay])?;
-    for (kind, goal) in [("hot", 18.0), ("counter", 18.0), ("hop", 26.0), ("relay", 26.0)] {
-        let name = format!("idle actor, {} lane ({kind})", lanes.lane(kind));
-        report.row(name, medians.of(kind)?, "KiB").against("kameo", medians.of("kameo")?).goal(Goal::ValueAtMost(goal));
+    let concurrent = Host::memory(1, 10, &[&guests.async_counter])?.lane("counter");
+    let kameo = medians.of("kameo")?;
+    for (probe, kind, goal) in [
+        ("hot", "hot", Some(18.0)),
+        ("counter", "counter", Some(18.0)),
+        ("hop", "hop", Some(26.0)),
+        ("relay", "relay", Some(26.0)),
+        ("async counter", "counter", None),
+    ] {
+        let lane = if probe == kind { lanes.lane(kind) } else { concurrent.clone() };
+        report.row(format!("idle actor, {lane} lane ({kind})"), medians.of(probe)?, "KiB").against("kameo", kameo);
+        let used = medians.of(&format!("dense {probe}"))?;
+        let row = report.row(format!("idle actor, dense, {lane} lane ({kind})"), used, "KiB").against("kameo", kameo);
+        goal.into_iter().for_each(|goal| row.goal(Goal::ValueAtMost(goal)));
     }
-    let lane = Host::memory(1, 10, &[&guests.async_counter])?.lane("counter");
-    let used = medians.of("async counter")?;
-    report.row(format!("idle actor, {lane} lane (counter)"), used, "KiB").against("kameo", medians.of("kameo")?);
     Ok(())
 }
 
-fn quark(
-    components: &[&[u8]],
-    n: usize,
-    warm: fn(&Host, &str) -> Result<Actor>,
-    (kind, method): (&str, &str),
-    arguments: &[Val],
-) -> Result<f64> {
-    let host = Host::memory(1, n + 10, components)?;
+/// A probe, its components, what warms it up, the kind and the method that wakes it, with arguments.
+type Case<'a> = (&'static str, &'a [&'a [u8]], fn(&Host, &str) -> Result<Actor>, (&'a str, &'a str), &'a [Val]);
+/// How a silo is started.
+type Start = fn(usize, usize, &[&[u8]]) -> Result<Host>;
+
+fn quark(start: Start, (_, components, warm, (kind, method), arguments): Case<'_>, n: usize) -> Result<f64> {
+    let host = start(1, n + 10, components)?;
     warm(&host, "warm")?;
     let before = used()?;
     host.runtime.block_on(async {
@@ -74,7 +84,7 @@ fn kameo(n: usize) -> Result<f64> {
 }
 
 /// KiB of resident memory and page tables of this process, without what the allocator only keeps.
-fn used() -> Result<f64> {
+pub(crate) fn used() -> Result<f64> {
     // SAFETY: it takes no pointers and touches nothing but the allocator's own free lists.
     #[expect(unsafe_code, reason = "the allocator has no safe form of it")]
     unsafe {

@@ -13,7 +13,7 @@ use crate::rounds::{Sizes, interleaved, timed};
 
 pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let (n, live) = (sizes.asks, sizes.live);
-    let quark = Host::memory(1, live + 10, &[&guests.hot])?;
+    let quark = Host::dense(1, live + 10, &[&guests.hot])?;
     quark.hot("warm")?;
     let hot: Vec<Actor> = (0..live).map(|key| quark.actor("hot", &key.to_string(), "inc")).collect::<Result<_>>()?;
     let hot = Arc::new(hot);
@@ -27,7 +27,7 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
         ],
     )?;
     report
-        .row(format!("random ask, {} lane (hot)", quark.lane("hot")), medians.of("hot")?, "ns")
+        .row(format!("random ask, {} lane (hot, dense)", quark.lane("hot")), medians.of("hot")?, "ns")
         .against(&format!("kameo, {live} actors,"), medians.of("kameo")?)
         .goal(Goal::RatioAtMost(1.5));
     Ok(())
@@ -48,7 +48,7 @@ async fn kameo_asks(actors: Arc<Vec<Kameo>>, n: u64) -> Result<()> {
 }
 
 /// The same places in no order, each time (xorshift).
-fn places(len: usize, n: u64) -> impl Iterator<Item = usize> {
+pub(crate) fn places(len: usize, n: u64) -> impl Iterator<Item = usize> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     (0..n).map(move |_| {
         state ^= state << 13;

@@ -8,11 +8,16 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 36] = [
+const ROWS: [&str; 41] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
     "idle actor, fiber lane (relay)",
+    "idle actor, dense, direct lane (hot)",
+    "idle actor, dense, direct lane (counter)",
+    "idle actor, dense, fiber lane (hop)",
+    "idle actor, dense, fiber lane (relay)",
+    "idle actor, dense, concurrent lane (counter)",
     "hot ask, direct lane (hot)",
     "hot ask, direct lane (counter)",
     "hot ask, fiber lane (hop)",
@@ -37,7 +42,7 @@ const ROWS: [&str; 36] = [
     "activation: first call of a fresh key (counter)",
     "activation: first call, then out of memory (counter)",
     "activation on redb, 1 KiB of state (rogue)",
-    "random ask, direct lane (hot)",
+    "random ask, direct lane (hot, dense)",
     "durable commits, one at a time",
     "durable commits, 100 concurrent",
     "spinners: neighbour's p99 (hot)",

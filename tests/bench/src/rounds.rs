@@ -48,7 +48,7 @@ impl Sizes {
         asks: 40_000,
         wakes: 400,
         idle: 2_000,
-        live: 8_000,
+        live: 100_000,
         commits: 60,
         latencies: 120,
         probe: None,

@@ -9,7 +9,7 @@ use quark_engine::{Cache, Component, Engine, EngineConfig, embedded_manifest};
 const ERROR_BYTES_MAX: usize = 20_000;
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
-    let config = EngineConfig { instances: 1, ..EngineConfig::default() };
+    let config = EngineConfig { roomy: [1; 2], dense: 1, ..EngineConfig::default() };
     Engine::new(config).expect("this machine runs wasmtime")
 });
 

@@ -38,7 +38,8 @@ pub fn manifest(data: &[u8]) {
 }
 
 fn check_ranges(policy: &Policy) {
-    let Policy { idle_timeout, reentrancy: _, isolation, mailbox, config: _, methods, limits } = policy;
+    let Policy { idle_timeout, reentrancy: _, isolation, mailbox, config: _, methods, memory_profile: _, limits } =
+        policy;
     let within = |name: &str, value: u64, min: u64, max: u64| {
         assert!((min..=max).contains(&value), "{name} is {value}, not {min} to {max}");
     };
@@ -49,7 +50,7 @@ fn check_ranges(policy: &Policy) {
     }
     within("mailbox.capacity", mailbox.capacity as u64, 1, 1_000_000);
     within("mailbox.bytes", mailbox.bytes, KIB, GIB);
-    within("limits.memory", limits.memory, 64 * KIB, 4 * GIB);
+    within("limits.memory", limits.memory.unwrap_or(GIB), 64 * KIB, 4 * GIB);
     within("limits.turn", ms(&limits.turn), 1, 600_000);
     within("limits.state", limits.state, KIB, 256 * MIB);
     within("limits.arguments", limits.arguments, KIB, 256 * MIB);
@@ -63,7 +64,7 @@ fn check_ranges(policy: &Policy) {
 
 /// A manifest that says all of this.
 fn write(policy: &Policy) -> String {
-    let Policy { idle_timeout, reentrancy, isolation, mailbox, config, methods, limits } = policy;
+    let Policy { idle_timeout, reentrancy, isolation, mailbox, config, methods, memory_profile, limits } = policy;
     let reentrancy = match reentrancy {
         Reentrancy::None => "none",
         Reentrancy::CallChain => "call-chain",
@@ -73,14 +74,16 @@ fn write(policy: &Policy) -> String {
         Isolation::Actor => "\"actor\"".to_owned(),
         Isolation::Packed(actors) => format!("{{ packed = {actors} }}"),
     };
+    let profile = memory_profile.map_or_else(String::new, |it| format!("memory-profile = \"{}\"\n", it.name()));
+    let memory = limits.memory.map_or_else(String::new, |bytes| format!("memory = {bytes}\n"));
     format!(
-        "[actor]\nidle-timeout = \"{}ms\"\nreentrancy = \"{reentrancy}\"\nisolation = {isolation}\nmailbox = {{ capacity = {}, bytes = {} }}\n\
-         [actor.limits]\nmemory = {}\nturn = \"{}ms\"\nstate = \"{}B\"\narguments = {}\nresult = {}\n\
+        "[actor]\nidle-timeout = \"{}ms\"\nreentrancy = \"{reentrancy}\"\nisolation = {isolation}\n\
+         mailbox = {{ capacity = {}, bytes = {} }}\n\
+         {profile}[actor.limits]\n{memory}turn = \"{}ms\"\nstate = \"{}B\"\narguments = {}\nresult = {}\n\
          table-elements = {}\nhandles = {}\n{}{}",
         idle_timeout.as_millis(),
         mailbox.capacity,
         mailbox.bytes,
-        limits.memory,
         limits.turn.as_millis(),
         limits.state,
         limits.arguments,

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ManifestError, Place, Problem};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
-use super::{Isolation, Reentrancy};
+use super::{Isolation, MemoryProfile, Reentrancy};
 
 /// A TOML table while its keys are taken out one by one; what is left at the end is unknown.
 pub(super) struct Section<'t, 'i> {
@@ -157,6 +157,11 @@ impl<'t, 'i> Item<'t, 'i> {
         let packed = section.take("packed").map(|item| item.count(packed)).transpose()?;
         section.finish()?;
         packed.map(|packed| Isolation::Packed(u32::try_from(packed).unwrap_or(u32::MAX))).ok_or(none)
+    }
+
+    pub(super) fn memory_profile(&self) -> Result<MemoryProfile, ManifestError> {
+        let profile = self.value.as_str().and_then(MemoryProfile::parse);
+        profile.ok_or_else(|| self.misfit("\"roomy\" or \"dense\""))
     }
 
     pub(super) fn refuse_unless(self, only: &Only) -> Result<(), ManifestError> {

@@ -10,6 +10,7 @@ idle-timeout = "90s"
 placement = "hash"
 isolation = "actor"
 reentrancy = "none"
+memory-profile = "dense"
 mailbox = { capacity = 8, bytes = "2MiB", overflow = "reject" }
 implicit-streams = []
 store = "default"
@@ -57,8 +58,9 @@ fn every_setting_reaches_its_policy() {
             ("transfer".to_owned(), MethodPolicy { read_only: false, timeout: Some(Duration::from_millis(250)) }),
         ]
         .into(),
+        memory_profile: Some(MemoryProfile::Dense),
         limits: Limits {
-            memory: 128 << 20,
+            memory: Some(128 << 20),
             turn: Duration::from_secs(1),
             state: 2048,
             arguments: 1024,
@@ -92,6 +94,18 @@ fn each_kind_reads_its_own_table() {
     assert_eq!(manifest.kinds().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(manifest.for_kind("a").limits.turn, Duration::from_secs(1));
     assert_eq!(manifest.for_kind("b"), Policy::default());
+}
+
+#[test]
+fn the_memory_profile_that_wins_comes_last() {
+    let [embedded, given] = ["roomy", "dense"].map(|profile| {
+        let text = format!("[actor]\nmemory-profile = \"{profile}\"");
+        Manifest::parse(&text).unwrap()
+    });
+    assert_eq!(Manifest::default().memory_profiles().last(), None);
+    let merged = Manifest::merge(embedded, given);
+    assert_eq!(merged.memory_profiles().last(), Some(MemoryProfile::Dense));
+    assert_eq!(merged.for_kind("any").memory_profile, Some(MemoryProfile::Dense));
 }
 
 #[test]
@@ -136,6 +150,11 @@ fn errors_name_the_place_the_key_and_what_fits() {
             "[actor.limits]\nmemory = \"5GiB\"",
             "manifest, line 2, column 10: actor.limits.memory = \"5GiB\" does not fit: \
              write a size from 64KiB to 4GiB, as \"64MiB\", \"10KiB\" or bytes",
+        ),
+        (
+            "[actor]\nmemory-profile = \"tiny\"",
+            "manifest, line 2, column 18: actor.memory-profile = \"tiny\" does not fit: \
+             write \"roomy\" or \"dense\"",
         ),
         (
             "actor.mailbox.capacity = 0",

@@ -94,6 +94,16 @@ fn exports(component: &[u8]) -> Result<usize, AdmissionError> {
     Ok(exports)
 }
 
+/// Bytes that its core modules bring into memory at their start, which each dense instance has a copy
+/// of.
+pub(super) fn data_bytes(component: &[u8]) -> u64 {
+    let data = |payload| match payload {
+        Ok(wasmparser::Payload::DataSection(section)) => (section.range().end - section.range().start) as u64,
+        Ok(_) | Err(_) => 0,
+    };
+    wasmparser::Parser::new(0).parse_all(component).map(data).sum()
+}
+
 /// The manifest that a component carries, if it carries one.
 ///
 /// # Errors

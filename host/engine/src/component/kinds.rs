@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use quark_core::id::KindName;
-use quark_core::manifest::Manifest;
+use quark_core::manifest::{Manifest, MemoryProfile};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, slot_bytes};
 use crate::error::AdmissionError;
 use crate::imports;
 use crate::kind::{Kind, Method, Signature};
@@ -65,6 +65,16 @@ fn cannot_cross(ty: &Type) -> Option<String> {
         Type::Borrow(_) => Some("a `borrow`: handles of actors never cross actors; send an `actor-id` or a key".into()),
         Type::Future(_) | Type::Stream(_) | Type::ErrorContext => Some(format!("a `{}`", describe(ty))),
         _ => None,
+    }
+}
+
+/// The memory profile that the manifest chooses for these kinds, if it chooses one.
+pub(super) fn profile(kinds: &[Kind]) -> Result<Option<MemoryProfile>, AdmissionError> {
+    let mut said = kinds.iter().filter_map(|kind| Some((kind.name.short().to_owned(), kind.policy.memory_profile?)));
+    let Some(first) = said.next() else { return Ok(None) };
+    match said.find(|(_, profile)| *profile != first.1) {
+        Some(other) => Err(AdmissionError::Profiles(first, other)),
+        None => Ok(Some(first.1)),
     }
 }
 
@@ -230,13 +240,12 @@ pub(super) fn check_policy(engine: &Engine, kind: &Kind) -> Result<(), Admission
             reason: "the manifest names it, the component has no such method".into(),
         });
     }
-    if policy.limits.memory > engine.config.memory_slot as u64 {
-        return Err(AdmissionError::TooMuch(format!(
-            "the manifest gives `{}` {} bytes of memory; a slot of this silo holds {}",
-            name.short(),
-            policy.limits.memory,
-            engine.config.memory_slot
-        )));
+    let profile = engine.profile;
+    let slot = slot_bytes(profile);
+    if let Some(memory) = policy.limits.memory.filter(|memory| *memory > slot) {
+        let what = format!("the manifest gives `{}` {memory} bytes of memory", name.short());
+        let by_default = policy.memory_profile.is_none();
+        return Err(AdmissionError::Slot { what, profile, by_default, slot });
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(crate) fn with_contract(wit: &str) -> Vec<u8> {
 }
 
 pub(crate) fn admit(bytes: &[u8], manifest: &str) -> Result<Arc<Component>, AdmissionError> {
-    let engine = Engine::new(EngineConfig { instances: 4, ..EngineConfig::default() }).unwrap();
+    let engine = Engine::new(EngineConfig { roomy: [4; 2], dense: 4, ..EngineConfig::default() }).unwrap();
     Component::admit(&engine, &Cache::none(), bytes, &Manifest::parse(manifest).unwrap(), 1)
 }
 
@@ -386,12 +386,48 @@ fn two_versions_of_one_interface_may_be_called() {
 }
 
 #[test]
+fn what_an_instance_takes_is_told() {
+    let config = EngineConfig { roomy: [4, 3], dense: 4, profile: MemoryProfile::Dense };
+    let engine = Engine::new(config).unwrap();
+    assert_eq!((engine.mappings(), engine.mappings_to_come()), (0, 8), "dense engines take none");
+    let bytes = with_contract(&format!("{KIND} world made {{ export things; }}"));
+    let admit = |manifest: &str| {
+        Component::admit(&engine, &Cache::none(), &bytes, &Manifest::parse(manifest).unwrap(), 1).unwrap()
+    };
+    let dense = admit("");
+    assert_eq!((dense.profile, dense.by_default, engine.mappings()), (MemoryProfile::Dense, true, 0));
+    let roomy = admit("[actor]\nmemory-profile = \"roomy\"\n");
+    assert_eq!((engine.mappings(), engine.mappings_to_come()), (8, 6));
+    assert!(roomy.cost.mappings > dense.cost.mappings, "{:?} {:?}", roomy.cost, dense.cost);
+    let data = Cost::default().with_data(5_000);
+    assert_eq!(data.memory, 8_192, "whole pages");
+}
+
+#[test]
+fn the_kinds_of_a_component_share_its_memory_profile() {
+    let kind = |name: &str| KIND.replace("things", &format!("{name}s")).replace("thing ", &format!("{name} "));
+    let wit = format!("{} {} world made {{ export ones; export twos; }}", kind("one"), kind("two"));
+    let bytes = with_contract(&wit);
+    let table = |kind: &str, profile: &str| format!("[[actor]]\nname = \"{kind}\"\nmemory-profile = \"{profile}\"\n");
+    let profile = |manifest: &str| admit(&bytes, manifest).unwrap().profile;
+    assert_eq!(profile(""), MemoryProfile::Roomy);
+    assert_eq!(profile("[actor]\nmemory-profile = \"dense\"\n"), MemoryProfile::Dense);
+    assert_eq!(profile(&table("one", "dense")), MemoryProfile::Dense, "who says nothing follows");
+    let both = table("one", "dense") + &table("two", "roomy");
+    assert!(matches!(refused(&bytes, &both), AdmissionError::Profiles(..)));
+    // A table of nobody's decides nothing here; the deploy refuses it.
+    assert_eq!(profile(&(table("one", "roomy") + &table("three", "dense"))), MemoryProfile::Roomy);
+}
+
+#[test]
 fn a_manifest_must_fit_the_component() {
     let bytes = with_contract(&format!("{KIND} world made {{ export things; }}"));
     let error = refused(&bytes, "[actor.methods.tuch]\nread-only = true\n");
     assert!(matches!(&error, AdmissionError::Method { method, .. } if method == "tuch"), "{error}");
     let error = refused(&bytes, "[actor.limits]\nmemory = \"1GiB\"\n");
-    assert!(matches!(error, AdmissionError::TooMuch(_)), "{error}");
+    assert!(matches!(error, AdmissionError::Slot { by_default: true, .. }), "{error}");
+    let error = refused(&bytes, "[actor]\nmemory-profile = \"dense\"\nlimits.memory = \"1MiB\"\n");
+    assert!(matches!(error, AdmissionError::Slot { by_default: false, slot: 0x80000, .. }), "{error}");
     let component = admit(&bytes, "[actor.methods.touch]\nread-only = true\n").unwrap();
     assert!(component.kinds[0].methods[0].read_only);
 }

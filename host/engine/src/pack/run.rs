@@ -80,7 +80,7 @@ impl Pack {
 
     /// Begins jobs and sees them end, until nothing runs and nothing waits.
     async fn pass(&self, cell: &mut Cell) -> wasmtime::Result<Result<(), End>> {
-        let Cell { store, exports } = cell;
+        let Cell { store, exports, .. } = cell;
         store.set_epoch_deadline(1);
         let pass = async |accessor: &Accessor<Guest>| {
             let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();

@@ -43,7 +43,7 @@ impl Activation {
         let (instance, home) = match (served.kind().policy.isolation, served.component.overlap(served.at)) {
             (Isolation::Packed(actors), _) => self.born_in_pack(silo, &served, actors, birth).await?,
             (Isolation::Actor, Overlap::None) => {
-                let place = silo.make_room().await?;
+                let place = silo.make_room(&self.id, &served).await?;
                 let nests = birth.component.nests();
                 (alone(nests, Instance::new(birth)).await?, Home::Own(place))
             }
@@ -75,7 +75,7 @@ impl Activation {
         let packs = &served.packs;
         let none = || Trap::NoRoom("a new pack was full at once".into());
         if actors == 1 {
-            let place = silo.make_room().await?;
+            let place = silo.make_room(&self.id, served).await?;
             let shared = Shared::new(&served.component, served.at, actors, place, Weak::new());
             return shared.take_seat(&self.me).ok_or_else(none);
         }
@@ -86,7 +86,7 @@ impl Activation {
         if let Some(seated) = packs.seat(&self.me) {
             return Ok(seated);
         }
-        let place = silo.make_room().await?;
+        let place = silo.make_room(&self.id, served).await?;
         let shared = Shared::new(&served.component, served.at, actors, place, Arc::downgrade(packs));
         let seated = shared.take_seat(&self.me).ok_or_else(none)?;
         packs.add(&shared);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use quark_e2e::{Silo, eventually, run};
 use redb::{Database, TableDefinition};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_folder_in_use_is_refused_by_its_owner() {
@@ -113,10 +113,15 @@ fn without_room_writes_are_unavailable_and_reads_go_on() {
 #[test]
 fn a_deployment_is_served_again_without_compiling() {
     let mut silo = Silo::with(&["counter"]);
-    let first = silo.client().get("/v1/kinds").expect(200).json();
+    let kinds = |silo: &Silo| {
+        let mut kinds = silo.client().get("/v1/kinds").expect(200).json()["kinds"].take();
+        // How many the machine holds may follow the memory that it has left.
+        kinds.as_array_mut().unwrap().iter_mut().for_each(|kind| kind["holds"] = Value::Null);
+        kinds
+    };
+    let first = kinds(&silo);
     silo.crash();
-    let again = silo.client().get("/v1/kinds").expect(200).json();
-    assert_eq!(first["kinds"], again["kinds"]);
+    assert_eq!(first, kinds(&silo));
     // The cache is a help, and no more: without it, or with garbage in it, all goes on.
     let compiled = silo.data().join("compiled");
     let files: Vec<_> = fs::read_dir(&compiled).unwrap().map(|entry| entry.unwrap().path()).collect();

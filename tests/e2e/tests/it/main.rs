@@ -17,6 +17,7 @@ mod input;
 mod admission;
 mod deploys;
 mod bounds;
+mod density;
 mod folder;
 mod disk;
 mod openapi;
