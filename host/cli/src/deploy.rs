@@ -184,6 +184,8 @@ mod tests {
                 memory_profile_reason: "its manifest says so".into(),
                 memory_limit: 512 << 10,
                 holds: 1000,
+                packed: 100,
+                overlap: "full".into(),
                 methods: vec![
                     method("increment", "func(by: u64) -> result<u64, counter-error>", false),
                     method("reset", "func()", true),
@@ -203,7 +205,9 @@ mod tests {
 deployed counter version 3 (2.0 KiB, compiled in 120 ms)
 kind counter (sample:counter/counters#counter)
   lane direct: imports nothing that suspends
-  memory dense: its manifest says so; 512.0 KiB each, at most 1000 live
+  memory dense: its manifest says so; 512.0 KiB for all that share it, at most 1000 live
+  packed: 100 actors share an instance; a trap ends its memory for all of them
+  turns of one actor overlap
   increment: func(by: u64) -> result<u64, counter-error>
   reset: func()  (a tell)
 asks for

@@ -65,7 +65,19 @@ pub(crate) fn show_kind(kind: &KindReport, out: &mut Output<'_>) {
     out.line(format_args!("  lane {}: {}", plain(&kind.lane), plain(&kind.lane_reason)));
     let (profile, reason) = (plain(&kind.memory_profile), plain(&kind.memory_profile_reason));
     let (limit, holds) = (shown_bytes(kind.memory_limit), kind.holds);
-    out.line(format_args!("  memory {profile}: {reason}; {limit} each, at most {holds} live"));
+    let each = if kind.packed > 1 { "for all that share it" } else { "each" };
+    out.line(format_args!("  memory {profile}: {reason}; {limit} {each}, at most {holds} live"));
+    if kind.packed > 1 {
+        out.line(format_args!(
+            "  packed: {} actors share an instance; a trap ends its memory for all of them",
+            kind.packed
+        ));
+    }
+    match kind.overlap.as_str() {
+        "full" => out.line("  turns of one actor overlap"),
+        "reads" => out.line("  turns of one actor that only read overlap"),
+        _ => {}
+    }
     for method in &kind.methods {
         let tell = if method.tell { "  (a tell)" } else { "" };
         out.line(format_args!("  {}: {}{tell}", plain(&method.name), plain(&method.signature)));

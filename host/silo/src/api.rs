@@ -188,17 +188,23 @@ pub struct KindReport {
     pub deployment: String,
     /// The deployment's version.
     pub version: u64,
-    /// `direct`, `fiber`.
+    /// `direct`, `fiber`, `concurrent`.
     pub lane: String,
     /// Why that lane.
     pub lane_reason: String,
+    /// How many actors share an instance; 1 when each has its own.
+    #[serde(default)]
+    pub packed: u32,
+    /// Which turns of one actor overlap: `none`, `reads`, `full`.
+    #[serde(default)]
+    pub overlap: String,
     /// `roomy`, `dense`: how its instances lie in memory.
     #[serde(default)]
     pub memory_profile: String,
     /// Who chose that.
     #[serde(default)]
     pub memory_profile_reason: String,
-    /// Bytes of memory that one actor may have.
+    /// Bytes of memory that one instance may have.
     #[serde(default)]
     pub memory_limit: u64,
     /// The most live actors of it that the silo holds, if it holds no others.

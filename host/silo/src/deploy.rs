@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use quark_core::activation::Overlap;
 use quark_core::activation::Why;
 use quark_core::id::KindName;
 use quark_core::manifest::{Manifest, MemoryProfile};
@@ -354,7 +355,7 @@ impl Inner {
 
     /// The most live actors of a kind, if there are no others.
     pub(crate) fn holds(&self, served: &Served) -> u64 {
-        self.catalog.holds(served.share())
+        self.catalog.holds(served.share()).saturating_mul(u64::from(served.packed()))
     }
 
     /// The most live actors of what is deployed.
@@ -380,6 +381,13 @@ impl Inner {
             version: served.version,
             lane: served.component.lane.name().into(),
             lane_reason: served.component.lane_reason.clone(),
+            packed: served.packed(),
+            overlap: match served.component.overlap(served.at) {
+                Overlap::None => "none",
+                Overlap::Reads => "reads",
+                Overlap::Full => "full",
+            }
+            .into(),
             memory_profile: profile.name().into(),
             memory_profile_reason: reason.into(),
             memory_limit: kind.policy.limits.memory.unwrap_or_else(|| slot_bytes(profile)),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use quark_core::id::KindName;
+use quark_core::manifest::Isolation;
 use quark_engine::{Component, Kind};
 
 use crate::api::{Failure, codes};
@@ -30,6 +31,14 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn kind(&self) -> &Kind {
         &self.component.kinds[self.at]
+    }
+
+    /// How many actors share an instance.
+    pub(crate) fn packed(&self) -> u32 {
+        match self.kind().policy.isolation {
+            Isolation::Actor => 1,
+            Isolation::Packed(actors) => actors,
+        }
     }
 
     /// What one live instance takes.

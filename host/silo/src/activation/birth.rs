@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use quark_core::activation::Overlap;
-use quark_core::manifest::Isolation;
 use quark_engine::{Birth, Cause, Instance, Trap, Unborn};
 
 use super::{Activation, Home, Live, Loaded, Slot, alone};
@@ -40,15 +39,14 @@ impl Activation {
         let (component, kind_at) = (served.component.clone(), served.at);
         let outside = ActorOutside::of(self, self.me.clone(), served.deployment.clone());
         let birth = Birth { actor: self.id.clone(), generation, cause, component, kind_at, state, outside };
-        let (instance, home) = match (served.kind().policy.isolation, served.component.overlap(served.at)) {
-            (Isolation::Packed(actors), _) => self.born_in_pack(silo, &served, actors, birth).await?,
-            (Isolation::Actor, Overlap::None) => {
+        let (instance, home) = match (served.packed(), served.component.overlap(served.at)) {
+            (1, Overlap::None) => {
                 let place = silo.make_room(&self.id, &served).await?;
                 let nests = birth.component.nests();
                 (alone(nests, Instance::new(birth)).await?, Home::Own(place))
             }
-            // Its turns share the instance as packed actors do.
-            (Isolation::Actor, Overlap::Reads | Overlap::Full) => self.born_in_pack(silo, &served, 1, birth).await?,
+            // Turns that overlap share the instance as packed actors do.
+            (actors, _) => self.born_in_pack(silo, &served, actors, birth).await?,
         };
         Ok(Live { instance, served, generation, home })
     }
