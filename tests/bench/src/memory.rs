@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 use wasmtime::component::Val;
 
-use crate::guest::Guests;
+use crate::guest::{Guests, PACKED};
 use crate::host::{self, Actor, Host};
 use crate::peers;
 use crate::report::{Goal, Report};
@@ -24,6 +24,8 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
             }),
         ),
         ("async counter", Box::new(|| quark(&[&guests.async_counter], n, Host::counter, ("counter", "value"), &[]))),
+        ("packed hot", Box::new(|| packed(&guests.hot, n, Host::hot, ("hot", "inc"), &[Val::U64(1)]))),
+        ("packed counter", Box::new(|| packed(&guests.counter, n, Host::counter, ("counter", "value"), &[]))),
         ("kameo", Box::new(|| kameo(n))),
     ];
     let medians = interleaved(sizes, probes)?;
@@ -36,17 +38,42 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
     let lane = Host::memory(1, 10, &[&guests.async_counter])?.lane("counter");
     let used = medians.of("async counter")?;
     report.row(format!("idle actor, {lane} lane (counter)"), used, "KiB").against("kameo", medians.of("kameo")?);
+    for (kind, probe) in [("hot", "packed hot"), ("counter", "packed counter")] {
+        let row = report.row(format!("idle actor, packed ({kind})"), medians.of(probe)?, "KiB");
+        row.against("kameo", medians.of("kameo")?).goal(Goal::ValueAtMost(1.0));
+    }
     Ok(())
+}
+
+/// Ten times as many, since they are small.
+fn packed(
+    component: &[u8],
+    n: usize,
+    warm: fn(&Host, &str) -> Result<Actor>,
+    method: (&str, &str),
+    arguments: &[Val],
+) -> Result<f64> {
+    wake(Host::memory_with(1, 1_000, &[component], PACKED)?, n * 10, warm, method, arguments)
 }
 
 fn quark(
     components: &[&[u8]],
     n: usize,
     warm: fn(&Host, &str) -> Result<Actor>,
+    method: (&str, &str),
+    arguments: &[Val],
+) -> Result<f64> {
+    wake(Host::memory(1, n + 10, components)?, n, warm, method, arguments)
+}
+
+/// What each of so many actors takes.
+fn wake(
+    host: Host,
+    n: usize,
+    warm: fn(&Host, &str) -> Result<Actor>,
     (kind, method): (&str, &str),
     arguments: &[Val],
 ) -> Result<f64> {
-    let host = Host::memory(1, n + 10, components)?;
     warm(&host, "warm")?;
     let before = used()?;
     host.runtime.block_on(async {
