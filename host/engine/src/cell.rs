@@ -325,8 +325,9 @@ fn new_store(component: &Arc<Component>, kind_at: usize, member: Box<Member>, se
         quark_core::manifest::Isolation::Actor => 1,
         quark_core::manifest::Isolation::Packed(actors) => actors as usize,
     };
+    let handles_max = limits.handles.saturating_mul(packed);
     let mut table = ResourceTable::new();
-    table.set_max_capacity(limits.handles.saturating_mul(packed).saturating_add(OWN_HANDLES));
+    table.set_max_capacity(handles_max.saturating_add(OWN_HANDLES));
     let engine = component.engine.wasmtime.clone();
     let attributes = seats.is_some() && component.lane == crate::kind::Lane::Concurrent;
     let clock = TurnClock::new(limits.turn, component.engine.beats.clone());
@@ -339,6 +340,7 @@ fn new_store(component: &Arc<Component>, kind_at: usize, member: Box<Member>, se
         seats: seats.map(Box::new),
         limiter: Limiter::new(usize::try_from(limits.memory).unwrap_or(usize::MAX), limits.table_elements),
         proxies: Proxies::default(),
+        handles_max,
         table,
         wasi: None,
     };

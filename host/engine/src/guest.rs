@@ -140,6 +140,8 @@ pub(crate) struct Guest {
     pub(crate) seats: Option<Box<Seats>>,
     pub(crate) limiter: Limiter,
     pub(crate) proxies: Proxies,
+    /// Proxies that there may be, of all actors together.
+    pub(crate) handles_max: usize,
     pub(crate) table: ResourceTable,
     /// Made when the guest first asks: most actors never do, and it is not small.
     pub(crate) wasi: Option<Box<WasiCtx>>,

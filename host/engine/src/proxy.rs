@@ -98,7 +98,7 @@ fn define_constructor(linker: &mut LinkerInstance<'_, Guest>, kind: &ImportedKin
         let target = Key::parse(key)
             .map(|key| ActorId { kind: name.clone(), key })
             .map_err(|error| CallError::Incompatible(error.to_string()));
-        let max = store.data().kind().policy.limits.handles;
+        let max = store.data().handles_max;
         let rep = store.data_mut().proxies.add(target, max)?;
         let proxy = ResourceDynamic::new_own(rep, type_id).try_into_resource_any(store.as_context_mut())?;
         let proxy = Val::Resource(proxy);

@@ -136,7 +136,7 @@ impl Guest {
                 seats.task = Some(task);
             }
         }
-        // Another actor may have been shown since, for something that is no turn.
+        // Another actor may be shown, for what was done for that one between turns.
         self.show(seat);
         true
     }

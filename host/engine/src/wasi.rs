@@ -16,6 +16,7 @@ use crate::guest::Guest;
 use crate::host::log::cut;
 use crate::kind::Lane;
 use crate::outside::{Level, Outside};
+use crate::seats::attribute;
 
 /// The longest line that is kept.
 const LINE_BYTES_MAX: usize = 8 * 1024;
@@ -175,17 +176,22 @@ pub(crate) fn suspends(function: &str) -> bool {
 /// Defines WASI for components of that lane.
 pub(crate) fn define(linker: &mut Linker<Guest>, lane: Lane) -> wasmtime::Result<()> {
     match lane {
-        Lane::Fiber | Lane::Concurrent => wasmtime_wasi::p2::add_to_linker_async(linker),
+        Lane::Fiber => wasmtime_wasi::p2::add_to_linker_async(linker),
+        Lane::Concurrent => {
+            wasmtime_wasi::p2::add_to_linker_async(linker)?;
+            define_output(linker)
+        }
         Lane::Direct => {
             wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+            define_poll(linker)?;
             define_output(linker)
         }
     }
 }
 
 /// The ready-made synchronous functions block their thread on a runtime of their own, which must not
-/// happen on a worker. In the direct lane the only streams are those above, which never wait.
-fn define_output(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+/// happen on a worker. In the direct lane nothing but the output below can be polled.
+fn define_poll(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
     poll.func_wrap(
@@ -195,12 +201,25 @@ fn define_output(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     poll.func_wrap("poll", |_: wasmtime::StoreContextMut<'_, Guest>, (all,): (Vec<Resource<DynPollable>>,)| {
         Ok(((0u32..).take(all.len()).collect::<Vec<_>>(),))
     })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The only streams are those above, which never wait; each line is told as of the actor whose turn
+/// it is.
+fn define_output(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
     let mut streams = linker.instance("wasi:io/streams@0.2.12")?;
     streams.func_wrap(
         "[method]output-stream.blocking-write-and-flush",
         |mut store: wasmtime::StoreContextMut<'_, Guest>, (stream, bytes): (Resource<DynOutputStream>, Vec<u8>)| {
-            let stream = store.data_mut().ctx().table.get_mut(&stream)?;
-            Ok((write_now(stream, bytes)?,))
+            Ok((write_now(&mut store, &stream, bytes)?,))
+        },
+    )?;
+    streams.func_wrap(
+        "[method]output-stream.write",
+        |mut store: wasmtime::StoreContextMut<'_, Guest>, (stream, bytes): (Resource<DynOutputStream>, Vec<u8>)| {
+            Ok((write_now(&mut store, &stream, bytes)?,))
         },
     )?;
     streams.func_wrap(
@@ -221,7 +240,16 @@ fn define_output(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn write_now(stream: &mut DynOutputStream, bytes: Vec<u8>) -> wasmtime::Result<Result<(), sync_streams::StreamError>> {
+fn write_now(
+    store: &mut wasmtime::StoreContextMut<'_, Guest>,
+    stream: &Resource<DynOutputStream>,
+    bytes: Vec<u8>,
+) -> wasmtime::Result<Result<(), sync_streams::StreamError>> {
+    // What a guest says after its turn is of the actor that was shown last, of which it knows.
+    drop(attribute(store));
+    let guest = store.data_mut();
+    guest.lines.turn_to(&guest.member.host);
+    let stream = guest.table.get_mut(stream)?;
     match stream.write(bytes.into()) {
         Ok(()) => Ok(Ok(())),
         Err(StreamError::Closed) => Ok(Err(sync_streams::StreamError::Closed)),

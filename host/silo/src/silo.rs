@@ -71,7 +71,8 @@ pub(crate) struct Inner {
     pub(crate) outbox: Outbox,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) metrics: Metrics,
-    failures: Mutex<HashMap<ActorId, FailureReport>>,
+    /// The last failure of actors that failed, and whether they have not woken since.
+    failures: Mutex<HashMap<ActorId, (FailureReport, bool)>>,
     log_second: AtomicU64,
     log_lines: AtomicU64,
     stopping: AtomicBool,
@@ -181,15 +182,23 @@ impl Inner {
         }
         let mut failures = self.failures.lock();
         if failures.len() >= FAILURES_MAX && !failures.contains_key(id) {
-            let oldest = failures.iter().min_by_key(|(_, failure)| failure.at_ms).map(|(id, _)| id.clone());
+            let oldest = failures.iter().min_by_key(|(_, (failure, _))| failure.at_ms).map(|(id, _)| id.clone());
             oldest.map(|oldest| failures.remove(&oldest));
         }
-        let count = failures.get(id).map_or(0, |failure| failure.count) + 1;
-        failures.insert(id.clone(), FailureReport { reason, at_ms: unix_ms(), count });
+        let count = failures.get(id).map_or(0, |(failure, _)| failure.count) + 1;
+        failures.insert(id.clone(), (FailureReport { reason, at_ms: unix_ms(), count }, true));
+    }
+
+    /// Whether an actor that wakes does so after a failure that it has not woken after.
+    pub(crate) fn woke(&self, id: &ActorId) -> bool {
+        let mut failures = self.failures.lock();
+        // An idle silo's wakings should not hash for nothing.
+        let failed = if failures.is_empty() { None } else { failures.get_mut(id) };
+        failed.is_some_and(|(_, down)| std::mem::replace(down, false))
     }
 
     pub(crate) fn last_failure(&self, id: &ActorId) -> Option<FailureReport> {
-        self.failures.lock().get(id).cloned()
+        self.failures.lock().get(id).map(|(failure, _)| failure.clone())
     }
 
     /// Whether one more line of an actor's log is within the rate.

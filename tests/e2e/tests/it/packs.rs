@@ -103,6 +103,7 @@ fn a_trap_ends_the_instance_and_fails_its_actor_alone() {
                 assert_eq!(total(&client, actor), 5, "{sample}: {actor}");
             }
             assert_ne!(instance(&client, "tenant/b"), before);
+            assert_eq!(look(&client, "tenant/a")["cause"], "restart");
             assert_eq!(actors.map(|actor| failures(&client, actor)), [count, 0, 0], "{sample}");
         }
         for actor in actors {
