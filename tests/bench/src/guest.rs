@@ -37,6 +37,14 @@ world hop-actor {
 }
 ";
 
+/// Both as `async func`. Their code stays the same: a call that it waits for suspends its stack.
+fn made_async(wit: &str) -> String {
+    wit.replace(": func(", ": async func(")
+}
+
+/// What a kind has in its manifest whose actors share instances.
+pub(crate) const PACKED: &str = "[actor]\nisolation = { packed = 1000 }\n";
+
 /// Where `cabi_realloc` puts the only string that comes in.
 const KEY_AT: i32 = 1024;
 
@@ -49,8 +57,10 @@ pub(crate) struct Guests {
     pub(crate) counter: Vec<u8>,
     pub(crate) relay: Vec<u8>,
     pub(crate) rogue: Vec<u8>,
-    /// The counter once more, of `async func`.
+    /// Those once more, of `async func`.
+    pub(crate) async_hop: Vec<u8>,
     pub(crate) async_counter: Vec<u8>,
+    pub(crate) async_relay: Vec<u8>,
     pub(crate) others: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -68,7 +78,9 @@ impl Guests {
             counter: read("counter")?,
             relay: read("relay")?,
             rogue: read("rogue")?,
+            async_hop: component(&[&made_async(HOT_WIT), &made_async(HOP_WIT)], "hop-actor", hop_module())?,
             async_counter: read("async/counter")?,
+            async_relay: read("async/relay")?,
             others: others.into_iter().collect::<Result<_>>()?,
         })
     }

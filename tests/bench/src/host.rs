@@ -87,6 +87,13 @@ impl Host {
         Self::start_as(profile, workers, Some(capacity), Arc::new(MemoryStore::new()), components)
     }
 
+    /// The same with a manifest for all components.
+    pub(crate) fn memory_with(workers: usize, capacity: usize, components: &[&[u8]], manifest: &str) -> Result<Self> {
+        let host = Self::start(workers, Some(capacity), Arc::new(MemoryStore::new()), &[])?;
+        components.iter().try_for_each(|component| host.deploy(component, Some(manifest)))?;
+        Ok(host)
+    }
+
     /// A silo on redb in that folder.
     pub(crate) fn redb(workers: usize, folder: &Path, components: &[&[u8]]) -> Result<Self> {
         let store = RedbStore::open(folder, RedbOptions::default())?;
@@ -114,17 +121,21 @@ impl Host {
         let capacity = capacity.map(u32::try_from).transpose()?;
         let config = SiloConfig { capacity, memory_profile, ..SiloConfig::default() };
         let silo = runtime.block_on(Silo::start(config, store, cache()?))?;
-        for component in components {
-            let request = DeployRequest {
-                name: None,
-                component: component.to_vec(),
-                manifest: None,
-                allow_breaking: false,
-                force: false,
-            };
-            runtime.block_on(silo.deploy(request)).map_err(failure)?;
-        }
-        Ok(Self { runtime, silo })
+        let host = Self { runtime, silo };
+        components.iter().try_for_each(|component| host.deploy(component, None))?;
+        Ok(host)
+    }
+
+    fn deploy(&self, component: &[u8], manifest: Option<&str>) -> Result<()> {
+        let request = DeployRequest {
+            name: None,
+            component: component.to_vec(),
+            manifest: manifest.map(str::to_owned),
+            allow_breaking: false,
+            force: false,
+        };
+        self.runtime.block_on(self.silo.deploy(request)).map_err(failure)?;
+        Ok(())
     }
 
     pub(crate) fn actor(&self, kind: &str, key: &str, method: &str) -> Result<Actor> {

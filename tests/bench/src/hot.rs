@@ -3,7 +3,7 @@
 use anyhow::Result;
 use wasmtime::component::Val;
 
-use crate::guest::Guests;
+use crate::guest::{Guests, PACKED};
 use crate::host::{self, Host};
 use crate::peers;
 use crate::raw::Raw;
@@ -22,6 +22,8 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
     let (counter, relay) = (quark.counter("a")?, quark.relay("a")?);
     let concurrent = Host::memory(1, 100, &[&guests.async_counter])?;
     let concurrent_counter = concurrent.counter("a")?;
+    let pack = Host::memory_with(1, 100, &[&guests.hot, &guests.counter], PACKED)?;
+    let (packed_hot, packed_counter) = (pack.hot("a")?, pack.counter("a")?);
     let others = host::runtime(1)?;
     let kameo = others.block_on(async { peers::kameo() });
     let ractor = others.block_on(peers::ractor())?;
@@ -39,6 +41,8 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
             ("counter", Box::new(|| timed(&quark.runtime, n, counter.clone().asks(n, vec![])))),
             ("relay", Box::new(|| timed(&quark.runtime, n, relay.clone().asks(n, vec![Val::String("x".into())])))),
             ("concurrent", Box::new(|| timed(&concurrent.runtime, n, concurrent_counter.clone().asks(n, vec![])))),
+            ("packed hot", Box::new(|| timed(&pack.runtime, n, packed_hot.clone().asks(n, vec![Val::U64(1)])))),
+            ("packed counter", Box::new(|| timed(&pack.runtime, n, packed_counter.clone().asks(n, vec![])))),
             ("kameo", Box::new(|| timed(&others, n, peers::kameo_asks(kameo.clone(), n)))),
             ("ractor", Box::new(|| timed(&others, n, peers::ractor_asks(ractor.clone(), n)))),
             ("tokio", Box::new(|| timed(&others, n, peers::tokio_asks(tokio.clone(), n)))),
@@ -60,6 +64,8 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
     row(format!("hot ask, {} lane (hop)", quark.lane("hop")), "hop", Some(0.8))?;
     row(format!("hot ask, {} lane (relay)", quark.lane("relay")), "relay", Some(0.8))?;
     row(format!("hot ask, {} lane (counter)", concurrent.lane("counter")), "concurrent", Some(4.0))?;
+    row(format!("packed: hot ask, {} lane (hot)", pack.lane("hot")), "packed hot", None)?;
+    row(format!("packed: hot ask, {} lane (counter)", pack.lane("counter")), "packed counter", None)?;
     row("hot ask, ractor".into(), "ractor", None)?;
     row("hot ask, tokio mpsc + oneshot".into(), "tokio", None)?;
     row("hot ask, raw wasmtime call".into(), "raw", None)?;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 use wasmtime::component::Val;
 
-use crate::guest::Guests;
+use crate::guest::{Guests, PACKED};
 use crate::host::{self, Actor, Host};
 use crate::peers;
 use crate::report::{Goal, Report};
@@ -29,6 +29,9 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
         probes.push((case.0, Box::new(move || quark(Host::memory, case, n))));
         probes.push((dense, Box::new(move || quark(Host::dense, case, n))));
     }
+    // Ten times as many, since they are small.
+    probes.push(("packed hot", Box::new(|| quark(packed, all[0], n * 10))));
+    probes.push(("packed counter", Box::new(|| quark(packed, all[2], n * 10))));
     let medians = interleaved(sizes, probes)?;
     // Whose lane is which is the silo's to say; the names of the rows are checked.
     let lanes = Host::memory(1, 10, &[&guests.hot, &guests.hop, &guests.counter, &guests.rogue, &guests.relay])?;
@@ -47,6 +50,11 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
         let row = report.row(format!("idle actor, dense, {lane} lane ({kind})"), used, "KiB").against("kameo", kameo);
         goal.into_iter().for_each(|goal| row.goal(Goal::ValueAtMost(goal)));
     }
+    for (at, probe) in ["packed hot", "packed counter"].into_iter().enumerate() {
+        let case = [all[0], all[2]][at];
+        let row = report.row(format!("idle actor, packed ({})", case.0), medians.of(probe)?, "KiB");
+        row.against("kameo", kameo).goal(Goal::ValueAtMost(1.0));
+    }
     Ok(())
 }
 
@@ -54,6 +62,10 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
 type Case<'a> = (&'static str, &'a [&'a [u8]], fn(&Host, &str) -> Result<Actor>, (&'a str, &'a str), &'a [Val]);
 /// How a silo is started.
 type Start = fn(usize, usize, &[&[u8]]) -> Result<Host>;
+
+fn packed(workers: usize, _: usize, components: &[&[u8]]) -> Result<Host> {
+    Host::memory_with(workers, 1_000, components, PACKED)
+}
 
 fn quark(start: Start, (_, components, warm, (kind, method), arguments): Case<'_>, n: usize) -> Result<f64> {
     let host = start(1, n + 10, components)?;

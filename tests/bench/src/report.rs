@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 41] = [
+const ROWS: [&str; 49] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
@@ -18,10 +18,14 @@ const ROWS: [&str; 41] = [
     "idle actor, dense, fiber lane (hop)",
     "idle actor, dense, fiber lane (relay)",
     "idle actor, dense, concurrent lane (counter)",
+    "idle actor, packed (hot)",
+    "idle actor, packed (counter)",
     "hot ask, direct lane (hot)",
     "hot ask, direct lane (counter)",
     "hot ask, fiber lane (hop)",
     "hot ask, fiber lane (relay)",
+    "packed: hot ask, direct lane (hot)",
+    "packed: hot ask, direct lane (counter)",
     "hot ask, ractor",
     "hot ask, tokio mpsc + oneshot",
     "hot ask, raw wasmtime call",
@@ -37,12 +41,16 @@ const ROWS: [&str; 41] = [
     "nested ask (hop -> hot)",
     "nested ask with a commit (relay -> counter)",
     "nested ask (relay -> relay)",
+    "nested ask, concurrent lane (hop -> hot)",
+    "nested ask, concurrent lane (relay -> counter)",
+    "re-entrant ask, relay -> relay -> the first",
     "activation: first call of a fresh key (hot)",
     "activation: first call, then out of memory (hot)",
     "activation: first call of a fresh key (counter)",
     "activation: first call, then out of memory (counter)",
     "activation on redb, 1 KiB of state (rogue)",
     "random ask, direct lane (hot, dense)",
+    "packed: random ask, direct lane (hot)",
     "durable commits, one at a time",
     "durable commits, 100 concurrent",
     "spinners: neighbour's p99 (hot)",

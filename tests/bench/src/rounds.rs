@@ -19,6 +19,8 @@ pub(crate) struct Sizes {
     pub(crate) idle: usize,
     /// Live actors that are asked at random.
     pub(crate) live: usize,
+    /// The same of actors that share instances.
+    pub(crate) packed: usize,
     /// Durable commits in one sample, one at a time; ten times as many concurrently.
     pub(crate) commits: u64,
     /// Samples of which the p99 is taken.
@@ -49,12 +51,13 @@ impl Sizes {
         wakes: 400,
         idle: 2_000,
         live: 100_000,
+        packed: 100_000,
         commits: 60,
         latencies: 120,
         probe: None,
     };
     pub(crate) const SMOKE: Self =
-        Self { rounds: 1, asks: 100, wakes: 5, idle: 20, live: 20, commits: 2, latencies: 5, probe: None };
+        Self { rounds: 1, asks: 100, wakes: 5, idle: 20, live: 20, packed: 50, commits: 2, latencies: 5, probe: None };
 }
 
 /// Something that gives one sample.
