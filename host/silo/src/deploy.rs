@@ -190,6 +190,8 @@ impl Inner {
             admitted = admit().await.map_err(internal)?;
         }
         self.catalog.engines_take(self.engine.mappings());
+        // Its first actor shall not have to wait for all those that leave for its engine.
+        self.free_mappings(0).await;
         let component = admitted.map_err(bad_component)?;
         let exports = |name: &str| component.kinds.iter().any(|kind| kind.name.short() == name);
         match manifest.kinds().find(|name| !exports(name)) {

@@ -8,7 +8,9 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 use quark_core::commit::{Commit, Write};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::manifest::MemoryProfile;
 use quark_core::state::Change;
+use quark_engine::Lane;
 use quark_silo::Machine;
 use quark_silo::gateway::Service as _;
 use quark_silo::store::Store;
@@ -26,9 +28,7 @@ const BATCH: u64 = 8_192;
 /// Known actors that are woken at the end.
 const WOKEN: u64 = 10_000;
 const COUNTER: &str = "sample:counter/counters#counter";
-/// What one actor with a little memory of its own takes, with room to spare, and what is left alone.
-const KIB_EACH: u64 = 50;
-const KIB_SMALL: u64 = 16;
+/// Memory that is left to others.
 const LEFT: u64 = 3 << 30;
 
 /// How many of each.
@@ -55,10 +55,18 @@ impl Numbers {
 
 pub(crate) fn run(guests: &Guests, numbers: &Numbers) -> Result<()> {
     for n in &numbers.live {
-        let small: Case<'_> = ("hot", &guests.hot, "inc", "inc", KIB_SMALL);
-        let counter: Case<'_> = ("counter", &guests.counter, "value", "value", KIB_EACH);
-        for case in [small, counter] {
-            live(case, *n)?;
+        let hot: [&[u8]; 1] = [&guests.hot];
+        let hop: [&[u8]; 2] = [&guests.hot, &guests.hop];
+        let counter: [&[u8]; 1] = [&guests.counter];
+        for case in [
+            Case { kind: "hot", lane: Lane::Direct, components: &hot, method: "inc", kib: 16 },
+            Case { kind: "hop", lane: Lane::Fiber, components: &hop, method: "inc", kib: 26 },
+            Case { kind: "counter", lane: Lane::Direct, components: &counter, method: "value", kib: 50 },
+        ] {
+            match no_room(&case, *n) {
+                Some(why) => println!("{n} live actors ({}): not tried, {why}", case.kind),
+                None => live(&case, *n)?,
+            }
         }
     }
     if numbers.known > 0 {
@@ -67,35 +75,51 @@ pub(crate) fn run(guests: &Guests, numbers: &Numbers) -> Result<()> {
     Ok(())
 }
 
-/// A kind, its component, the methods that wake it and that are asked at random, and the KiB that each takes.
-type Case<'a> = (&'static str, &'a [u8], &'static str, &'static str, u64);
+/// Actors of one kind that live together.
+struct Case<'a> {
+    kind: &'static str,
+    lane: Lane,
+    components: &'a [&'a [u8]],
+    /// What wakes them and is asked at random.
+    method: &'static str,
+    /// What each takes at the most, with its memory.
+    kib: u64,
+}
+
+/// Why that many are more than the machine has room for.
+fn no_room(case: &Case<'_>, n: u64) -> Option<String> {
+    let machine = Machine::look();
+    let need = n * (case.kib << 10) + LEFT;
+    if need > machine.memory {
+        return Some(format!("{} MiB wanted and {} free", need >> 20, machine.memory >> 20));
+    }
+    let holds = machine.holds(MemoryProfile::Dense, case.lane);
+    let most = holds.by_mappings.filter(|most| *most < n)?;
+    Some(format!("the kernel's mappings allow {most}: {}", holds.raise))
+}
 
 /// Wakes that many and asks them in no order; none may leave memory meanwhile.
-fn live((kind, component, wakes, asks, kib): Case<'_>, n: u64) -> Result<()> {
-    let (need, free) = (n * (kib << 10) + LEFT, Machine::look().memory);
-    if need > free {
-        println!("{n} live actors ({kind}): not tried, {} MiB wanted and {} free", need >> 20, free >> 20);
-        return Ok(());
-    }
+fn live(case: &Case<'_>, n: u64) -> Result<()> {
+    let Case { kind, components, method, .. } = *case;
     let capacity = usize::try_from(n + 10)?;
-    let host = Host::dense(2, capacity, &[component])?;
-    let counts = kind == "hot";
+    let host = Host::dense(2, capacity, components)?;
+    let counts = method == "inc";
     let arguments = |by| if counts { vec![Val::U64(by)] } else { Vec::new() };
     // The lane's pace is known after some turns.
-    let warm = host.actor(kind, "warm", wakes)?;
+    let warm = host.actor(kind, "warm", method)?;
     host.runtime.block_on(warm.asks(100, arguments(1)))?;
     let before = memory::used()?;
     let start = Instant::now();
     let one = arguments(1);
     host.runtime.block_on(async {
         for key in 0..n {
-            host.actor(kind, &key.to_string(), wakes)?.ask(&one).await?;
+            host.actor(kind, &key.to_string(), method)?.ask(&one).await?;
         }
         anyhow::Ok(())
     })?;
     let (woken, taken) = (start.elapsed(), memory::used()? - before);
     let actors: Arc<Vec<Actor>> =
-        Arc::new((0..n).map(|key| host.actor(kind, &key.to_string(), asks)).collect::<Result<_>>()?);
+        Arc::new((0..n).map(|key| host.actor(kind, &key.to_string(), method)).collect::<Result<_>>()?);
     let start = Instant::now();
     let (all, by) = (actors.clone(), one.clone());
     host.runtime.block_on(async {
