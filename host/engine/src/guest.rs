@@ -94,7 +94,7 @@ pub(crate) struct Member {
     pub(crate) state: State,
     pub(crate) tells: Vec<Tell>,
     /// The tell of a turn that is past its first commit point, which overlapping turns hold up.
-    pub(crate) handled: Option<TellId>,
+    pub(crate) handled: Option<Box<TellId>>,
     pub(crate) wishes: Wishes,
 }
 
@@ -180,7 +180,7 @@ impl Guest {
         let free = !self.overlaps() || self.member.host.reaches(self.turn.turn);
         if !free && let Some(handled) = self.turn.handled.take() {
             // The commit that another turn makes takes it along.
-            self.member.handled = Some(handled);
+            self.member.handled = Some(Box::new(handled));
         }
         free.then(|| self.take_write())
     }
@@ -190,7 +190,7 @@ impl Guest {
         Write {
             changes: self.member.state.take_changes(),
             tells: std::mem::take(&mut self.member.tells),
-            handled: self.turn.handled.take().or_else(|| self.member.handled.take()),
+            handled: self.turn.handled.take().or_else(|| self.member.handled.take().map(|handled| *handled)),
         }
     }
 

@@ -190,7 +190,7 @@ impl Instance {
     pub fn left(&mut self) -> Option<Left> {
         match &mut self.home {
             Home::Own(cell) => left(cell.store.data_mut()),
-            Home::Packed(seat) => seat.left.take(),
+            Home::Packed(seat) => seat.left.take().map(|left| *left),
         }
     }
 

@@ -238,7 +238,7 @@ pub(crate) struct Seat {
     at: usize,
     this: ResourceAny,
     /// What the turn that ended last left.
-    pub(crate) left: Option<Left>,
+    pub(crate) left: Option<Box<Left>>,
     /// The lock, for a turn that begins at once.
     inside: Option<OwnedMutexGuard<Body>>,
     /// A job of this actor runs.
@@ -277,7 +277,7 @@ impl Seat {
         self.pack.tidy(cell)?;
         cell.store.data_mut().show(self.at);
         cell.turn_now(this, input, now)?;
-        self.left = left(cell.store.data_mut());
+        self.left = left(cell.store.data_mut()).map(Box::new);
         inside.whole = true;
         Ok(())
     }
@@ -297,7 +297,7 @@ impl Seat {
         pack.tidy(cell)?;
         cell.store.data_mut().show(self.at);
         cell.turn(this, input, now).await?;
-        self.left = left(cell.store.data_mut());
+        self.left = left(cell.store.data_mut()).map(Box::new);
         inside.whole = true;
         Ok(())
     }
@@ -338,7 +338,7 @@ impl Seat {
                     Reached::Free(None) | Reached::Held => Write::default(),
                 };
                 let left = Left { write, wishes };
-                self.left = (!left.write.is_empty() || !left.wishes.is_empty()).then_some(left);
+                self.left = (!left.write.is_empty() || !left.wishes.is_empty()).then(|| Box::new(left));
                 Ok(())
             }
             Ok(Turned::Trapped(trap)) => Err(trap),

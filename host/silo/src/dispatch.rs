@@ -91,7 +91,7 @@ impl Inner {
     /// A call that an actor makes. `last` is where its calls went before.
     pub(crate) fn call_from(
         self: &Arc<Self>,
-        last: Option<&Mutex<Option<Route>>>,
+        last: Option<&Mutex<Option<Box<Route>>>>,
         to: ActorId,
         call: Outgoing,
         work: OutgoingWork,
@@ -129,7 +129,7 @@ impl Inner {
     /// The method with which a call by type is served, and where.
     fn route(
         self: &Arc<Self>,
-        last: Option<&Mutex<Option<Route>>>,
+        last: Option<&Mutex<Option<Box<Route>>>>,
         to: ActorId,
         imported: &Arc<Signature>,
     ) -> Result<(MethodRef, Arc<Activation>), CallError> {
@@ -155,7 +155,7 @@ impl Inner {
         let activation = self.activation(&to);
         if let Some(mut last) = last {
             let (method, activation) = (method.clone(), Arc::downgrade(&activation));
-            *last = Some(Route { to, imported: imported.clone(), method, activation, kinds });
+            *last = Some(Box::new(Route { to, imported: imported.clone(), method, activation, kinds }));
         }
         Ok((method, activation))
     }

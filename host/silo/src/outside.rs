@@ -22,7 +22,7 @@ pub(crate) struct ActorOutside {
     silo: Weak<Inner>,
     deployment: String,
     /// Where its last call went: most go there again.
-    last: Mutex<Option<Route>>,
+    last: Mutex<Option<Box<Route>>>,
 }
 
 impl ActorOutside {
@@ -43,7 +43,7 @@ impl ActorOutside {
 }
 
 /// All that the turn wrote is durable: the call leaves.
-fn send(silo: &Arc<Inner>, last: Option<&Mutex<Option<Route>>>, from: &ActorId, call: OutgoingCall) -> Calling {
+fn send(silo: &Arc<Inner>, last: Option<&Mutex<Option<Box<Route>>>>, from: &ActorId, call: OutgoingCall) -> Calling {
     let OutgoingCall { to, work, from_method, deadline, path, chain, turn, timeout, write: _ } = call;
     let path = path.with(from.clone(), from_method, turn.generation, turn.number);
     let outgoing = Outgoing { path, chain, deadline, timeout };

@@ -43,7 +43,19 @@ impl<O> Gate<O> {
             self.bytes -= bytes;
         }
         let leaving = self.held.iter().take_while(|&&(needs, _)| needs <= etag).count();
-        self.held.drain(..leaving).map(|(_, output)| output).collect()
+        let leave = self.held.drain(..leaving).map(|(_, output)| output).collect();
+        self.trim();
+        leave
+    }
+
+    /// Most actors are idle most of the time: what is empty takes no memory.
+    fn trim(&mut self) {
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
     }
 
     /// A commit failed: it is over, and every output behind it will never leave.

@@ -130,6 +130,10 @@ impl<O> Group<O> {
         if begins.handles {
             self.handling = Handling::Begun(number);
         }
+        if self.members.capacity() == 0 {
+            // Mostly there is one.
+            self.members.reserve_exact(1);
+        }
         self.members.push(Member { number, begins, staged: false });
     }
 

@@ -527,6 +527,7 @@ impl<M: Message, O> Turns<M, O> {
     }
 
     fn idle(&mut self) -> Step<M> {
+        self.mailbox.trim();
         self.held = false;
         Step::Idle
     }
