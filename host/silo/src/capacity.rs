@@ -34,7 +34,7 @@ pub struct Machine {
     pub mappings: u64,
     /// Bytes of memory that can still be had.
     pub memory: u64,
-    /// The control group that bounds the memory before the machine does.
+    /// The control group's file that bounds the memory before the machine does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
     /// Bytes of address space.
@@ -168,7 +168,8 @@ impl Machine {
                 format!("sudo sysctl -w vm.max_map_count={}", needed.min(MAPPINGS_MAX))
             }
             Resource::Memory => match &self.cgroup {
-                Some(cgroup) => format!("echo max | sudo tee {cgroup}/memory.max"),
+                Some(file) if file.ends_with(".max") => format!("echo max | sudo tee {file}"),
+                Some(file) => format!("echo -1 | sudo tee {file}"),
                 None => "give the machine more memory".into(),
             },
             Resource::AddressSpace => match self.address_bound {

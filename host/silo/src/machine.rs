@@ -51,7 +51,7 @@ impl Pressure {
     }
 }
 
-/// Bytes of memory that can still be had, and the control group if that is what bounds them.
+/// Bytes of memory that can still be had, and the control group's file if that is what bounds them.
 fn memory_left() -> (u64, Option<String>) {
     let free = field("/proc/meminfo", "MemAvailable:").map_or(MEMORY, |kib| kib << 10);
     match cgroup_room() {
@@ -71,26 +71,53 @@ fn field(path: impl AsRef<Path>, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The least that a control group of this process has left, and which. Memory of files that can be
-/// dropped counts as left.
+/// The files of a control group, of version 2 or 1 of the kernel's interface.
+struct Cgroups {
+    root: &'static str,
+    /// What stands before its path in `/proc/self/cgroup`, behind the number.
+    controller: &'static str,
+    most: &'static str,
+    now: &'static str,
+    /// Memory of files that can be dropped: it counts as left.
+    dropped: &'static str,
+}
+
+const CGROUPS: [Cgroups; 2] = [
+    Cgroups {
+        root: "/sys/fs/cgroup",
+        controller: "::",
+        most: "memory.max",
+        now: "memory.current",
+        dropped: "inactive_file ",
+    },
+    Cgroups {
+        root: "/sys/fs/cgroup/memory",
+        controller: ":memory:",
+        most: "memory.limit_in_bytes",
+        now: "memory.usage_in_bytes",
+        dropped: "total_inactive_file ",
+    },
+];
+
+/// The least that a control group of this process has left, and the file that bounds it.
 fn cgroup_room() -> Option<(u64, PathBuf)> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let root = Path::new("/sys/fs/cgroup");
-    let mut group = root.join(own.trim_start_matches('/'));
-    let mut least: Option<(u64, PathBuf)> = None;
-    loop {
-        // "max" is no number, and no bound.
-        if let (Some(max), Some(now)) = (number(group.join("memory.max")), number(group.join("memory.current"))) {
-            let dropped = field(group.join("memory.stat"), "inactive_file ").unwrap_or(0);
-            let room = max.saturating_sub(now.saturating_sub(dropped));
-            if least.as_ref().is_none_or(|(least, _)| room < *least) {
-                least = Some((room, group.clone()));
-            }
-        }
-        if group == root || !group.pop() || !group.starts_with(root) {
-            return least;
-        }
+    CGROUPS.iter().filter_map(|of| of.room(&groups)).min()
+}
+
+impl Cgroups {
+    fn room(&self, groups: &str) -> Option<(u64, PathBuf)> {
+        let own = groups.lines().find_map(|line| Some(line.split_once(self.controller)?.1))?;
+        let root = Path::new(self.root);
+        let group = root.join(own.trim_start_matches('/'));
+        let all = group.ancestors().take_while(|group| group.starts_with(root));
+        let room = |group: &Path| {
+            // "max" is no number, and no bound.
+            let (most, now) = (number(group.join(self.most))?, number(group.join(self.now))?);
+            let dropped = field(group.join("memory.stat"), self.dropped).unwrap_or(0);
+            Some((most.saturating_sub(now.saturating_sub(dropped)), group.join(self.most)))
+        };
+        all.filter_map(room).min()
     }
 }
 

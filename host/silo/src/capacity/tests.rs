@@ -32,7 +32,7 @@ fn what_runs_out_first_is_the_limit() {
     assert_eq!(bounded.limited_by, Resource::AddressSpace);
     assert!(bounded.raise.contains("ulimit -v unlimited"), "{bounded:?}");
 
-    let grouped = Machine { cgroup: Some("/sys/fs/cgroup/silo".into()), ..machine(65_530, GIB / 4) };
+    let grouped = Machine { cgroup: Some("/sys/fs/cgroup/silo/memory.max".into()), ..machine(65_530, GIB / 4) };
     let grouped = grouped.holds(MemoryProfile::Dense, Lane::Direct);
     assert_eq!(grouped.raise, "echo max | sudo tee /sys/fs/cgroup/silo/memory.max");
 }
