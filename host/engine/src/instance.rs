@@ -104,12 +104,11 @@ pub struct Left {
 /// that the guest had of it.
 pub struct Instance {
     home: Home,
-    this: ResourceAny,
     component: Arc<Component>,
 }
 
 enum Home {
-    Own(Cell),
+    Own(Cell, ResourceAny),
     Packed(Seat),
 }
 
@@ -131,7 +130,7 @@ impl std::fmt::Debug for Birth {
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.home {
-            Home::Own(cell) => write!(f, "Instance({})", cell.store.data().member.actor),
+            Home::Own(cell, _) => write!(f, "Instance({})", cell.store.data().member.actor),
             Home::Packed(seat) => write!(f, "Instance({seat:?})"),
         }
     }
@@ -149,7 +148,7 @@ impl Instance {
         let (member, cause) = Member::of(birth);
         let mut cell = Cell::new(&component, kind_at, member, None, fiber).await?;
         let this = cell.wake(cause, fiber).await?;
-        Ok(Box::new(Self { home: Home::Own(cell), this, component }))
+        Ok(Box::new(Self { home: Home::Own(cell, this), component }))
     }
 
     /// The same in an instance that is shared.
@@ -159,15 +158,15 @@ impl Instance {
     /// nothing was done.
     pub async fn in_pack(birth: Birth, pack: &Arc<Pack>) -> Result<Box<Self>, Unborn> {
         let component = birth.component.clone();
-        let (seat, this) = pack.sit(birth).await?;
-        Ok(Box::new(Self { home: Home::Packed(seat), this, component }))
+        let seat = pack.sit(birth).await?;
+        Ok(Box::new(Self { home: Home::Packed(seat), component }))
     }
 
     /// Whether its pack is over: it must wake in another one, with [`Instance::into_state`].
     #[must_use]
     pub fn is_over(&self) -> bool {
         match &self.home {
-            Home::Own(_) => false,
+            Home::Own(..) => false,
             Home::Packed(seat) => seat.is_over(),
         }
     }
@@ -175,7 +174,7 @@ impl Instance {
     /// Whether a turn may begin without waiting for others in its pack; then it must begin.
     pub fn is_free(&mut self) -> bool {
         match &mut self.home {
-            Home::Own(_) => true,
+            Home::Own(..) => true,
             Home::Packed(seat) => seat.enter(),
         }
     }
@@ -189,7 +188,7 @@ impl Instance {
     /// What the turn that just ended leaves, if anything: most leave nothing.
     pub fn left(&mut self) -> Option<Left> {
         match &mut self.home {
-            Home::Own(cell) => left(cell.store.data_mut()),
+            Home::Own(cell, _) => left(cell.store.data_mut()),
             Home::Packed(seat) => seat.left.take().map(|left| *left),
         }
     }
@@ -200,8 +199,8 @@ impl Instance {
     /// When the guest traps: drop the instance.
     pub fn turn_now(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         match &mut self.home {
-            Home::Own(cell) => cell.turn_now(self.this, &mut input, now),
-            Home::Packed(seat) => seat.turn_now(self.this, &mut input, now),
+            Home::Own(cell, this) => cell.turn_now(*this, &mut input, now),
+            Home::Packed(seat) => seat.turn_now(&mut input, now),
         }
     }
 
@@ -212,8 +211,8 @@ impl Instance {
     /// had not begun: the input is as it was.
     pub async fn turn(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         match &mut self.home {
-            Home::Own(cell) => cell.turn(self.this, &mut input, now).await,
-            Home::Packed(seat) => seat.turn(self.this, &mut input, now).await,
+            Home::Own(cell, this) => cell.turn(*this, &mut input, now).await,
+            Home::Packed(seat) => seat.turn(&mut input, now).await,
         }
     }
 
@@ -228,7 +227,7 @@ impl Instance {
     #[must_use]
     pub fn turns(&self) -> Option<Beside> {
         match &self.home {
-            Home::Own(_) => None,
+            Home::Own(..) => None,
             Home::Packed(seat) => Some(seat.turns()),
         }
     }
@@ -240,7 +239,7 @@ impl Instance {
     pub async fn deactivate(&mut self, why: &'static str) -> Result<Write, Trap> {
         let fiber = !self.component.runs_now();
         match &mut self.home {
-            Home::Own(cell) => {
+            Home::Own(cell, _) => {
                 cell.put_to_sleep(why, fiber).await?;
                 Ok(cell.store.data_mut().take_write())
             }
@@ -251,7 +250,7 @@ impl Instance {
     /// One of the actor's values, and the names of all, for an operator.
     pub async fn value(&mut self, name: &str) -> (Option<Value>, Vec<Arc<str>>) {
         match &mut self.home {
-            Home::Own(cell) => look(&cell.store.data().member.state, name),
+            Home::Own(cell, _) => look(&cell.store.data().member.state, name),
             Home::Packed(seat) => seat.value(name).await,
         }
     }
@@ -260,8 +259,8 @@ impl Instance {
     /// went with the pack.
     pub async fn into_state(self: Box<Self>) -> Option<State> {
         match self.home {
-            Home::Own(cell) => Some(cell.store.into_data().member.state),
-            Home::Packed(seat) => seat.into_state(self.this).await,
+            Home::Own(cell, _) => Some(cell.store.into_data().member.state),
+            Home::Packed(seat) => seat.into_state().await,
         }
     }
 }

@@ -88,7 +88,7 @@ impl Pack {
     }
 
     /// Seats an actor and wakes it.
-    pub(crate) async fn sit(self: &Arc<Self>, birth: Birth) -> Result<(Seat, ResourceAny), Unborn> {
+    pub(crate) async fn sit(self: &Arc<Self>, birth: Birth) -> Result<Seat, Unborn> {
         let (member, cause) = Member::of(birth);
         let sat = if self.runs_jobs() {
             let (reply, answer) = oneshot::channel();
@@ -99,8 +99,7 @@ impl Pack {
         };
         match sat {
             Ok((at, this)) => {
-                let seat = Seat { pack: self.clone(), at, this, left: None, inside: None, busy: false, gone: false };
-                Ok((seat, this))
+                Ok(Seat { pack: self.clone(), at, this, left: None, inside: None, busy: false, gone: false })
             }
             Err(Unseated::Trap(trap)) => Err(Unborn::Trap(trap)),
             Err(Unseated::Over(member, cause)) => Err(Unborn::Elsewhere(self.birth(*member, cause))),
@@ -270,24 +269,19 @@ impl Seat {
         self.inside.is_some()
     }
 
-    pub(crate) fn turn_now(&mut self, this: ResourceAny, input: &mut TurnInput<'_>, now: Instant) -> Result<(), Trap> {
+    pub(crate) fn turn_now(&mut self, input: &mut TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         let Some(body) = self.inside.take() else { return Err(Trap::Unbegun) };
         let mut inside = Inside { pack: &self.pack, body, whole: false };
         let Body::Alive(cell) = &mut *inside.body else { return Err(Trap::Unbegun) };
         self.pack.tidy(cell)?;
         cell.store.data_mut().show(self.at);
-        cell.turn_now(this, input, now)?;
+        cell.turn_now(self.this, input, now)?;
         self.left = left(cell.store.data_mut()).map(Box::new);
         inside.whole = true;
         Ok(())
     }
 
-    pub(crate) async fn turn(
-        &mut self,
-        this: ResourceAny,
-        input: &mut TurnInput<'_>,
-        now: Instant,
-    ) -> Result<(), Trap> {
+    pub(crate) async fn turn(&mut self, input: &mut TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         if self.pack.runs_jobs() {
             return self.turn_as_job(input).await;
         }
@@ -296,7 +290,7 @@ impl Seat {
         let Body::Alive(cell) = &mut *inside.body else { return Err(Trap::Unbegun) };
         pack.tidy(cell)?;
         cell.store.data_mut().show(self.at);
-        cell.turn(this, input, now).await?;
+        cell.turn(self.this, input, now).await?;
         self.left = left(cell.store.data_mut()).map(Box::new);
         inside.whole = true;
         Ok(())
@@ -390,11 +384,11 @@ impl Seat {
         look(&cell.store.data().member.state, name)
     }
 
-    pub(crate) async fn into_state(mut self, this: ResourceAny) -> Option<State> {
+    pub(crate) async fn into_state(mut self) -> Option<State> {
         self.gone = true;
         let member = if self.pack.runs_jobs() {
             let (reply, answer) = oneshot::channel();
-            self.pack.ask(Some(self.at), Work::Leave(this), Reply::Left(reply));
+            self.pack.ask(Some(self.at), Work::Leave(self.this), Reply::Left(reply));
             answer.await.ok().flatten()
         } else {
             let pack = self.pack.clone();
@@ -404,7 +398,7 @@ impl Seat {
                     inside.whole = true;
                     let Body::Alive(cell) = &mut *inside.body else { return None };
                     let member = cell.store.data_mut().leave(self.at);
-                    pack.desk.lock().drop_later(this);
+                    pack.desk.lock().drop_later(self.this);
                     member
                 }
             }

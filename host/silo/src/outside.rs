@@ -13,6 +13,7 @@ use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned, Re
 
 use crate::activation::{Activation, MidTurn};
 use crate::dispatch::{Outgoing, Route};
+use crate::kinds::Served;
 use crate::silo::Inner;
 
 /// The surroundings of one activation's instance. Weak, since the activation owns the instance.
@@ -20,18 +21,18 @@ pub(crate) struct ActorOutside {
     id: ActorId,
     activation: Weak<Activation>,
     silo: Weak<Inner>,
-    deployment: String,
+    served: Arc<Served>,
     /// Where its last call went: most go there again.
     last: Mutex<Option<Box<Route>>>,
 }
 
 impl ActorOutside {
-    pub(crate) fn of(activation: &Activation, me: Weak<Activation>, deployment: String) -> Arc<dyn Outside> {
+    pub(crate) fn of(activation: &Activation, me: Weak<Activation>, served: Arc<Served>) -> Arc<dyn Outside> {
         Arc::new(Self {
             id: activation.id.clone(),
             activation: me,
             silo: activation.silo.clone(),
-            deployment,
+            served,
             last: Mutex::default(),
         })
     }
@@ -107,7 +108,7 @@ impl Outside for ActorOutside {
     }
 
     fn log(&self, level: Level, line: &str) {
-        let (actor, deployment) = (&self.id, &self.deployment);
+        let (actor, deployment) = (&self.id, &self.served.deployment);
         if !self.silo.upgrade().is_some_and(|silo| silo.log_allowed()) {
             return;
         }

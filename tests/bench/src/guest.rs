@@ -60,6 +60,7 @@ pub(crate) struct Guests {
     /// Those once more, of `async func`.
     pub(crate) async_hop: Vec<u8>,
     pub(crate) async_counter: Vec<u8>,
+    pub(crate) async_rogue: Vec<u8>,
     pub(crate) async_relay: Vec<u8>,
     pub(crate) others: Vec<(&'static str, Vec<u8>)>,
 }
@@ -80,6 +81,7 @@ impl Guests {
             rogue: read("rogue")?,
             async_hop: component(&[&made_async(HOT_WIT), &made_async(HOP_WIT)], "hop-actor", hop_module())?,
             async_counter: read("async/counter")?,
+            async_rogue: read("async/rogue")?,
             async_relay: read("async/relay")?,
             others: others.into_iter().collect::<Result<_>>()?,
         })

@@ -126,6 +126,11 @@ impl Host {
         Ok(host)
     }
 
+    /// One more component.
+    pub(crate) fn add(&self, component: &[u8]) -> Result<()> {
+        self.deploy(component, None)
+    }
+
     fn deploy(&self, component: &[u8], manifest: Option<&str>) -> Result<()> {
         let request = DeployRequest {
             name: None,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 49] = [
+const ROWS: [&str; 51] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
@@ -56,6 +56,8 @@ const ROWS: [&str; 49] = [
     "spinners: neighbour's p99 (hot)",
     "spinners: neighbour's p99 (counter)",
     "spinners: neighbour's p99 (relay)",
+    "spinners: neighbour's p99 (hot, concurrent spinners)",
+    "spinners: neighbour's p99 (hot, packed spinners)",
     "silo start to first reply, cached components",
     "silo start, of which the store's open",
 ];

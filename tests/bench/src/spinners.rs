@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use wasmtime::component::Val;
 
-use crate::guest::Guests;
+use crate::guest::{Guests, PACKED};
 use crate::host::{Actor, Host};
 use crate::report::Report;
 use crate::rounds::{Probe, Sizes, interleaved, quantile};
@@ -24,25 +24,45 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
         ("counter", quark.counter("a")?, vec![]),
         ("relay", quark.relay("a")?, vec![Val::String("x".into())]),
     ];
-    let n = sizes.latencies;
     for (kind, neighbour, arguments) in &neighbours {
-        let probes: Vec<Probe<'_>> = vec![
-            ("quiet", Box::new(|| Ok(p99(&quark, neighbour, arguments, n)))),
-            (
-                "spinning",
-                Box::new(|| {
-                    let spinners = Spinners::start(&quark)?;
-                    let sample = p99(&quark, neighbour, arguments, n);
-                    spinners.stop();
-                    Ok(sample)
-                }),
-            ),
-        ];
-        let medians = interleaved(sizes, probes)?;
-        report
-            .row(format!("spinners: neighbour's p99 ({kind})"), medians.of("spinning")? / 1000.0, "us")
-            .against("quiet", medians.of("quiet")? / 1000.0);
+        row(&quark, sizes, report, kind, neighbour, arguments)?;
     }
+    drop(neighbours);
+    drop(quark);
+    // The same rogue in the concurrent lane, alone and all in one pack.
+    for (which, manifest) in [("concurrent", ""), ("packed", PACKED)] {
+        let quark = Host::memory_with(2, 100, &[&guests.async_rogue], manifest)?;
+        quark.add(&guests.hot)?;
+        row(&quark, sizes, report, &format!("hot, {which} spinners"), &quark.hot("a")?, &[Val::U64(1)])?;
+    }
+    Ok(())
+}
+
+fn row(
+    quark: &Host,
+    sizes: &Sizes,
+    report: &mut Report,
+    name: &str,
+    neighbour: &Actor,
+    arguments: &[Val],
+) -> Result<()> {
+    let n = sizes.latencies;
+    let probes: Vec<Probe<'_>> = vec![
+        ("quiet", Box::new(|| Ok(p99(quark, neighbour, arguments, n)))),
+        (
+            "spinning",
+            Box::new(|| {
+                let spinners = Spinners::start(quark)?;
+                let sample = p99(quark, neighbour, arguments, n);
+                spinners.stop();
+                Ok(sample)
+            }),
+        ),
+    ];
+    let medians = interleaved(sizes, probes)?;
+    report
+        .row(format!("spinners: neighbour's p99 ({name})"), medians.of("spinning")? / 1000.0, "us")
+        .against("quiet", medians.of("quiet")? / 1000.0);
     Ok(())
 }
 

@@ -33,7 +33,8 @@ pub struct MailboxBounds {
 /// Messages that wait for their turn, first in first out, control messages first.
 #[derive(Debug)]
 pub struct Mailbox<M> {
-    control: VecDeque<M>,
+    /// Few ever have one.
+    control: Option<Box<VecDeque<M>>>,
     calls: VecDeque<M>,
     bytes: usize,
     bounds: MailboxBounds,
@@ -43,7 +44,7 @@ impl<M: Message> Mailbox<M> {
     /// An empty mailbox.
     #[must_use]
     pub const fn new(bounds: MailboxBounds) -> Self {
-        Self { control: VecDeque::new(), calls: VecDeque::new(), bytes: 0, bounds }
+        Self { control: None, calls: VecDeque::new(), bytes: 0, bounds }
     }
 
     /// Puts the message at the end of its lane; gives it back when that is full. A message larger
@@ -53,10 +54,11 @@ impl<M: Message> Mailbox<M> {
     /// The message itself.
     pub fn push(&mut self, message: M) -> Result<(), M> {
         if message.is_control() {
-            if self.control.len() >= CONTROL_MAX {
+            let control = self.control.get_or_insert_default();
+            if control.len() >= CONTROL_MAX {
                 return Err(message);
             }
-            self.control.push_back(message);
+            control.push_back(message);
             return Ok(());
         }
         let bytes = message.bytes();
@@ -74,20 +76,18 @@ impl<M: Message> Mailbox<M> {
         if self.calls.is_empty() {
             self.calls = VecDeque::new();
         }
-        if self.control.is_empty() {
-            self.control = VecDeque::new();
-        }
+        self.control.take_if(|control| control.is_empty());
     }
 
     /// The next message, left where it is.
     #[must_use]
     pub fn peek(&self) -> Option<&M> {
-        self.control.front().or_else(|| self.calls.front())
+        self.control.as_ref().and_then(|control| control.front()).or_else(|| self.calls.front())
     }
 
     /// The next message.
     pub fn pop(&mut self) -> Option<M> {
-        if let Some(message) = self.control.pop_front() {
+        if let Some(message) = self.control.as_mut().and_then(|control| control.pop_front()) {
             return Some(message);
         }
         let message = self.calls.pop_front()?;
@@ -103,7 +103,7 @@ impl<M: Message> Mailbox<M> {
 
     /// Takes everything, control messages first.
     pub fn take_all(&mut self) -> Vec<M> {
-        let mut all: Vec<M> = std::mem::take(&mut self.control).into();
+        let mut all: Vec<M> = self.control.take().map(|control| (*control).into()).unwrap_or_default();
         all.extend(self.take_calls());
         all
     }
@@ -111,13 +111,13 @@ impl<M: Message> Mailbox<M> {
     /// Messages that wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.control.len() + self.calls.len()
+        self.control.as_ref().map_or(0, |control| control.len()) + self.calls.len()
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.calls.is_empty()
+        self.len() == 0
     }
 
     /// Bytes that wait.

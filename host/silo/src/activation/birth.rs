@@ -37,7 +37,7 @@ impl Activation {
     async fn born(&self, silo: &Arc<Inner>, loaded: Loaded) -> Result<Live, Trap> {
         let Loaded { generation, state, served, cause } = loaded;
         let (component, kind_at) = (served.component.clone(), served.at);
-        let outside = ActorOutside::of(self, self.me.clone(), served.deployment.clone());
+        let outside = ActorOutside::of(self, self.me.clone(), served.clone());
         let birth = Birth { actor: self.id.clone(), generation, cause, component, kind_at, state, outside };
         let (instance, home) = match (served.packed(), served.component.overlap(served.at)) {
             (1, Overlap::None) => {
