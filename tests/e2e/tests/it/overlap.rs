@@ -266,6 +266,37 @@ fn a_trap_undoes_what_overlapping_turns_wrote_and_fails_them_all() {
 }
 
 #[test]
+fn traps_amid_overlapping_turns_fail_those_that_run_and_nobody_else() {
+    let mut silo = crowd(&full());
+    let client = silo.client();
+    let done = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let add = || {
+            for _ in 0..150 {
+                let answer = client.call("crowd/a", "add", &json!([1]));
+                if answer.status == 200 {
+                    done.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    let failure = answer.failure(502, "failed").to_string();
+                    assert!(!failure.contains("loaded") && !failure.contains("wake"), "{failure}");
+                }
+            }
+        };
+        let adds: Vec<_> = (0..4).map(|_| scope.spawn(add)).collect();
+        let mut traps = 0;
+        while adds.iter().any(|adds| !adds.is_finished()) {
+            let _ = client.call("crowd/a", "trap", &json!(["boo"])).failure(502, "failed");
+            traps += 1;
+        }
+        let failures = client.inspect("crowd/a")["last_failure"]["count"].as_u64().unwrap();
+        assert!(failures <= traps, "{failures} failures of {traps} turns that trapped");
+    });
+    assert_eq!(count(&client, "crowd/a"), done.load(Ordering::Relaxed));
+    silo.crash();
+    assert_eq!(count(&silo.client(), "crowd/a"), done.load(Ordering::Relaxed));
+}
+
+#[test]
 fn what_a_turn_committed_before_another_trapped_stands() {
     let silo = crowd(&full());
     let client = silo.client();
@@ -419,44 +450,4 @@ fn a_new_version_and_an_operator_wait_for_turns_that_overlap() {
     }
     assert_eq!(client.inspect("crowd/a")["version"], 2);
     assert!(client.inspect("crowd/a")["last_failure"].is_null());
-}
-
-/// Chains through one actor and back to it, all at once.
-fn chains(client: &Client, threads: usize, each: usize) {
-    thread::scope(|scope| {
-        for n in 0..threads {
-            scope.spawn(move || {
-                for _ in 0..each {
-                    let through = format!("b{n}");
-                    let answer = client.call("relay/a", "chain", &json!([[through, "a"]]));
-                    assert_eq!(answer.number(), 2);
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn more_calls_come_back_than_turns_may_overlap() {
-    let silo = Silo::start(&[]);
-    let client = silo.client();
-    client.deploy("async/relay", "[actor]\nreentrancy = \"full\"\n");
-    chains(&client, usize::try_from(MORE_THAN_OVERLAP * 2).unwrap(), 5);
-}
-
-#[test]
-fn calls_come_back_while_new_versions_are_deployed() {
-    let silo = Silo::start(&[]);
-    let client = silo.client();
-    let manifest = "[actor]\nreentrancy = \"full\"\n";
-    client.deploy("async/relay", manifest);
-    thread::scope(|scope| {
-        let calls = scope.spawn(|| chains(&client, 4, 100));
-        let mut version = 1;
-        while !calls.is_finished() {
-            version += 1;
-            let next = stamped(&component("async/relay"), &version.to_string());
-            let _ = client.deploy_bytes(&next, manifest).expect(200);
-        }
-    });
 }
