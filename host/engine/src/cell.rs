@@ -130,10 +130,8 @@ pub(crate) fn constructed(kind: &Kind, result: Val) -> Result<ResourceAny, Trap>
         (true, Val::Result(Ok(Some(made)))) => *made,
         (true, refused) => return Err(Trap::Refused(format!("its constructor answered {refused:?}"))),
     };
-    match made {
-        Val::Resource(this) => Ok(this),
-        _ => Err(Trap::Guest("its constructor gave no resource".into())),
-    }
+    let Val::Resource(this) = made else { return Err(Trap::Guest("its constructor gave no resource".into())) };
+    Ok(this)
 }
 
 /// `self` and the arguments, in the Store.

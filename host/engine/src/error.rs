@@ -115,9 +115,9 @@ pub enum AdmissionError {
     },
     /// Turns of its actors cannot overlap.
     #[error(
-        "`{kind}` cannot have `reentrancy = \"full\"`: it runs in the {lane} lane, where a turn has its actor to itself; \
-         write its functions as `async func` (`quark wit --async`), which puts it into the concurrent lane, or leave \
-         `reentrancy` out of its manifest"
+        "`{kind}` cannot have `reentrancy = \"full\"`: it runs in the {lane} lane, where a turn has its actor to \
+         itself; write its functions as `async func` (`quark wit --async`), which puts it into the concurrent lane, \
+         or leave `reentrancy` out of its manifest"
     )]
     Full {
         /// The kind.

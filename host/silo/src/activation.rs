@@ -444,6 +444,8 @@ impl Activation {
                     self.pass(silo, point);
                 }
                 Ok(_) => {}
+                // Its instance ended before, by no fault of its own.
+                Err(Trap::Unbegun | Trap::Neighbour(_)) => {}
                 Err(trap) => silo.failed(&self.id, "deactivate", &trap),
             }
             drop(live);

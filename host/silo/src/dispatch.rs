@@ -258,6 +258,7 @@ impl Inner {
     }
 
     /// Puts a message into a mailbox; gives the activation that the caller must drive.
+    #[expect(clippy::result_large_err, reason = "a message that found no place is answered at once")]
     fn place(
         self: &Arc<Self>,
         mut activation: Arc<Activation>,

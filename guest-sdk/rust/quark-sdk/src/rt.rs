@@ -11,11 +11,11 @@ use crate::{Activation, Actor, CallError, Deactivation, turn};
 pub struct Handle<A: Actor>(Rc<Slot<A>>);
 
 impl<A: Actor> Handle<A> {
-    /// Finds the actor's live value, or makes it.
+    /// Opens the actor's slot: that of `activate`, or a new one.
     #[must_use]
     pub fn open(key: &str) -> Self {
         report_panics();
-        Self(Slot::find_or_make(key))
+        Self(Slot::open(key))
     }
 }
 

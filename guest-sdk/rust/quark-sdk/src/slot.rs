@@ -22,6 +22,8 @@ pub(crate) struct Slot<A> {
     saved: RefCell<Vec<u8>>,
     /// The cells' writes when it was saved.
     seen: Cell<u64>,
+    /// The actor's resource has it.
+    opened: Cell<bool>,
 }
 
 enum Value<A> {
@@ -49,6 +51,18 @@ impl<A: Actor> Slot<A> {
             .unwrap_or_else(|| Self::make(key))
     }
 
+    /// The slot for a resource that is constructed: the one that `activate` has just made, if there is
+    /// that hook. One that another resource has is of an activation that is over, though what it had
+    /// may not be dropped yet: its state may not be the actor's any more.
+    pub(crate) fn open(key: &str) -> Rc<Self> {
+        let mut slot = Self::find_or_make(key);
+        if slot.opened.get() {
+            slot = Self::make(key);
+        }
+        slot.opened.set(true);
+        slot
+    }
+
     /// A new slot, in place of any other.
     pub(crate) fn make(key: &str) -> Rc<Self> {
         let slot = Rc::new(Self {
@@ -56,6 +70,7 @@ impl<A: Actor> Slot<A> {
             value: RefCell::new(Value::Absent),
             saved: RefCell::default(),
             seen: Cell::new(0),
+            opened: Cell::new(false),
         });
         let old = SLOTS.with_borrow_mut(|slots| slots.insert((TypeId::of::<A>(), key.to_owned()), slot.clone()));
         drop(old);
@@ -420,6 +435,20 @@ mod tests {
         let newer = Slot::<Tally>::make("a");
         a.forget();
         assert!(Rc::ptr_eq(&newer, &Slot::find_or_make("a")), "the old one does not take the new one along");
+    }
+
+    #[test]
+    fn an_actor_that_comes_back_reads_its_state_anew() {
+        let old = Slot::<Tally>::open("a");
+        assert_eq!(add(&old, 5).ok(), Some(5));
+        host::STORED.set(None);
+        let new = Slot::<Tally>::open("a");
+        assert_eq!(add(&new, 1).ok(), Some(1), "the old one is not dropped yet");
+        old.forget();
+        assert!(Rc::ptr_eq(&new, &Slot::find_or_make("a")));
+        // What `activate` made is the resource's.
+        let woken = Slot::<Tally>::make("a");
+        assert!(Rc::ptr_eq(&woken, &Slot::open("a")));
     }
 
     #[test]

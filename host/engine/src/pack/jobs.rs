@@ -1,5 +1,7 @@
 //! Jobs of a pack as they are given and answered.
 
+use std::collections::VecDeque;
+
 use wasmtime::component::ResourceAny;
 
 use super::desk::{Job, Reply, Turned, Work};
@@ -37,8 +39,14 @@ impl Pack {
         if desk.runs.values().any(|runs| runs.seat == at) {
             desk.doomed = Some(at);
         }
+        // What has not begun must not begin later: the seat may be another actor's by then.
+        let of_seat = |job: &Job| job.seat == Some(at);
+        let (unbegun, rest): (VecDeque<Job>, VecDeque<Job>) =
+            std::mem::take(&mut desk.jobs).into_iter().partition(of_seat);
+        desk.jobs = rest;
         drop(desk);
         self.awake.wake();
+        unbegun.into_iter().for_each(|job| self.refuse(job));
     }
 
     /// Answers a job that cannot begin, since the instance is over.

@@ -158,19 +158,17 @@ impl Pack {
         for (_, runs) in runs {
             let mine = seat == Some(runs.seat);
             // Who was just waking wakes elsewhere.
-            let reply = match runs.reply {
-                Reply::Sat(reply, cause) if !mine => {
-                    let ghost = self.desk.lock().take_ghost(runs.seat);
-                    let unseated = ghost.map(|mut member| {
-                        member.undo();
-                        Unseated::Over(member, cause)
-                    });
-                    drop(reply.send(Err(unseated.unwrap_or(Unseated::Trap(Trap::Unbegun)))));
-                    continue;
-                }
-                reply => reply,
-            };
-            reply.trapped(if mine { trap.clone() } else { Trap::Neighbour(trap.to_string()) });
+            if !mine && matches!(runs.reply, Reply::Sat(..)) {
+                let Reply::Sat(reply, cause) = runs.reply else { continue };
+                let ghost = self.desk.lock().take_ghost(runs.seat);
+                let unseated = ghost.map(|mut member| {
+                    member.undo();
+                    Unseated::Over(member, cause)
+                });
+                drop(reply.send(Err(unseated.unwrap_or(Unseated::Trap(Trap::Unbegun)))));
+                continue;
+            }
+            runs.reply.trapped(if mine { trap.clone() } else { Trap::Neighbour(trap.to_string()) });
         }
         jobs.into_iter().for_each(|job| self.refuse(job));
     }

@@ -43,6 +43,14 @@ impl Activation {
     ) {
         let turns = live.instance.turns();
         let mut machine = self.machine.lock();
+        if !machine.turns.runs(turn) {
+            // Others ended the instance in which it was to begin.
+            drop(machine);
+            let bytes = payload.bytes();
+            let Some(silo) = self.silo.upgrade() else { return };
+            let work = Work::Method { method, payload, origin };
+            return self.begin_again(&silo, Message { head, work, bytes });
+        }
         machine.slot = Slot::Live(live);
         machine.beside.push((turn.number, last));
         drop(machine);
@@ -163,11 +171,8 @@ impl Activation {
                 silo.failed(&self.id, method.name(), &trap);
             }
         }
-        let trap = match trap {
-            Trap::Abandoned if tokio::time::Instant::now() < last => Trap::Neighbour(trap.to_string()),
-            trap => trap,
-        };
-        silo.answer(origin, trap_error(trap));
+        let of_another = trap == Trap::Abandoned && tokio::time::Instant::now() < last;
+        silo.answer(origin, trap_error(if of_another { Trap::Neighbour(trap.to_string()) } else { trap }));
     }
 
     /// Nothing was done: the message waits again.
@@ -177,12 +182,9 @@ impl Activation {
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(slot);
         }
-        if let Origin::Outbox(_) = origin {
-            return silo.answer(origin, trap_error(Trap::Unbegun));
-        }
         let Started { head, payload, .. } = started;
         let bytes = payload.bytes();
-        silo.deliver_again(&self.id, Message { head, work: Work::Method { method, payload, origin }, bytes });
+        self.begin_again(silo, Message { head, work: Work::Method { method, payload, origin }, bytes });
     }
 
     /// A commit point of a turn that overlaps, in its middle, while others are between their own.

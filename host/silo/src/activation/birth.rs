@@ -30,7 +30,9 @@ impl Activation {
         let Live { instance, served, generation, home } = live;
         let state = instance.into_state().await;
         drop(home);
-        let Some(state) = state else { return Err(Trap::Neighbour("its values went with it".into())) };
+        let Some(mut state) = state else { return Err(Trap::Neighbour("its values went with it".into())) };
+        // What its hook wrote when it woke is written again.
+        state.undo();
         self.born(silo, Loaded { generation, state, served, cause: Cause::Restart }).await
     }
 

@@ -139,14 +139,14 @@ impl Activation {
 
     /// A turn with all that may wait before it.
     pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
-        let Message { mut head, work, .. } = message;
+        let Message { mut head, work, bytes } = message;
         let (method, mut payload, origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
         };
         // Recalled meanwhile: it comes again in its place.
         if matches!(&origin, Origin::Outbox(id) if !silo.outbox.begin(id)) {
-            return self.machine.lock().turns.end(None);
+            return self.not_begun(turn);
         }
         if head.deadline == Time::NEVER {
             head.deadline = silo.clock.now().after(silo.config.default_timeout);
@@ -154,15 +154,20 @@ impl Activation {
         let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
         let mut live = match tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned)) {
             Ok(live) => live,
+            // Turns that run beside it ended the instance just now: it begins in the next one.
+            Err(_) if !self.runs(turn) => {
+                let work = Work::Method { method, payload, origin };
+                return self.begin_again(silo, Message { head, work, bytes });
+            }
             Err(trap) => return self.refused(silo, origin, trap),
         };
         let method = match same_method(&live.served, method) {
             Ok(method) => method,
             Err(error) => {
-                let mut machine = self.machine.lock();
-                machine.slot = Slot::Live(live);
-                machine.turns.end(None);
-                drop(machine);
+                if self.runs(turn) {
+                    self.machine.lock().slot = Slot::Live(live);
+                }
+                self.not_begun(turn);
                 return silo.answer(origin, error);
             }
         };
@@ -182,6 +187,26 @@ impl Activation {
         // After that nobody waits for it any more, and the instance cannot be entered again.
         let ran = tokio::time::timeout_at(last, turn).await.unwrap_or(Err(Trap::Abandoned));
         self.finished(silo, Finished { ran, method, origin, started });
+    }
+
+    fn runs(&self, turn: Turn) -> bool {
+        self.machine.lock().turns.runs(turn)
+    }
+
+    /// A turn is over that did nothing. It may have gone with its instance before.
+    fn not_begun(&self, turn: Turn) {
+        let mut machine = self.machine.lock();
+        if machine.turns.runs(turn) {
+            machine.turns.ended(turn, None);
+        }
+    }
+
+    /// A message whose turn went with its instance before it began.
+    pub(super) fn begin_again(&self, silo: &Arc<Inner>, message: Message) {
+        match message.work {
+            Work::Method { origin: origin @ Origin::Outbox(_), .. } => silo.answer(origin, trap_error(Trap::Unbegun)),
+            Work::Method { origin: Origin::Caller(_), .. } | Work::Operate(_) => silo.deliver_again(&self.id, message),
+        }
     }
 
     /// A turn with the instance to itself. In a pack that ends before the turn begins, it begins in

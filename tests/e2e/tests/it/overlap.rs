@@ -266,6 +266,37 @@ fn a_trap_undoes_what_overlapping_turns_wrote_and_fails_them_all() {
 }
 
 #[test]
+fn traps_amid_overlapping_turns_fail_those_that_run_and_nobody_else() {
+    let mut silo = crowd(&full());
+    let client = silo.client();
+    let done = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let add = || {
+            for _ in 0..150 {
+                let answer = client.call("crowd/a", "add", &json!([1]));
+                if answer.status == 200 {
+                    done.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    let failure = answer.failure(502, "failed").to_string();
+                    assert!(!failure.contains("loaded") && !failure.contains("wake"), "{failure}");
+                }
+            }
+        };
+        let adds: Vec<_> = (0..4).map(|_| scope.spawn(add)).collect();
+        let mut traps = 0;
+        while adds.iter().any(|adds| !adds.is_finished()) {
+            let _ = client.call("crowd/a", "trap", &json!(["boo"])).failure(502, "failed");
+            traps += 1;
+        }
+        let failures = client.inspect("crowd/a")["last_failure"]["count"].as_u64().unwrap();
+        assert!(failures <= traps, "{failures} failures of {traps} turns that trapped");
+    });
+    assert_eq!(count(&client, "crowd/a"), done.load(Ordering::Relaxed));
+    silo.crash();
+    assert_eq!(count(&silo.client(), "crowd/a"), done.load(Ordering::Relaxed));
+}
+
+#[test]
 fn what_a_turn_committed_before_another_trapped_stands() {
     let silo = crowd(&full());
     let client = silo.client();

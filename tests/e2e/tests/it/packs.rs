@@ -499,3 +499,38 @@ fn a_kind_in_the_fiber_lane_is_not_packed() {
     eventually("it arrives", || (client.call("account/b", "balance", &json!([])).number() == 4).then_some(()));
     assert_eq!(client.call("account/a", "audit", &json!([["b", "c"]])).number(), 10, "they call one another in a pack");
 }
+
+#[test]
+fn an_actor_leaves_after_its_instance_ended_without_a_failure_of_its_own() {
+    for sample in FLAVOURS {
+        let silo = tenants(sample, &packed(100, ""));
+        let client = silo.client();
+        assert_eq!((add(&client, "tenant/a", 1), add(&client, "tenant/b", 2)), (1, 2));
+        let _ = client.call("tenant/a", "trap", &json!(["boo"])).failure(502, "failed");
+        let left = client.send("POST", "/v1/actors/tenant/b/-/deactivate", &[], b"").expect(200).json();
+        assert_eq!(left, json!({ "deactivated": true }));
+        assert_eq!((total(&client, "tenant/b"), failures(&client, "tenant/b")), (2, 0), "{sample}");
+    }
+}
+
+#[test]
+fn an_actor_that_comes_back_to_a_busy_instance_has_the_state_of_the_store() {
+    let silo = Silo::start(&[]);
+    let client = silo.client();
+    // Without a hook that would tell the guest that this is a new life.
+    client.deploy("async/crowd", &packed(10, "[actor.limits]\nturn = \"3s\"\n"));
+    let count = |actor: &str| ask(&client, actor, "count").number();
+    let deactivate =
+        |actor: &str| client.send("POST", &format!("/v1/actors/{actor}/-/deactivate"), &[], b"").expect(200);
+    assert_eq!((add(&client, "crowd/a", 5), add(&client, "crowd/other", 100)), (5, 100));
+    thread::scope(|scope| {
+        // It keeps the instance busy until its limit, so that nothing is tidied up there.
+        scope.spawn(|| client.call("crowd/busy", "meet", &json!([2])));
+        eventually("it waits", || is_running(&client, "crowd/busy"));
+        assert_eq!(deactivate("crowd/a").json(), json!({ "deactivated": true }));
+        let state = client.get("/v1/actors/crowd/other/-/state/state").expect(200).body;
+        let _ = client.send("PUT", "/v1/actors/crowd/a/-/state/state", &[], &state).expect(204);
+        assert_eq!(count("crowd/a"), 100, "it has what it had before it left");
+        assert_eq!(add(&client, "crowd/a", 1), 101);
+    });
+}
