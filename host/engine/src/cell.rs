@@ -225,7 +225,8 @@ impl Cell {
         let Some((hook, arguments)) = self.exports.deactivate(self.store.as_context_mut(), why)? else {
             return Ok(());
         };
-        self.store.data_mut().turn.runs = Runs::Deactivate;
+        let turn = &mut self.store.data_mut().turn;
+        (turn.runs, turn.turn.number, turn.read_only) = (Runs::Deactivate, 0, false);
         self.enter(fiber, Instant::now());
         let result = self.invoke(hook, &arguments, fiber).await?;
         refused_to_sleep(self.store.data(), result);

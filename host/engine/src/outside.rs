@@ -112,8 +112,8 @@ pub trait Outside: Send + Sync + 'static {
     /// Commits what the call carries and sends it.
     fn call(&self, call: OutgoingCall) -> Calling;
 
-    /// Commits, and gives the e-tag that is durable then.
-    fn commit(&self, write: Reached) -> Owned<Result<u64, CommitError>>;
+    /// Commits for that turn, and gives the e-tag that is durable then.
+    fn commit(&self, turn: Turn, write: Reached) -> Owned<Result<u64, CommitError>>;
 
     /// That turn stages something. Only where turns of one actor overlap.
     fn staged(&self, turn: Turn);

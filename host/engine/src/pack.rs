@@ -153,6 +153,8 @@ impl Pack {
         let left = self.desk.lock().take_left();
         // On this very stack, whatever the turn before ran on.
         cell.enter(false, Instant::now());
+        // It is nobody's turn.
+        cell.store.data_mut().turn.read_only = true;
         for (at, this) in left {
             cell.store.data_mut().leave(at);
             if let Some(this) = this {
@@ -225,9 +227,9 @@ impl Beside {
         self.pack.ask(Some(self.at), Work::Turn(self.this), Reply::Turned(Box::new(turn), done));
     }
 
-    /// Ends the pack for a turn of this actor that does not end.
-    pub fn abandon(&self) {
-        self.pack.doom(self.at);
+    /// Ends the pack for a reason that is this actor's.
+    pub fn end(&self, why: Trap) {
+        self.pack.doom(self.at, why);
     }
 }
 
@@ -411,7 +413,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.inside = None;
         if self.busy {
-            self.pack.doom(self.at);
+            self.pack.doom(self.at, Trap::Abandoned);
         }
         if !self.gone {
             self.pack.leave(self.at, self.this);

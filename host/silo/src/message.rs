@@ -6,6 +6,7 @@ use quark_core::activation::Message as Waiting;
 use quark_core::commit::CommitError;
 use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
+use quark_core::id::ActorId;
 use quark_core::time::Time;
 use quark_engine::values::Payload;
 use tokio::sync::oneshot;
@@ -108,6 +109,10 @@ impl Waiting for Message {
 
     fn is_read_only(&self) -> bool {
         matches!(&self.work, Work::Method { method, .. } if method.method().read_only)
+    }
+
+    fn returns_to(&self, actor: &ActorId) -> Option<(u64, u64)> {
+        self.head.path.find(actor).map(|frame| (frame.generation, frame.turn))
     }
 }
 

@@ -56,7 +56,7 @@ impl Outside for ActorOutside {
         let Some((silo, activation)) = self.own() else {
             return Calling::Done(Err(CallFailure::Commit(CommitError::Fenced)));
         };
-        match activation.commit_point(&silo, std::mem::replace(&mut call.write, Reached::Free(None))) {
+        match activation.commit_point(&silo, call.turn, std::mem::replace(&mut call.write, Reached::Free(None))) {
             MidTurn::Open => send(&silo, Some(&self.last), &self.id, call),
             MidTurn::Failed(error) => Calling::Done(Err(CallFailure::Commit(error))),
             point @ MidTurn::Wait(_) => Calling::Waits(Box::pin(async move {
@@ -77,9 +77,9 @@ impl Outside for ActorOutside {
         self.activation.upgrade().is_none_or(|activation| activation.reaches(turn))
     }
 
-    fn commit(&self, write: Reached) -> Owned<Result<u64, CommitError>> {
+    fn commit(&self, turn: Turn, write: Reached) -> Owned<Result<u64, CommitError>> {
         let Some((silo, activation)) = self.own() else { return Box::pin(async { Err(CommitError::Fenced) }) };
-        let point = activation.commit_point(&silo, write);
+        let point = activation.commit_point(&silo, turn, write);
         Box::pin(async move {
             point.wait().await?;
             Ok(activation.machine.lock().turns.loaded_as().map_or(0, |(_, etag)| etag))

@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
+use crate::id::ActorId;
 use crate::time::Time;
 
 /// The most operator messages that wait in one mailbox, whatever its bounds for calls.
 pub const CONTROL_MAX: usize = 64;
+
+/// The most messages in one mailbox that come back to turns which wait for them.
+pub(super) const RETURNING_MAX: usize = 4096;
 
 /// What the mailbox must know of a message.
 pub trait Message {
@@ -19,6 +23,10 @@ pub trait Message {
     fn is_tell(&self) -> bool;
     /// Whether its method writes nothing.
     fn is_read_only(&self) -> bool;
+    /// The turn of that actor, as generation and number, that waits for what this message answers.
+    fn returns_to(&self, _actor: &ActorId) -> Option<(u64, u64)> {
+        None
+    }
 }
 
 /// How much may wait.
@@ -36,6 +44,8 @@ pub struct Mailbox<M> {
     /// Few ever have one.
     control: Option<Box<VecDeque<M>>>,
     calls: VecDeque<M>,
+    /// Those that come back to turns which run: behind those turns they would wait for ever.
+    returning: Option<Box<VecDeque<M>>>,
     bytes: usize,
     bounds: MailboxBounds,
 }
@@ -44,7 +54,7 @@ impl<M: Message> Mailbox<M> {
     /// An empty mailbox.
     #[must_use]
     pub const fn new(bounds: MailboxBounds) -> Self {
-        Self { control: None, calls: VecDeque::new(), bytes: 0, bounds }
+        Self { control: None, calls: VecDeque::new(), returning: None, bytes: 0, bounds }
     }
 
     /// Puts the message at the end of its lane; gives it back when that is full. A message larger
@@ -71,23 +81,58 @@ impl<M: Message> Mailbox<M> {
         Ok(())
     }
 
+    /// The same for one that a running turn waits for, past the bounds for others.
+    ///
+    /// # Errors
+    /// The message itself.
+    pub fn push_returning(&mut self, message: M) -> Result<(), M> {
+        let returning = self.returning.get_or_insert_default();
+        if returning.len() >= RETURNING_MAX {
+            return Err(message);
+        }
+        self.bytes = self.bytes.saturating_add(message.bytes());
+        returning.push_back(message);
+        Ok(())
+    }
+
+    /// The next of those, left where it is.
+    #[must_use]
+    pub fn peek_returning(&self) -> Option<&M> {
+        self.returning.as_ref()?.front()
+    }
+
+    /// The next of those.
+    pub fn pop_returning(&mut self) -> Option<M> {
+        let message = self.returning.as_mut()?.pop_front()?;
+        self.bytes -= message.bytes();
+        Some(message)
+    }
+
     /// Nothing comes for a while, as far as is known: an empty mailbox takes no memory.
     pub(super) fn trim(&mut self) {
         if self.calls.is_empty() {
             self.calls = VecDeque::new();
         }
         self.control.take_if(|control| control.is_empty());
+        self.returning.take_if(|returning| returning.is_empty());
     }
 
     /// The next message, left where it is.
     #[must_use]
     pub fn peek(&self) -> Option<&M> {
-        self.control.as_ref().and_then(|control| control.front()).or_else(|| self.calls.front())
+        self.control
+            .as_ref()
+            .and_then(|control| control.front())
+            .or_else(|| self.peek_returning())
+            .or_else(|| self.calls.front())
     }
 
     /// The next message.
     pub fn pop(&mut self) -> Option<M> {
         if let Some(message) = self.control.as_mut().and_then(|control| control.pop_front()) {
+            return Some(message);
+        }
+        if let Some(message) = self.pop_returning() {
             return Some(message);
         }
         let message = self.calls.pop_front()?;
@@ -98,7 +143,9 @@ impl<M: Message> Mailbox<M> {
     /// Takes all but the control messages.
     pub fn take_calls(&mut self) -> Vec<M> {
         self.bytes = 0;
-        std::mem::take(&mut self.calls).into()
+        let mut all: Vec<M> = self.returning.take().map(|returning| (*returning).into()).unwrap_or_default();
+        all.extend(std::mem::take(&mut self.calls));
+        all
     }
 
     /// Takes everything, control messages first.
@@ -111,7 +158,8 @@ impl<M: Message> Mailbox<M> {
     /// Messages that wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.control.as_ref().map_or(0, |control| control.len()) + self.calls.len()
+        let few = |queue: &Option<Box<VecDeque<M>>>| queue.as_ref().map_or(0, |queue| queue.len());
+        few(&self.control) + few(&self.returning) + self.calls.len()
     }
 
     /// Whether nothing waits.

@@ -7,7 +7,8 @@
 
 use super::mailbox::Message;
 
-/// The most turns of one actor that run at once; further messages wait.
+/// The most turns of one actor that run at once; further messages wait, unless one of them waits for
+/// what such a message answers.
 pub const OVERLAP_MAX: usize = 64;
 
 /// Which turns may begin while others run.
@@ -103,9 +104,17 @@ impl<O> Group<O> {
 
     /// Whether such a turn may begin now.
     pub(super) fn admits(&self, begins: Begins) -> bool {
-        if self.members.is_empty() {
-            return true;
-        }
+        self.members.is_empty() || self.fits(begins) && self.members.len() < OVERLAP_MAX
+    }
+
+    /// Whether such a turn may begin now though others would be too many: one of those that run waits
+    /// for it.
+    pub(super) fn admits_returning(&self, begins: Begins) -> bool {
+        self.fits(begins)
+    }
+
+    /// Whether those that run let it be.
+    fn fits(&self, begins: Begins) -> bool {
         let alone = begins.alone || self.members.iter().any(|member| member.begins.alone);
         let fits = match self.overlap {
             Overlap::None => false,
@@ -113,7 +122,7 @@ impl<O> Group<O> {
             Overlap::Full => true,
         };
         let room = !begins.handles || self.handling == Handling::Nothing;
-        fits && !alone && room && self.members.len() < OVERLAP_MAX
+        fits && !alone && room
     }
 
     /// Whether a call that comes back to that running turn would wait for it.

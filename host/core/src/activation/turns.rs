@@ -262,7 +262,11 @@ impl<M: Message, O> Turns<M, O> {
         if self.phase == Phase::Gone {
             return Err(Refused { message, why: Refusal::Gone });
         }
-        match self.mailbox.push(message) {
+        let returns = message.returns_to(&self.actor).is_some_and(|(generation, number)| {
+            self.runs(Turn { generation, number }) && self.running.admits_returning(Begins::of(&message))
+        });
+        let pushed = if returns { self.mailbox.push_returning(message) } else { self.mailbox.push(message) };
+        match pushed {
             Err(message) => Err(Refused { message, why: Refusal::Overloaded(self.retry_ms()) }),
             Ok(()) if self.grant() => Ok(Admitted::Token),
             Ok(()) => Ok(Admitted::Waits),
@@ -320,6 +324,9 @@ impl<M: Message, O> Turns<M, O> {
     }
 
     fn next_awake(&mut self, now: Time) -> Step<M> {
+        if let Some(step) = self.next_returning(now) {
+            return step;
+        }
         // The deactivate hook is a turn like others and may commit: it waits for room too.
         if self.is_full() || self.broken.is_some() {
             return self.rests();
@@ -342,6 +349,20 @@ impl<M: Message, O> Turns<M, O> {
             Some(message) if expired => Step::Expired(message),
             Some(message) => Step::Run(self.begin(generation, begins), message),
         }
+    }
+
+    /// A message that a running turn waits for begins past all bounds, and also when the actor is about
+    /// to leave: that turn would never end otherwise. There are no more of them than turns that wait, and
+    /// calls that those make at once.
+    fn next_returning(&mut self, now: Time) -> Option<Step<M>> {
+        let generation = self.generation.filter(|_| !self.running.is_empty() && self.broken.is_none())?;
+        let next = self.mailbox.peek_returning()?;
+        let (begins, expired) = (Begins::of(next), next.deadline() <= now);
+        if !expired && !self.running.admits_returning(begins) {
+            return None;
+        }
+        let message = self.mailbox.pop_returning()?;
+        Some(if expired { Step::Expired(message) } else { Step::Run(self.begin(generation, begins), message) })
     }
 
     fn begin(&mut self, generation: u64, begins: Begins) -> Turn {

@@ -77,7 +77,7 @@ impl Guest {
     /// A commit point of all that is staged.
     fn commit_staged(&mut self) -> Owned<Result<u64, CommitError>> {
         let write = self.reached();
-        self.member.host.commit(write)
+        self.member.host.commit(self.turn.turn, write)
     }
 
     /// What the guest is told of it.

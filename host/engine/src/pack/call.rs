@@ -53,12 +53,12 @@ impl Pack {
                 let mut context = self.context(turn, Runs::Method(method));
                 (context.head, context.read_only, context.handled) = (head, exported.read_only, handles);
                 let turn = Begun { seat, run, func, arguments, context };
-                return Ok(Some(Box::pin(self.turn(accessor, turn, exported, payload))));
+                return Ok(Some(of(seat, self.turn(accessor, turn, exported, payload))));
             }
             ((seat, Work::Sleep(why)), reply) => {
                 let run = self.desk.lock().begins(seat, reply);
                 let hook = accessor.with(|mut access| exports.deactivate(access.as_context_mut(), why))?;
-                return Ok(Some(Box::pin(self.sleep(accessor, seat, run, hook))));
+                return Ok(Some(of(seat, self.sleep(accessor, seat, run, hook))));
             }
             ((_, Work::Look(name)), Reply::Looked(reply)) => {
                 let looked = accessor.with(|mut access| look(&access.data_mut().member.state, &name));
@@ -147,7 +147,7 @@ impl Pack {
         };
         let activate = activate.map(|(func, activation)| begun(func, activation));
         let construct = begun(constructor, key);
-        Ok(Box::pin(async move {
+        Ok(of(seat, async move {
             let woken = self.wake(accessor, activate, construct).await;
             let sat = match woken {
                 Ok(this) => Ok((seat, this)),
@@ -222,6 +222,11 @@ impl Pack {
     fn ended(&self, run: u64) -> Option<Reply> {
         self.desk.lock().runs.remove(&run).map(|runs| runs.reply)
     }
+}
+
+/// What fails is that seat's.
+fn of<'a>(seat: usize, call: impl Future<Output = Result<(), Trap>> + Send + 'a) -> Call<'a> {
+    Box::pin(async move { call.await.map_err(|trap| (seat, trap)) })
 }
 
 /// A call that is about to be made.

@@ -93,8 +93,8 @@ pub(super) struct Desk {
     pub(super) driven: bool,
     pub(super) runs: HashMap<u64, Runs>,
     pub(super) last: u64,
-    /// The seat whose job does not end: the instance must.
-    pub(super) doomed: Option<usize>,
+    /// The instance must end, for that seat's reason.
+    pub(super) doomed: Option<(usize, Trap)>,
     /// Seats that were left, and guests' resources that nobody has any more.
     left: Vec<(usize, Option<ResourceAny>)>,
     /// The Store is gone.

@@ -33,11 +33,11 @@ impl Pack {
         self.awake.wake();
     }
 
-    /// A job of that seat does not end.
-    pub(super) fn doom(&self, at: usize) {
+    /// What runs for that seat must end now, if anything does.
+    pub(super) fn doom(&self, at: usize, why: Trap) {
         let mut desk = self.desk.lock();
         if desk.runs.values().any(|runs| runs.seat == at) {
-            desk.doomed = Some(at);
+            desk.doomed = Some((at, why));
         }
         // What has not begun must not begin later: the seat may be another actor's by then.
         let of_seat = |job: &Job| job.seat == Some(at);

@@ -22,7 +22,7 @@ use crate::seats::{Seats, attribute};
 const LEFT_MAX: usize = 1024;
 
 /// A job that runs.
-pub(super) type Call<'a> = Pin<Box<dyn Future<Output = Result<(), Trap>> + Send + 'a>>;
+pub(super) type Call<'a> = Pin<Box<dyn Future<Output = Result<(), (usize, Trap)>> + Send + 'a>>;
 
 /// Whose fault it is that the instance is over, if it is known, and why.
 type End = (Option<usize>, Trap);
@@ -98,8 +98,8 @@ impl Pack {
     ) -> Poll<Result<(), End>> {
         self.awake.register(cx.waker());
         loop {
-            if let Some(seat) = self.desk.lock().doomed {
-                return Poll::Ready(Err((Some(seat), Trap::Abandoned)));
+            if let Some((seat, why)) = self.desk.lock().doomed.take() {
+                return Poll::Ready(Err((Some(seat), why)));
             }
             while let Some(job) = self.next_job() {
                 let seat = job.seat;
@@ -111,7 +111,7 @@ impl Pack {
             match calls.poll_next_unpin(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(()))) => {}
-                Poll::Ready(Some(Err(trap))) => return Poll::Ready(Err((None, trap))),
+                Poll::Ready(Some(Err((seat, trap)))) => return Poll::Ready(Err((Some(seat), trap))),
                 Poll::Ready(None) => break,
             }
         }

@@ -15,7 +15,7 @@ use quark_engine::values::Payload;
 use quark_engine::{Reached, Started, Trap, Turned, Wishes};
 use tokio::sync::oneshot;
 
-use super::turn::{MidTurn, trap_error, within_limit};
+use super::turn::{MidTurn, answer_trap, within_limit};
 use super::{Activation, Live, Slot};
 use crate::message::{Message, MethodRef, Origin, Output, Work};
 use crate::silo::Inner;
@@ -87,7 +87,7 @@ impl Activation {
         let turns = if let Slot::Live(live) = &machine.slot { live.instance.turns() } else { None };
         drop(machine);
         tracing::debug!(actor = %self.id, "a turn was given up");
-        turns.iter().for_each(quark_engine::Beside::abandon);
+        turns.iter().for_each(|turns| turns.end(Trap::Abandoned));
     }
 
     fn ended_beside(&self, silo: &Arc<Inner>, beside: Beside, turned: Turned) {
@@ -128,7 +128,7 @@ impl Activation {
         if let Point::Failed(output, error) = point {
             drop(machine);
             output.fail(silo, error);
-            return self.end_instance(silo, turn);
+            return self.end_instance(silo, turn, error);
         }
         machine.turns.ended(turn, Some(started.elapsed()));
         if wishes.deactivate {
@@ -140,13 +140,22 @@ impl Activation {
     }
 
     /// A commit failed: the guest's memory is ahead of the store.
-    fn end_instance(&self, silo: &Arc<Inner>, turn: Turn) {
+    fn end_instance(&self, silo: &Arc<Inner>, turn: Turn, error: CommitError) {
         let Some((undone, slot)) = self.take_trapped(turn) else { return };
         undone.into_iter().for_each(|output| output.undone(silo));
         if let Slot::Live(live) = slot {
             // Turns that still run in it are told by their pack.
-            live.instance.turns().iter().for_each(quark_engine::Beside::abandon);
+            live.instance.turns().iter().for_each(|turns| turns.end(Trap::Commit(error)));
         }
+    }
+
+    /// A commit failed while turns run: none of them can end well.
+    pub(super) fn end_all_beside(&self, error: CommitError) {
+        let turns = match &self.machine.lock().slot {
+            Slot::Live(live) => live.instance.turns(),
+            Slot::Loaded(_) | Slot::Empty => None,
+        };
+        turns.iter().for_each(|turns| turns.end(Trap::Commit(error)));
     }
 
     /// What goes with the instance in which that turn ran, unless it went before.
@@ -172,7 +181,7 @@ impl Activation {
             }
         }
         let of_another = trap == Trap::Abandoned && tokio::time::Instant::now() < last;
-        silo.answer(origin, trap_error(if of_another { Trap::Neighbour(trap.to_string()) } else { trap }));
+        answer_trap(silo, origin, if of_another { Trap::Neighbour(trap.to_string()) } else { trap });
     }
 
     /// Nothing was done: the message waits again.

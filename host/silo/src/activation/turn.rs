@@ -260,7 +260,7 @@ impl Activation {
                 if trap.is_own_failure() {
                     silo.failed(&self.id, method.name(), &trap);
                 }
-                return silo.answer(origin, trap_error(trap));
+                return answer_trap(silo, origin, trap);
             }
         };
         if let Some(wait) = wishes.keep_awake {
@@ -304,8 +304,8 @@ impl Activation {
         }
         self.restart.store(true, Ordering::Relaxed);
         let waiting = self.machine.lock().turns.refused();
-        let error = trap_error(trap);
-        silo.answer(origin, error.clone());
+        let error = trap_error(trap.clone());
+        answer_trap(silo, origin, trap);
         silo.answer_all(waiting, &error);
     }
 
@@ -350,6 +350,9 @@ impl Activation {
             output.fail(silo, error);
         }
         if overlaps {
+            if let Err(error) = outcome {
+                self.end_all_beside(error);
+            }
             self.events.notify_one();
         }
         if landed.token {
@@ -358,10 +361,14 @@ impl Activation {
     }
 
     /// A commit point in the middle of the running turn.
-    pub(crate) fn commit_point(&self, silo: &Arc<Inner>, write: Reached) -> MidTurn {
+    pub(crate) fn commit_point(&self, silo: &Arc<Inner>, turn: Turn, write: Reached) -> MidTurn {
         self.progressed.store(true, Ordering::Relaxed);
         let Reached::Free(write) = write else { return self.hold_point() };
         let mut machine = self.machine.lock();
+        // Hooks have no number: they run in the turn of the message that wakes it, or in the last one.
+        if turn.number > 0 && !machine.turns.runs(turn) {
+            return MidTurn::Failed(CommitError::Fenced);
+        }
         if write.as_ref().is_none_or(|write| write.is_empty()) && machine.turns.is_open() {
             return MidTurn::Open;
         }
@@ -447,6 +454,16 @@ fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<MethodRef, Cal
             method.name()
         ))),
     }
+}
+
+/// Tells whoever waits for a turn that it ended so. A tell that a neighbour's failure ended comes again,
+/// and that is not counted against it.
+pub(super) fn answer_trap(silo: &Inner, origin: Origin, trap: Trap) {
+    let error = match (&origin, trap) {
+        (Origin::Outbox(_), Trap::Neighbour(_)) => CallError::Overloaded(NO_ROOM_RETRY_MS),
+        (_, trap) => trap_error(trap),
+    };
+    silo.answer(origin, error);
 }
 
 /// What a caller is told of a turn that ended so.
