@@ -451,3 +451,42 @@ fn a_new_version_and_an_operator_wait_for_turns_that_overlap() {
     assert_eq!(client.inspect("crowd/a")["version"], 2);
     assert!(client.inspect("crowd/a")["last_failure"].is_null());
 }
+
+/// Chains through one actor and back to it, all at once.
+fn chains(client: &Client, threads: usize, each: usize) {
+    thread::scope(|scope| {
+        for n in 0..threads {
+            scope.spawn(move || {
+                for _ in 0..each {
+                    let through = format!("b{n}");
+                    let answer = client.call("relay/a", "chain", &json!([[through, "a"]]));
+                    assert_eq!(answer.number(), 2);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn more_calls_come_back_than_turns_may_overlap() {
+    let silo = Silo::start(&[]);
+    let client = silo.client();
+    client.deploy("async/relay", "[actor]\nreentrancy = \"full\"\n");
+    chains(&client, usize::try_from(MORE_THAN_OVERLAP * 2).unwrap(), 5);
+}
+
+#[test]
+fn calls_come_back_while_new_versions_are_deployed() {
+    let silo = Silo::start(&[]);
+    let client = silo.client();
+    let manifest = "[actor]\nreentrancy = \"full\"\n";
+    client.deploy("async/relay", manifest);
+    thread::scope(|scope| {
+        let calls = scope.spawn(|| chains(&client, 4, 1500));
+        for version in 2..=4 {
+            let next = stamped(&component("async/relay"), &version.to_string());
+            let _ = client.deploy_bytes(&next, manifest).expect(200);
+        }
+        assert!(!calls.is_finished(), "they were over before");
+    });
+}
