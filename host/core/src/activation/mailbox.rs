@@ -41,20 +41,31 @@ pub struct MailboxBounds {
 /// Messages that wait for their turn, first in first out, control messages first.
 #[derive(Debug)]
 pub struct Mailbox<M> {
-    /// Few ever have one.
-    control: Option<Box<VecDeque<M>>>,
+    /// Few ever have any.
+    ahead: Option<Box<Ahead<M>>>,
     calls: VecDeque<M>,
-    /// Those that come back to turns which run: behind those turns they would wait for ever.
-    returning: Option<Box<VecDeque<M>>>,
     bytes: usize,
     bounds: MailboxBounds,
+}
+
+/// Messages that go before all calls.
+#[derive(Debug)]
+struct Ahead<M> {
+    control: VecDeque<M>,
+    /// Those that come back to turns which run: behind those turns they would wait for ever.
+    returning: VecDeque<M>,
 }
 
 impl<M: Message> Mailbox<M> {
     /// An empty mailbox.
     #[must_use]
     pub const fn new(bounds: MailboxBounds) -> Self {
-        Self { control: None, calls: VecDeque::new(), returning: None, bytes: 0, bounds }
+        Self { ahead: None, calls: VecDeque::new(), bytes: 0, bounds }
+    }
+
+    fn ahead(&mut self) -> &mut Ahead<M> {
+        let new = || Box::new(Ahead { control: VecDeque::new(), returning: VecDeque::new() });
+        self.ahead.get_or_insert_with(new)
     }
 
     /// Puts the message at the end of its lane; gives it back when that is full. A message larger
@@ -64,7 +75,7 @@ impl<M: Message> Mailbox<M> {
     /// The message itself.
     pub fn push(&mut self, message: M) -> Result<(), M> {
         if message.is_control() {
-            let control = self.control.get_or_insert_default();
+            let control = &mut self.ahead().control;
             if control.len() >= CONTROL_MAX {
                 return Err(message);
             }
@@ -86,24 +97,25 @@ impl<M: Message> Mailbox<M> {
     /// # Errors
     /// The message itself.
     pub fn push_returning(&mut self, message: M) -> Result<(), M> {
-        let returning = self.returning.get_or_insert_default();
+        let bytes = message.bytes();
+        let returning = &mut self.ahead().returning;
         if returning.len() >= RETURNING_MAX {
             return Err(message);
         }
-        self.bytes = self.bytes.saturating_add(message.bytes());
         returning.push_back(message);
+        self.bytes = self.bytes.saturating_add(bytes);
         Ok(())
     }
 
     /// The next of those, left where it is.
     #[must_use]
     pub fn peek_returning(&self) -> Option<&M> {
-        self.returning.as_ref()?.front()
+        self.ahead.as_ref()?.returning.front()
     }
 
     /// The next of those.
     pub fn pop_returning(&mut self) -> Option<M> {
-        let message = self.returning.as_mut()?.pop_front()?;
+        let message = self.ahead.as_mut()?.returning.pop_front()?;
         self.bytes -= message.bytes();
         Some(message)
     }
@@ -113,23 +125,19 @@ impl<M: Message> Mailbox<M> {
         if self.calls.is_empty() {
             self.calls = VecDeque::new();
         }
-        self.control.take_if(|control| control.is_empty());
-        self.returning.take_if(|returning| returning.is_empty());
+        self.ahead.take_if(|ahead| ahead.control.is_empty() && ahead.returning.is_empty());
     }
 
     /// The next message, left where it is.
     #[must_use]
     pub fn peek(&self) -> Option<&M> {
-        self.control
-            .as_ref()
-            .and_then(|control| control.front())
-            .or_else(|| self.peek_returning())
-            .or_else(|| self.calls.front())
+        let ahead = self.ahead.as_ref().and_then(|ahead| ahead.control.front().or_else(|| ahead.returning.front()));
+        ahead.or_else(|| self.calls.front())
     }
 
     /// The next message.
     pub fn pop(&mut self) -> Option<M> {
-        if let Some(message) = self.control.as_mut().and_then(|control| control.pop_front()) {
+        if let Some(message) = self.ahead.as_mut().and_then(|ahead| ahead.control.pop_front()) {
             return Some(message);
         }
         if let Some(message) = self.pop_returning() {
@@ -143,14 +151,16 @@ impl<M: Message> Mailbox<M> {
     /// Takes all but the control messages.
     pub fn take_calls(&mut self) -> Vec<M> {
         self.bytes = 0;
-        let mut all: Vec<M> = self.returning.take().map(|returning| (*returning).into()).unwrap_or_default();
+        let returning = self.ahead.as_mut().map(|ahead| std::mem::take(&mut ahead.returning));
+        let mut all: Vec<M> = returning.unwrap_or_default().into();
         all.extend(std::mem::take(&mut self.calls));
         all
     }
 
     /// Takes everything, control messages first.
     pub fn take_all(&mut self) -> Vec<M> {
-        let mut all: Vec<M> = self.control.take().map(|control| (*control).into()).unwrap_or_default();
+        let control = self.ahead.as_mut().map(|ahead| std::mem::take(&mut ahead.control));
+        let mut all: Vec<M> = control.unwrap_or_default().into();
         all.extend(self.take_calls());
         all
     }
@@ -158,8 +168,8 @@ impl<M: Message> Mailbox<M> {
     /// Messages that wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        let few = |queue: &Option<Box<VecDeque<M>>>| queue.as_ref().map_or(0, |queue| queue.len());
-        few(&self.control) + few(&self.returning) + self.calls.len()
+        let ahead = self.ahead.as_ref().map_or(0, |ahead| ahead.control.len() + ahead.returning.len());
+        ahead + self.calls.len()
     }
 
     /// Whether nothing waits.

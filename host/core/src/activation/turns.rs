@@ -780,4 +780,54 @@ mod tests {
         assert_eq!(turns.refused(), [Ask(2), Ask(3)]);
         assert_eq!(turns.next(NOW), Step::Gone(Some(7)));
     }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Back(Option<u64>);
+
+    impl Message for Back {
+        fn deadline(&self) -> Time {
+            Time::NEVER
+        }
+        fn bytes(&self) -> usize {
+            1
+        }
+        fn is_control(&self) -> bool {
+            false
+        }
+        fn is_tell(&self) -> bool {
+            false
+        }
+        fn is_read_only(&self) -> bool {
+            false
+        }
+        fn returns_to(&self, _: &ActorId) -> Option<(u64, u64)> {
+            self.0.map(|number| (7, number))
+        }
+    }
+
+    #[test]
+    fn what_a_running_turn_waits_for_begins_past_all_bounds() {
+        let actor = ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse("k").unwrap() };
+        let bounds = MailboxBounds { capacity: 100, bytes: 1000 };
+        let mut turns: Turns<Back, u32> = Turns::new(actor, bounds, Overlap::Full);
+        for _ in 0..crate::activation::OVERLAP_MAX + 2 {
+            turns.admit(Back(None)).unwrap();
+        }
+        assert_eq!(turns.next(NOW), Step::Load);
+        turns.loaded(7, 0);
+        let mut first = None;
+        while let Step::Run(turn, _) = turns.next(NOW) {
+            first.get_or_insert(turn);
+        }
+        let first = first.unwrap();
+        assert!(turns.waiting().0 > 0, "some found no room");
+        turns.admit(Back(Some(first.number))).unwrap();
+        let Step::Run(second, Back(Some(_))) = turns.next(NOW) else { panic!("the first turn waits for it") };
+        assert_eq!(turns.next(NOW), Step::Wait);
+        assert!(!turns.deactivate(Why::Upgraded));
+        turns.admit(Back(Some(second.number))).unwrap();
+        let Step::Run(third, Back(Some(_))) = turns.next(NOW) else { panic!("it leaves after the first turn") };
+        turns.admit(Back(Some(third.number + 1))).unwrap();
+        assert_eq!(turns.next(NOW), Step::Wait, "nobody waits for that one");
+    }
 }
