@@ -158,7 +158,7 @@ impl Instance {
     /// nothing was done.
     pub async fn in_pack(birth: Birth, pack: &Arc<Pack>) -> Result<Box<Self>, Unborn> {
         let component = birth.component.clone();
-        let seat = pack.sit(birth).await?;
+        let seat = Box::pin(pack.sit(birth)).await?;
         Ok(Box::new(Self { home: Home::Packed(seat), component }))
     }
 
@@ -212,7 +212,8 @@ impl Instance {
     pub async fn turn(&mut self, mut input: TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         match &mut self.home {
             Home::Own(cell, this) => cell.turn(*this, &mut input, now).await,
-            Home::Packed(seat) => seat.turn(&mut input, now).await,
+            // Boxed, so that turns of their own instance do not carry it.
+            Home::Packed(seat) => Box::pin(seat.turn(&mut input, now)).await,
         }
     }
 
@@ -243,7 +244,7 @@ impl Instance {
                 cell.put_to_sleep(why, fiber).await?;
                 Ok(cell.store.data_mut().take_write())
             }
-            Home::Packed(seat) => seat.put_to_sleep(why, fiber).await,
+            Home::Packed(seat) => Box::pin(seat.put_to_sleep(why, fiber)).await,
         }
     }
 
@@ -260,7 +261,7 @@ impl Instance {
     pub async fn into_state(self: Box<Self>) -> Option<State> {
         match self.home {
             Home::Own(cell, _) => Some(cell.store.into_data().member.state),
-            Home::Packed(seat) => seat.into_state().await,
+            Home::Packed(seat) => Box::pin(seat.into_state()).await,
         }
     }
 }

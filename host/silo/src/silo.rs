@@ -231,7 +231,7 @@ impl Inner {
     /// Takes a place for one more live instance; when none is free, an idle activation that was
     /// used longest ago leaves memory first.
     pub(crate) async fn make_room(self: &Arc<Self>, id: &ActorId, served: &Served) -> Result<Place, Trap> {
-        if self.thrash.woken(self.catalog.hash(id), self.clock.now()) {
+        if self.thrash.is_watching() && self.thrash.woken(self.catalog.hash(id), self.clock.now()) {
             self.metrics.rewoken.increment(1);
             self.say_thrashing();
         }
@@ -248,7 +248,8 @@ impl Inner {
                 return Err(Trap::NoRoom(self.no_room(short, served)));
             }
             tries += 1;
-            pressed = !self.put_one_to_sleep(short).await && pressed;
+            // Boxed, since mostly there is room.
+            pressed = !Box::pin(self.put_one_to_sleep(short)).await && pressed;
         }
     }
 

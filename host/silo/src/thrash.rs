@@ -79,6 +79,11 @@ impl Thrash {
         seen.asleep[place(actor)] = (actor, now);
     }
 
+    /// Whether anything was put to sleep for room: before that nothing can be woken too soon.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
     /// An actor was woken; whether that was soon after it was put to sleep for room.
     pub(crate) fn woken(&self, actor: u64, now: Time) -> bool {
         if !self.any.load(Ordering::Relaxed) {

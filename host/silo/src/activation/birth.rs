@@ -18,7 +18,7 @@ impl Activation {
     /// The living instance; made now if there is none.
     pub(super) async fn wake(&self, silo: &Arc<Inner>) -> Result<Live, Trap> {
         match self.take_slot() {
-            Slot::Live(live) if live.instance.is_over() => self.wake_elsewhere(silo, live).await,
+            Slot::Live(live) if live.instance.is_over() => Box::pin(self.wake_elsewhere(silo, live)).await,
             Slot::Live(live) => Ok(live),
             Slot::Loaded(loaded) => self.born(silo, *loaded).await,
             Slot::Empty => Err(Trap::Guest("nothing is loaded".into())),
@@ -48,7 +48,7 @@ impl Activation {
                 (alone(nests, Instance::new(birth)).await?, Home::Own(place))
             }
             // Turns that overlap share the instance as packed actors do.
-            (actors, _) => self.born_in_pack(silo, &served, actors, birth).await?,
+            (actors, _) => Box::pin(self.born_in_pack(silo, &served, actors, birth)).await?,
         };
         Ok(Live { instance, served, generation, home })
     }

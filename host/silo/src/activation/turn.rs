@@ -226,7 +226,8 @@ impl Activation {
                 }
                 let owner = packed.as_ref().and_then(|(me, silo)| Some((me.upgrade()?, silo.upgrade()?)));
                 let Some((me, silo)) = owner else { return Err(Trap::Unbegun) };
-                live = me.wake_elsewhere(&silo, live).await?;
+                // Boxed, since all other turns would carry it for nothing.
+                live = Box::pin(me.wake_elsewhere(&silo, live)).await?;
             }
         })
     }
