@@ -145,6 +145,11 @@ impl Desk {
         }
     }
 
+    /// The seat for whose reason the instance must end, unless what ran for it has ended meanwhile.
+    pub(super) fn take_doomed(&mut self) -> Option<(usize, Trap)> {
+        self.doomed.take().filter(|(at, _)| self.runs.values().any(|runs| runs.seat == *at))
+    }
+
     /// Notes who waits for something that begins.
     pub(super) fn begins(&mut self, seat: usize, reply: Reply) -> u64 {
         self.last += 1;

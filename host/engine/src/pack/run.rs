@@ -98,7 +98,7 @@ impl Pack {
     ) -> Poll<Result<(), End>> {
         self.awake.register(cx.waker());
         loop {
-            if let Some((seat, why)) = self.desk.lock().doomed.take() {
+            if let Some((seat, why)) = self.desk.lock().take_doomed() {
                 return Poll::Ready(Err((Some(seat), why)));
             }
             while let Some(job) = self.next_job() {

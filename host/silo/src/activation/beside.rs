@@ -79,11 +79,12 @@ impl Activation {
         }
         let mut machine = self.machine.lock();
         let now = tokio::time::Instant::now();
-        if !machine.beside.iter().any(|(_, last)| *last <= now) {
+        let all = machine.beside.len();
+        machine.beside.retain(|(_, last)| *last > now);
+        if machine.beside.len() == all {
             return;
         }
         // It is given up once; all that run with it are told by their pack.
-        machine.beside.clear();
         let turns = if let Slot::Live(live) = &machine.slot { live.instance.turns() } else { None };
         drop(machine);
         tracing::debug!(actor = %self.id, "a turn was given up");
