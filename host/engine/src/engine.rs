@@ -54,6 +54,8 @@ const HOST_STACK_BYTES: usize = 1024 * 1024;
 /// its caller's stack. That one cannot call further, and every fiber has a stack of its own, so
 /// there are never more than two guests on one. What is not used takes address space alone.
 const FIBER_STACK_BYTES: usize = 2 * WASM_STACK_BYTES + HOST_STACK_BYTES;
+/// Stacks that there are for the fewest instances: turns that overlap may take one each while they wait.
+const STACKS_MIN: u32 = 256;
 /// Core instances that one component may have (its own code, adapters and shims).
 const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
 /// Core instances, memories and tables reserved for each live actor, on average.
@@ -272,7 +274,7 @@ fn roomy(wasmtime: &mut Config, instances: u32) {
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_ACTOR))
         .total_memories(instances)
         .total_tables(instances.saturating_mul(TABLES_PER_ACTOR))
-        .total_stacks(instances)
+        .total_stacks(instances.max(STACKS_MIN))
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(4)
         .max_tables_per_component(16)
@@ -294,7 +296,7 @@ fn roomy(wasmtime: &mut Config, instances: u32) {
 fn dense(wasmtime: &mut Config, instances: usize) -> std::io::Result<()> {
     let slot = usize::try_from(DENSE_SLOT_BYTES).unwrap_or(usize::MAX);
     let memories = Memories::new(slot, instances.saturating_mul(DENSE_MEMORIES_PER_ACTOR))?;
-    let stacks = Stacks::new(FIBER_STACK_BYTES, instances)?;
+    let stacks = Stacks::new(FIBER_STACK_BYTES, instances.max(STACKS_MIN as usize))?;
     wasmtime
         .allocation_strategy(InstanceAllocationStrategy::OnDemand)
         .with_host_memory(Arc::new(memories))

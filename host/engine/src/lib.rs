@@ -39,5 +39,5 @@ pub use guest::Wishes;
 pub use instance::{Birth, Cause, Instance, Left, Started, TurnInput, Unborn};
 pub use kind::{Kind, Lane, Method, Signature};
 pub use outside::{Answer, CallFailure, Calling, Level, OutgoingCall, OutgoingWork, Outside, Owned, Reached};
-pub use pack::{Background, Beside, Done, Pack, Turned};
+pub use pack::{Background, Beside, Done, Pack, Place, Turned};
 pub use schema::{Described, Schemas};

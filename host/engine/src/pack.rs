@@ -10,6 +10,7 @@ mod desk;
 mod jobs;
 mod run;
 
+use std::any::Any;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -34,6 +35,9 @@ use crate::seats::Seats;
 /// Runs a future in the background; none of its polls may run another instance on the same stack.
 pub type Background = Box<dyn Fn(Owned<()>) + Send + Sync>;
 
+/// What a pack holds for as long as it has a Store.
+pub type Place = Box<dyn Any + Send>;
+
 /// An instance for several actors of one kind.
 pub struct Pack {
     component: Arc<Component>,
@@ -47,11 +51,10 @@ pub struct Pack {
     me: Weak<Self>,
 }
 
-#[derive(Default)]
 enum Body {
-    #[default]
-    Fresh,
-    Alive(Box<Cell>),
+    Fresh(Place),
+    /// The place is given back after the Store: fields are dropped in this order.
+    Alive(Box<Cell>, Place),
     Over,
 }
 
@@ -62,14 +65,15 @@ impl std::fmt::Debug for Pack {
 }
 
 impl Pack {
-    /// A pack for actors of that kind. It is instantiated with the first of them.
+    /// A pack for actors of that kind. It is instantiated with the first of them; when its Store has
+    /// been dropped, so is `place`.
     #[must_use]
-    pub fn new(component: &Arc<Component>, kind_at: usize, background: Background) -> Arc<Self> {
+    pub fn new(component: &Arc<Component>, kind_at: usize, place: Place, background: Background) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             component: component.clone(),
             kind_at,
             overlap: component.overlap(kind_at) != quark_core::activation::Overlap::None,
-            body: Arc::default(),
+            body: Arc::new(AsyncMutex::new(Body::Fresh(place))),
             desk: Mutex::default(),
             awake: AtomicWaker::new(),
             background,
@@ -115,27 +119,29 @@ impl Pack {
         let fiber = !self.component.runs_now();
         let body = self.body.clone().lock_owned().await;
         let mut inside = Inside { pack: self, body, whole: false };
-        let at = match &mut *inside.body {
+        let at = match std::mem::replace(&mut *inside.body, Body::Over) {
             Body::Over => {
                 inside.whole = true;
                 return Err(Unseated::Over(member, cause));
             }
-            Body::Fresh => {
+            Body::Fresh(place) => {
                 let seats = Seats::new(self.overlap);
                 let cell = Cell::new(&self.component, self.kind_at, member, Some(seats), fiber).await;
                 let mut cell = cell.map_err(Unseated::Trap)?;
                 let at = cell.store.data_mut().sit(None);
-                *inside.body = Body::Alive(Box::new(cell));
+                *inside.body = Body::Alive(Box::new(cell), place);
                 at
             }
-            Body::Alive(cell) => {
+            alive @ Body::Alive(..) => {
+                *inside.body = alive;
+                let Body::Alive(cell, _) = &mut *inside.body else { return Err(Unseated::Trap(Trap::Unbegun)) };
                 self.tidy(cell).map_err(Unseated::Trap)?;
                 let at = cell.store.data_mut().sit(Some(member));
                 cell.store.data_mut().show(at);
                 at
             }
         };
-        let Body::Alive(cell) = &mut *inside.body else { return Err(Unseated::Trap(Trap::Unbegun)) };
+        let Body::Alive(cell, _) = &mut *inside.body else { return Err(Unseated::Trap(Trap::Unbegun)) };
         let woken = cell.wake(cause, fiber).await;
         // An actor that refuses to wake leaves the others alone.
         inside.whole = matches!(woken, Ok(_) | Err(Trap::Refused(_)));
@@ -167,7 +173,7 @@ impl Pack {
     /// The Store is over: who has no turn in it keeps what it has.
     fn end(&self, body: &mut Body) {
         let mut ghosts = Vec::new();
-        if let Body::Alive(cell) = std::mem::replace(body, Body::Over) {
+        if let Body::Alive(cell, _place) = std::mem::replace(body, Body::Over) {
             let mut guest = cell.store.into_data();
             if let Some((members, shown)) = guest.seats.take().map(|seats| seats.into_members()) {
                 ghosts = members;
@@ -266,7 +272,7 @@ impl Seat {
         }
         if self.inside.is_none() {
             let body = self.pack.body.clone().try_lock_owned().ok();
-            self.inside = body.filter(|body| matches!(**body, Body::Alive(_)));
+            self.inside = body.filter(|body| matches!(**body, Body::Alive(..)));
         }
         self.inside.is_some()
     }
@@ -274,7 +280,7 @@ impl Seat {
     pub(crate) fn turn_now(&mut self, input: &mut TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         let Some(body) = self.inside.take() else { return Err(Trap::Unbegun) };
         let mut inside = Inside { pack: &self.pack, body, whole: false };
-        let Body::Alive(cell) = &mut *inside.body else { return Err(Trap::Unbegun) };
+        let Body::Alive(cell, _) = &mut *inside.body else { return Err(Trap::Unbegun) };
         self.pack.tidy(cell)?;
         cell.store.data_mut().show(self.at);
         cell.turn_now(self.this, input, now)?;
@@ -289,7 +295,7 @@ impl Seat {
         }
         let pack = self.pack.clone();
         let mut inside = self.lock(&pack).await?;
-        let Body::Alive(cell) = &mut *inside.body else { return Err(Trap::Unbegun) };
+        let Body::Alive(cell, _) = &mut *inside.body else { return Err(Trap::Unbegun) };
         pack.tidy(cell)?;
         cell.store.data_mut().show(self.at);
         cell.turn(self.this, input, now).await?;
@@ -305,7 +311,7 @@ impl Seat {
             None => pack.body.clone().lock_owned().await,
         };
         let mut inside = Inside { pack, body, whole: false };
-        if !matches!(*inside.body, Body::Alive(_)) {
+        if !matches!(*inside.body, Body::Alive(..)) {
             inside.whole = true;
             return Err(Trap::Unbegun);
         }
@@ -365,7 +371,7 @@ impl Seat {
         }
         let pack = self.pack.clone();
         let mut inside = self.lock(&pack).await?;
-        let Body::Alive(cell) = &mut *inside.body else { return Err(Trap::Unbegun) };
+        let Body::Alive(cell, _) = &mut *inside.body else { return Err(Trap::Unbegun) };
         cell.store.data_mut().show(self.at);
         cell.put_to_sleep(why, fiber).await?;
         inside.whole = true;
@@ -381,7 +387,7 @@ impl Seat {
         let pack = self.pack.clone();
         let Ok(mut inside) = self.lock(&pack).await else { return pack.desk.lock().look(self.at, name) };
         inside.whole = true;
-        let Body::Alive(cell) = &mut *inside.body else { return Default::default() };
+        let Body::Alive(cell, _) = &mut *inside.body else { return Default::default() };
         cell.store.data_mut().show(self.at);
         look(&cell.store.data().member.state, name)
     }
@@ -398,7 +404,7 @@ impl Seat {
                 Err(_) => pack.desk.lock().take_ghost(self.at),
                 Ok(mut inside) => {
                     inside.whole = true;
-                    let Body::Alive(cell) = &mut *inside.body else { return None };
+                    let Body::Alive(cell, _) = &mut *inside.body else { return None };
                     let member = cell.store.data_mut().leave(self.at);
                     pack.desk.lock().drop_later(self.this);
                     member

@@ -212,6 +212,13 @@ pub(crate) enum Entered {
     Waits(oneshot::Receiver<Outcome>),
 }
 
+/// What an activation takes of the room for live instances.
+pub(crate) enum Takes {
+    Nothing,
+    Instance,
+    Seat(Arc<Shared>),
+}
+
 type Next = Step<Message>;
 
 impl Activation {
@@ -255,12 +262,19 @@ impl Activation {
         admitted
     }
 
-    /// The pack that it sits in, if it shares an instance.
-    pub(crate) fn pack(&self) -> Option<Arc<Shared>> {
+    /// What it takes of the room for live instances, unless a turn runs in it.
+    pub(crate) fn takes(&self) -> Takes {
         match &self.machine.lock().slot {
-            Slot::Live(Live { home: Home::Pack(seated), .. }) => Some(seated.shared.clone()),
-            Slot::Live(_) | Slot::Loaded(_) | Slot::Empty => None,
+            Slot::Live(Live { home: Home::Own(_), .. }) => Takes::Instance,
+            Slot::Live(Live { home: Home::Pack(seated), .. }) if !seated.shared.pack.is_over() => {
+                Takes::Seat(seated.shared.clone())
+            }
+            Slot::Live(_) | Slot::Loaded(_) | Slot::Empty => Takes::Nothing,
         }
+    }
+
+    pub(crate) const fn me(&self) -> &Weak<Self> {
+        &self.me
     }
 
     /// Runs a call as this actor's turn on the caller's stack, up to its first wait, if the actor

@@ -8,6 +8,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use parking_lot::Mutex;
 use quark_core::id::ActorId;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::activation::Activation;
 use crate::capacity::{Budget, INSTANCES_MIN, Pool, Share};
@@ -26,10 +28,17 @@ pub(crate) struct Catalog {
     shards: Vec<Shard>,
     hasher: RandomState,
     budget: Budget,
-    taken: Arc<Mutex<Taken>>,
+    places: Arc<Places>,
     /// Mappings that engines take, whatever lives.
     engines: AtomicU64,
     hand: AtomicU64,
+}
+
+#[derive(Default)]
+struct Places {
+    taken: Mutex<Taken>,
+    /// One was given back.
+    freed: Notify,
 }
 
 /// What live instances take, with those being made.
@@ -63,17 +72,19 @@ impl Short {
 
 /// A live instance's place; free again when this is dropped.
 pub(crate) struct Place {
-    taken: Arc<Mutex<Taken>>,
+    places: Arc<Places>,
     share: Share,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock();
+        let mut taken = self.places.taken.lock();
         taken.instances -= 1;
         taken.slots[self.share.pool as usize] -= 1;
         taken.mappings -= self.share.mappings;
         taken.memory -= self.share.memory;
+        drop(taken);
+        self.places.freed.notify_waiters();
     }
 }
 
@@ -83,7 +94,7 @@ impl Catalog {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             budget,
-            taken: Arc::default(),
+            places: Arc::default(),
             engines: AtomicU64::new(0),
             hand: AtomicU64::new(0),
         }
@@ -130,7 +141,7 @@ impl Catalog {
     pub(crate) fn take_place(&self, share: Share) -> Result<Place, Short> {
         let Budget { instances, slots, mappings, memory } = self.budget;
         let pool = share.pool as usize;
-        let mut taken = self.taken.lock();
+        let mut taken = self.places.taken.lock();
         if taken.instances >= instances {
             return Err(Short::Instances);
         }
@@ -150,7 +161,12 @@ impl Catalog {
         taken.slots[pool] += 1;
         taken.mappings += share.mappings;
         taken.memory += share.memory;
-        Ok(Place { taken: self.taken.clone(), share })
+        Ok(Place { places: self.places.clone(), share })
+    }
+
+    /// A place that is given back from now on.
+    pub(crate) fn freed(&self) -> Notified<'_> {
+        self.places.freed.notified()
     }
 
     /// Mappings that the engines take by now.
@@ -160,11 +176,11 @@ impl Catalog {
 
     /// Whether so many mappings are free.
     pub(crate) fn has_mappings(&self, wanted: u64) -> bool {
-        self.engines.load(Ordering::Relaxed) + self.taken.lock().mappings + wanted <= self.budget.mappings
+        self.engines.load(Ordering::Relaxed) + self.places.taken.lock().mappings + wanted <= self.budget.mappings
     }
 
     pub(crate) fn live(&self) -> usize {
-        usize::try_from(self.taken.lock().instances).unwrap_or(usize::MAX)
+        usize::try_from(self.places.taken.lock().instances).unwrap_or(usize::MAX)
     }
 
     /// The most live instances with that share, if there are no others.

@@ -20,6 +20,7 @@ mod dispatch;
 mod outside;
 mod activation;
 mod packs;
+mod room;
 mod actor_ref;
 mod deploy;
 mod silo;

@@ -10,7 +10,7 @@ use quark_engine::{Component, Pack};
 use crate::activation::{Activation, alone};
 use crate::catalog::Place;
 
-/// A pack with its place among the live instances.
+/// A pack, and who sits in it.
 pub(crate) struct Shared {
     pub(crate) pack: Arc<Pack>,
     /// Actors that it may have.
@@ -18,8 +18,6 @@ pub(crate) struct Shared {
     actors: AtomicU32,
     /// It is among those with room.
     listed: AtomicBool,
-    /// Free again as soon as the Store is gone, though actors that sat in it are not woken yet.
-    place: Mutex<Option<Place>>,
     members: Mutex<HashMap<usize, Weak<Activation>>>,
     packs: Weak<Packs>,
 }
@@ -43,11 +41,10 @@ impl Shared {
         let runtime = tokio::runtime::Handle::current();
         let background = Box::new(move |run| drop(runtime.spawn(alone(nests, run))));
         Arc::new(Self {
-            pack: Pack::new(component, kind_at, background),
+            pack: Pack::new(component, kind_at, Box::new(place), background),
             actors_max,
             actors: AtomicU32::new(0),
             listed: AtomicBool::new(false),
-            place: Mutex::new(Some(place)),
             members: Mutex::default(),
             packs,
         })
@@ -62,16 +59,14 @@ impl Shared {
         Some(Seated { shared: self.clone(), member })
     }
 
+    /// Whether it is one of those packs.
+    pub(crate) fn is_one_of(&self, packs: &Arc<Packs>) -> bool {
+        std::ptr::eq(self.packs.as_ptr(), Arc::as_ptr(packs))
+    }
+
     /// Those who sit there.
     pub(crate) fn members(&self) -> Vec<Arc<Activation>> {
         self.members.lock().values().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Gives its place back once its Store is gone.
-    pub(crate) fn free_place(&self) {
-        if self.pack.is_over() {
-            drop(self.place.lock().take());
-        }
     }
 }
 
@@ -80,7 +75,6 @@ impl Drop for Seated {
         let shared = &self.shared;
         shared.members.lock().remove(&self.member);
         shared.actors.fetch_sub(1, Ordering::AcqRel);
-        shared.free_place();
         if let Some(packs) = shared.packs.upgrade() {
             packs.list(shared);
         }

@@ -28,7 +28,8 @@ use crate::gateway::Service;
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Operate, Work, commit_failed};
 use crate::metrics::Now;
-use crate::silo::{Inner, Silo, thrashing_text};
+use crate::room::thrashing_text;
+use crate::silo::{Inner, Silo};
 use crate::store::{StoreError, StoreHealth};
 
 /// The longest that a caller from outside may wait.

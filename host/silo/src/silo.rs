@@ -6,28 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 use quark_core::activation::Why;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
+use tokio::task::JoinHandle;
 
-use crate::activation::Activation;
 use crate::api::FailureReport;
 use crate::capacity::{self, Machine, TooMany};
-use crate::catalog::{Catalog, Place, Short};
+use crate::catalog::Catalog;
 use crate::clock::{Clock, unix_ms};
 use crate::config::SiloConfig;
 use crate::dead_letters::{DeadLetters, Reason};
 use crate::deploy::Deploys;
-use crate::kinds::{Kinds, Served};
+use crate::kinds::Kinds;
 use crate::machine::Pressure;
 use crate::message::{Message, Origin, Work};
 use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
 use crate::store::{Store, StoreError};
-use crate::thrash::{Thrash, WINDOW};
+use crate::thrash::Thrash;
 
 /// How often idle activations are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -39,14 +38,6 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 const FAILURES_MAX: usize = 10_000;
 /// Lines that actors may log in a second, all together, before lines are dropped.
 const LOG_LINES_PER_SECOND: u64 = 2_000;
-/// An activation used this recently does not make room for another.
-const JUST_WOKEN: Duration = Duration::from_millis(100);
-/// How often a message that needs room looks for an activation to put to sleep.
-const ROOM_TRIES: u32 = 8;
-/// So few live instances make no room for others, however little memory the machine has left.
-const LIVE_MIN: usize = 16;
-/// How long it waits for that one's hook.
-const ROOM_WAIT: Duration = Duration::from_millis(500);
 
 /// Why a silo did not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +67,7 @@ pub(crate) struct Inner {
     pub(crate) kinds: Kinds,
     pub(crate) deploys: Deploys,
     pub(crate) catalog: Catalog,
-    pressure: Pressure,
+    pub(crate) pressure: Pressure,
     pub(crate) thrash: Thrash,
     pub(crate) outbox: Outbox,
     pub(crate) dead_letters: DeadLetters,
@@ -156,6 +147,10 @@ impl Inner {
         drop(self.runtime.spawn(future));
     }
 
+    pub(crate) fn spawn_joined(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(future)
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
@@ -227,92 +222,6 @@ impl Inner {
         }
         allowed
     }
-
-    /// Takes a place for one more live instance; when none is free, an idle activation that was
-    /// used longest ago leaves memory first.
-    pub(crate) async fn make_room(self: &Arc<Self>, id: &ActorId, served: &Served) -> Result<Place, Trap> {
-        if self.thrash.is_watching() && self.thrash.woken(self.catalog.hash(id), self.clock.now()) {
-            self.metrics.rewoken.increment(1);
-            self.say_thrashing();
-        }
-        let share = served.share();
-        // One goes for one that comes, so that the memory that is left stays as it is.
-        let mut pressed = self.pressure.is_high() && self.catalog.live() >= LIVE_MIN;
-        let mut tries = 0;
-        loop {
-            let short = match if pressed { Err(Short::Memory) } else { self.catalog.take_place(share) } {
-                Ok(place) => return Ok(place),
-                Err(short) => short,
-            };
-            if tries == ROOM_TRIES {
-                return Err(Trap::NoRoom(self.no_room(short, served)));
-            }
-            tries += 1;
-            // Boxed, since mostly there is room.
-            pressed = !Box::pin(self.put_one_to_sleep(short)).await && pressed;
-        }
-    }
-
-    /// Puts an idle activation to sleep whose end eases what is short; waits a little if there is none.
-    async fn put_one_to_sleep(self: &Arc<Self>, short: Short) -> bool {
-        let eases = |activation: &Activation| {
-            let served = self.kinds.get(&activation.id.kind);
-            served.is_none_or(|served| short.is_eased_by(served.share()))
-        };
-        let now = self.clock.now();
-        let just_woken = u64::try_from(JUST_WOKEN.as_nanos()).unwrap_or(u64::MAX);
-        let idle = |activation: &Arc<Activation>| {
-            now.0.saturating_sub(activation.last_used.load(Ordering::Relaxed)) >= just_woken
-                && activation.machine.lock().turns.deactivate(Why::MemoryPressure)
-        };
-        let Some(victim) = self.catalog.oldest(eases).into_iter().find(idle) else {
-            tokio::time::sleep(STOP_LOOK).await;
-            return false;
-        };
-        // Those who share its instance go with it, or the place would not be free.
-        let mates = victim.pack().map_or_else(Vec::new, |shared| shared.members());
-        let leave = mates.into_iter().filter(idle).chain([victim]).map(|activation| {
-            self.thrash.evicted(self.catalog.hash(&activation.id), now);
-            // On a task of its own: messages that come for it meanwhile are its own affair.
-            self.runtime.spawn(activation.run(None))
-        });
-        drop(tokio::time::timeout(ROOM_WAIT, join_all(leave)).await);
-        true
-    }
-
-    /// Puts idle actors to sleep that take mappings, until so many are free or nobody is idle.
-    pub(crate) async fn free_mappings(self: &Arc<Self>, wanted: u64) {
-        let mut tries = 0;
-        while !self.catalog.has_mappings(wanted) && tries < ROOM_TRIES {
-            tries = if self.put_one_to_sleep(Short::Mappings).await { 0 } else { tries + 1 };
-        }
-    }
-
-    fn no_room(&self, short: Short, served: &Served) -> String {
-        let (live, kind) = (self.catalog.live(), served.kind().name.short());
-        let what = match short {
-            Short::Instances => "the silo's capacity is",
-            Short::Slots(_) => "all slots for its memory profile are",
-            Short::Mappings => "the process's mappings are",
-            Short::Memory => "the memory is",
-        };
-        format!("{what} taken by {live} actors, and none that could leave for a `{kind}` is idle; see `quark doctor`")
-    }
-
-    fn say_thrashing(&self) {
-        let Some(window) = self.thrash.to_say(self.clock.now()) else { return };
-        let (rewoken, evicted) = (window.rewoken, window.evicted);
-        tracing::warn!(rewoken, evicted, live = self.catalog.live(), "{}", thrashing_text(rewoken));
-    }
-}
-
-/// What thrashing means, and what to do.
-pub(crate) fn thrashing_text(rewoken: u64) -> String {
-    format!(
-        "the silo thrashes: {rewoken} actors that were put to sleep for room were called again within {} s; it holds \
-         fewer than are in use: raise its capacity (`quark doctor` says how), or spread the load",
-        WINDOW.as_secs()
-    )
 }
 
 /// Puts activations to sleep that nobody has used for their kind's time.

@@ -290,11 +290,21 @@ impl<M: Message, O> Turns<M, O> {
         self.phase == Phase::Awake && !self.running.is_empty() && self.leave.is_none() && self.mailbox.is_empty()
     }
 
+    /// Whether it does nothing, and nothing waits for it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Awake && !self.is_busy()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.held || !self.mailbox.is_empty()
+    }
+
     /// Asks it to leave memory: now if it is idle, else once its running turn has ended. True when
     /// the caller now holds the token. An idle one with messages waiting stays, unless the reason
     /// is an operator's or the silo's.
     pub fn deactivate(&mut self, why: Why) -> bool {
-        let busy = self.held || !self.mailbox.is_empty();
+        let busy = self.is_busy();
         match (self.phase, why) {
             (Phase::Gone | Phase::Leaving | Phase::Draining, _) => false,
             (_, Why::Idle | Why::MemoryPressure) if busy => false,

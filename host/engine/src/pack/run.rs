@@ -32,12 +32,12 @@ impl Pack {
     pub(super) async fn run(self: Arc<Self>) {
         let mut body = self.body.clone().lock_owned().await;
         loop {
-            if matches!(*body, Body::Fresh)
+            if matches!(*body, Body::Fresh(_))
                 && let Err(trap) = self.instantiate(&mut body).await
             {
                 return self.over(&mut body, (None, trap));
             }
-            let Body::Alive(cell) = &mut *body else { return };
+            let Body::Alive(cell, _) = &mut *body else { return };
             let passed = match self.pass(cell).await {
                 Ok(passed) => passed,
                 Err(error) => Err(culprit(cell, &error)),
@@ -60,14 +60,15 @@ impl Pack {
     /// The first job is always an actor that wakes.
     async fn instantiate(&self, body: &mut Body) -> Result<(), Trap> {
         let first = self.desk.lock().jobs.pop_front();
-        let Some(Job { work: Work::Sit(member, cause), reply, .. }) = first else { return Ok(()) };
+        let Some(Job { work: Work::Sit(member, cause), reply, .. }) = first else { return Err(Trap::Unbegun) };
+        let Body::Fresh(place) = std::mem::replace(body, Body::Over) else { return Err(Trap::Unbegun) };
         let seats = Seats::new(self.overlap);
         match Cell::new(&self.component, self.kind_at, member, Some(seats), true).await {
             Ok(mut cell) => {
                 let guest = cell.store.data_mut();
                 let seat = Some(guest.sit(None));
                 guest.let_any_call(false);
-                *body = Body::Alive(Box::new(cell));
+                *body = Body::Alive(Box::new(cell), place);
                 self.desk.lock().jobs.push_front(Job { seat, work: Work::Wake(cause), reply });
                 Ok(())
             }

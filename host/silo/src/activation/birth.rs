@@ -9,6 +9,7 @@ use super::{Activation, Home, Live, Loaded, Slot, alone};
 use crate::kinds::Served;
 use crate::outside::ActorOutside;
 use crate::packs::{Seated, Shared};
+use crate::room::Room;
 use crate::silo::Inner;
 
 /// How many packs an actor tries that end while it wakes in them.
@@ -43,7 +44,7 @@ impl Activation {
         let birth = Birth { actor: self.id.clone(), generation, cause, component, kind_at, state, outside };
         let (instance, home) = match (served.packed(), served.component.overlap(served.at)) {
             (1, Overlap::None) => {
-                let place = silo.make_room(&self.id, &served).await?;
+                let Room::Place(place) = silo.make_room(self, &served).await? else { return Err(Trap::Unbegun) };
                 let nests = birth.component.nests();
                 (alone(nests, Instance::new(birth)).await?, Home::Own(place))
             }
@@ -73,23 +74,21 @@ impl Activation {
 
     async fn seat(&self, silo: &Arc<Inner>, served: &Arc<Served>, actors: u32) -> Result<Seated, Trap> {
         let packs = &served.packs;
-        let none = || Trap::NoRoom("a new pack was full at once".into());
-        if actors == 1 {
-            let place = silo.make_room(&self.id, served).await?;
-            let shared = Shared::new(&served.component, served.at, actors, place, Weak::new());
-            return shared.take_seat(&self.me).ok_or_else(none);
-        }
-        if let Some(seated) = packs.seat(&self.me) {
+        let shares = actors > 1;
+        if shares && let Some(seated) = packs.seat(&self.me) {
             return Ok(seated);
         }
-        let _making = packs.making.lock().await;
-        if let Some(seated) = packs.seat(&self.me) {
-            return Ok(seated);
+        let _making = if shares { Some(packs.making.lock().await) } else { None };
+        let place = match silo.make_room(self, served).await? {
+            Room::Place(place) => place,
+            Room::Seat(seated) => return Ok(seated),
+        };
+        let packs_of = if shares { Arc::downgrade(packs) } else { Weak::new() };
+        let shared = Shared::new(&served.component, served.at, actors, place, packs_of);
+        let seated = shared.take_seat(&self.me).ok_or_else(|| Trap::NoRoom("a new pack was full at once".into()))?;
+        if shares {
+            packs.add(&shared);
         }
-        let place = silo.make_room(&self.id, served).await?;
-        let shared = Shared::new(&served.component, served.at, actors, place, Arc::downgrade(packs));
-        let seated = shared.take_seat(&self.me).ok_or_else(none)?;
-        packs.add(&shared);
         Ok(seated)
     }
 }

@@ -393,6 +393,25 @@ fn an_actor_that_leaves_does_not_touch_the_others() {
 }
 
 #[test]
+fn packs_make_room_for_one_another() {
+    for sample in FLAVOURS {
+        let silo = Silo::start(&["--workers", "2", "--capacity", "2"]);
+        let client = silo.client();
+        client.deploy(sample, &packed(5, ""));
+        for round in 1..=3 {
+            for key in 0..30 {
+                assert_eq!(add(&client, &format!("tenant/{key}"), 1), round, "{sample}: tenant/{key}");
+            }
+        }
+        // Those that make room are on their way out for a moment.
+        eventually("there are no more actors than two packs of five have", || {
+            let live = client.get("/v1/activations").expect(200).json();
+            (1..=10).contains(&live["activations"].as_array().unwrap().len()).then_some(())
+        });
+    }
+}
+
+#[test]
 fn the_limit_on_memory_is_that_of_the_instance() {
     for sample in FLAVOURS {
         let silo = tenants(sample, &packed(10, "[actor.limits]\nmemory = \"16MiB\"\n"));
