@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use quark_core::activation::{Point, Why};
 use quark_core::commit::Write;
+use quark_core::error::CallError;
 use quark_core::state::Value;
 use quark_engine::Cause;
 
+use super::turn::NO_ROOM_RETRY_MS;
 use super::{Activation, Live, Loaded, Slot};
 use crate::api::{Failure, StateOperation, StateValue, codes};
 use crate::message::{Operate, Output};
@@ -26,6 +28,12 @@ impl Activation {
         } else {
             if !matches!(operation, StateOperation::Get) {
                 (slot, write) = self.put_to_sleep(silo, slot).await;
+            }
+            if matches!(slot, Slot::Empty) {
+                // Its values went with its pack: the next message loads them from the store.
+                let undone = self.machine.lock().turns.trapped();
+                undone.into_iter().for_each(|output| output.undone(silo));
+                return drop(reply.send(Err(CallError::Overloaded(NO_ROOM_RETRY_MS).into())));
             }
             change(&mut slot, &name, operation).await
         };
@@ -56,8 +64,7 @@ impl Activation {
         let Live { instance, served, generation, home } = live;
         let state = instance.into_state().await;
         drop(home);
-        // What went with a pack is loaded from the store, of which it was no more than a copy.
-        let Some(mut state) = state else { return (Slot::Empty, hook.unwrap_or_default()) };
+        let Some(mut state) = state else { return (Slot::Empty, Write::default()) };
         let write = hook.unwrap_or_else(|trap| {
             silo.failed(&self.id, "deactivate", &trap);
             state.undo();

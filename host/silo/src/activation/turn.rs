@@ -24,7 +24,7 @@ use crate::silo::Inner;
 /// inside the guest has its own limit; it is ended by dropping its instance.
 const ABANDONED_GRACE: Duration = Duration::from_secs(10);
 /// What callers are told to wait when every place for a live instance is taken by a busy one.
-const NO_ROOM_RETRY_MS: u64 = 100;
+pub(super) const NO_ROOM_RETRY_MS: u64 = 100;
 
 /// What is left of a turn that has run: nothing of the instance when it trapped.
 pub(super) type Ran = Result<(Live, Payload), Trap>;
