@@ -19,6 +19,7 @@ mod outbox;
 mod dispatch;
 mod outside;
 mod activation;
+mod timers;
 mod packs;
 mod room;
 mod actor_ref;
