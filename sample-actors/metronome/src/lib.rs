@@ -88,6 +88,14 @@ impl Metronome {
         Ok(())
     }
 
+    fn start_and_stop(&self, n: u32) -> Result<(), CallError> {
+        for _ in 0..n {
+            timers::once("x", LATER, &[]);
+            timers::stop("x");
+        }
+        Ok(())
+    }
+
     fn total(&self) -> Result<u64, CallError> {
         Ok(self.total.get())
     }
