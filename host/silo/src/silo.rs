@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
 use crate::store::{Store, StoreError};
 use crate::thrash::Thrash;
+use crate::timers::{self, Timers};
 
 /// How often idle activations are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) pressure: Pressure,
     pub(crate) thrash: Thrash,
     pub(crate) outbox: Outbox,
+    pub(crate) timers: Timers,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) metrics: Metrics,
     pub(crate) failures: Failures,
@@ -97,6 +99,7 @@ impl Silo {
             pressure: Pressure::of(&machine),
             thrash: Thrash::default(),
             outbox: Outbox::new(),
+            timers: Timers::default(),
             dead_letters: DeadLetters::default(),
             metrics: Metrics::new(),
             failures: Failures::default(),
@@ -109,6 +112,7 @@ impl Silo {
         });
         inner.restore_deployments().await?;
         inner.spawn(outbox::relay(inner.clone()));
+        inner.spawn(timers::run(inner.clone()));
         inner.spawn(sweep(inner.clone()));
         Ok(Self(inner))
     }
@@ -118,6 +122,7 @@ impl Silo {
     pub async fn stop(&self) {
         let silo = &self.0;
         silo.stopping.store(true, Ordering::Relaxed);
+        silo.timers.look();
         let end = Instant::now() + STOP_GRACE;
         while silo.catalog.len() > 0 && Instant::now() < end {
             silo.catalog.for_each(|activation| {
@@ -159,6 +164,7 @@ impl Inner {
         match origin {
             Origin::Caller(to) => drop(to.send(Err(error))),
             Origin::Outbox(id) => self.outbox.failed(&id, &error),
+            Origin::Timer(firing) => self.timers.ended(firing, self.clock.now()),
         }
     }
 
@@ -167,6 +173,7 @@ impl Inner {
             match message.work {
                 Work::Method { origin, .. } => self.answer(origin, error.clone()),
                 Work::Operate(operate) => drop(operate.reply.send(Err(error.clone().into()))),
+                Work::Timer(firing) => self.timers.ended(firing, self.clock.now()),
             }
         }
     }

@@ -133,12 +133,17 @@ impl Activation {
         if let Some(wait) = wishes.keep_awake {
             self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
         }
+        let mut timer = None;
         let output = match origin {
             Origin::Caller(to) => {
                 let outcome = within_limit(method.served.kind(), &payload).map(|()| payload);
                 Output::Reply { to, outcome, progressed: true }
             }
             Origin::Outbox(id) => Output::Told(id),
+            Origin::Timer(firing) => {
+                timer = Some(firing);
+                Output::Nothing
+            }
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
@@ -165,12 +170,13 @@ impl Activation {
             machine.turns.deactivate(Why::Requested);
         }
         drop(machine);
+        timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));
         self.pass(silo, point);
     }
 
     /// A commit failed: the guest's memory is ahead of the store.
     fn end_instance(&self, silo: &Arc<Inner>, turn: Turn, error: CommitError) {
-        let Some((undone, slot)) = self.take_trapped(turn) else { return };
+        let Some((undone, slot)) = self.take_trapped(silo, turn) else { return };
         undone.into_iter().for_each(|output| output.undone(silo));
         if let Slot::Live(live) = slot {
             // Turns that still run in it are told by their pack.
@@ -188,13 +194,15 @@ impl Activation {
     }
 
     /// What goes with the instance in which that turn ran, unless it went before.
-    fn take_trapped(&self, turn: Turn) -> Option<(Vec<Output>, Slot)> {
+    fn take_trapped(&self, silo: &Inner, turn: Turn) -> Option<(Vec<Output>, Slot)> {
         let mut machine = self.machine.lock();
         machine.beside.iter_mut().for_each(|times| times.end(turn));
         machine.turns.runs(turn).then(|| {
             self.restart.store(true, Ordering::Relaxed);
             machine.beside = None;
-            (machine.turns.trapped(), std::mem::take(&mut machine.slot))
+            let undone = machine.turns.trapped();
+            self.cancel_timers(silo);
+            (undone, std::mem::take(&mut machine.slot))
         })
     }
 
@@ -202,7 +210,7 @@ impl Activation {
         let Beside { turn, method, origin, started: _, last } = beside;
         self.machine.lock().ran += 1;
         // Of several turns that end with their instance the first one counts.
-        if let Some((undone, slot)) = self.take_trapped(turn) {
+        if let Some((undone, slot)) = self.take_trapped(silo, turn) {
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(slot);
             if trap.is_own_failure() {
@@ -216,7 +224,7 @@ impl Activation {
     /// Nothing was done: the message waits again.
     fn again(&self, silo: &Arc<Inner>, beside: Beside, started: Started) {
         let Beside { turn, method, origin, started: _, last: _ } = beside;
-        if let Some((undone, slot)) = self.take_trapped(turn) {
+        if let Some((undone, slot)) = self.take_trapped(silo, turn) {
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(slot);
         }
