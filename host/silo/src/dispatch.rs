@@ -184,6 +184,7 @@ impl Inner {
             self.catalog.get(to).is_some_and(|activation| activation.machine.lock().turns.blocks(turn, reads()))
         });
         if waits || path.depth() > PATH_DEPTH_MAX {
+            self.metrics.deadlocks.increment(1);
             return Err(CallError::Deadlock(path.describe(to, method)));
         }
         Ok(())
@@ -216,9 +217,13 @@ impl Inner {
             Entered::Done(outcome) => return Asking::Done(outcome.map(|()| payload)),
             Entered::Waits(answer) => return Asking::Waits(answer, self.clock.instant(deadline)),
         }
+        let waits = match self.waits_for(&head.path, &to.id, method.name(), (deadline, at)) {
+            Ok(waits) => waits,
+            Err(deadlock) => return Asking::Done(Err(deadlock)),
+        };
         let (reply, mut answer) = oneshot::channel();
         let work = Work::Method { method: method.clone(), payload, origin: Origin::Caller(reply) };
-        let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD };
+        let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD, waits };
         match self.place(to.clone(), message, at) {
             Err((_, error)) => return Asking::Done(Err(error)),
             Ok(None) => {}
@@ -325,7 +330,7 @@ impl Inner {
             chain: Arc::new(tell.chain.clone()),
         };
         let work = Work::Method { method, payload, origin: Origin::Outbox(id.clone()) };
-        self.deliver_later(&tell.to, Message { head, work, bytes })
+        self.deliver_later(&tell.to, Message { head, work, bytes, waits: None })
     }
 }
 

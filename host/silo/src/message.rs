@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::api::{Failure, StateOperation, StateValue};
 use crate::kinds::Served;
 use crate::silo::Inner;
+use crate::waits::Waiting;
 
 /// What a caller gets.
 pub(crate) type Outcome = Result<Payload, CallError>;
@@ -23,6 +24,9 @@ pub(crate) struct Message {
     pub(crate) head: Head,
     pub(crate) work: Work,
     pub(crate) bytes: usize,
+    /// Whoever waits for it is known to wait as long as this lives: dropped before its turn runs and
+    /// before it is answered.
+    pub(crate) waits: Option<Box<Waiting>>,
 }
 
 /// What its turn does.

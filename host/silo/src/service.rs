@@ -171,7 +171,7 @@ impl Silo {
         let deadline = now.after(OPERATE_TIMEOUT);
         let head = Head { teller: None, deadline, path: Path::START, chain: Arc::default() };
         let operate = Operate { name: name.into(), operation, if_match, reply };
-        let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0 };
+        let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0, waits: None };
         self.0.deliver(&to, message, now)?;
         match tokio::time::timeout_at(self.0.clock.instant(deadline), answer).await {
             Ok(Ok(outcome)) => outcome,
@@ -411,6 +411,7 @@ impl Service for Silo {
             activations: silo.catalog.len(),
             capacity: usize::try_from(silo.capacity()).unwrap_or(usize::MAX),
             tells: silo.outbox.held(),
+            waits_skipped: silo.waits.lock().skipped(),
             thrashing: silo.thrash.thrashes(silo.clock.now()).is_some(),
             dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),
         })

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
 use crate::store::{Store, StoreError};
 use crate::thrash::Thrash;
+use crate::waits;
 
 /// How often idle activations are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -71,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) thrash: Thrash,
     pub(crate) outbox: Outbox,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) waits: waits::Shared,
     pub(crate) metrics: Metrics,
     /// The last failure of actors that failed, and whether they have not woken since.
     failures: Mutex<HashMap<ActorId, (FailureReport, bool)>>,
@@ -103,6 +105,7 @@ impl Silo {
             thrash: Thrash::default(),
             outbox: Outbox::new(),
             dead_letters: DeadLetters::default(),
+            waits: waits::Shared::default(),
             metrics: Metrics::new(),
             failures: Mutex::default(),
             log_second: AtomicU64::new(0),
@@ -168,8 +171,9 @@ impl Inner {
     }
 
     pub(crate) fn answer_all(&self, messages: Vec<Message>, error: &CallError) {
-        for message in messages {
-            match message.work {
+        for Message { work, waits, .. } in messages {
+            drop(waits);
+            match work {
                 Work::Method { origin, .. } => self.answer(origin, error.clone()),
                 Work::Operate(operate) => drop(operate.reply.send(Err(error.clone().into()))),
             }

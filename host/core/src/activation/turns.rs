@@ -29,6 +29,7 @@ use super::overlap::{Begins, Group, Overlap};
 use crate::commit::{Commit, CommitError, Write};
 use crate::id::ActorId;
 use crate::time::Time;
+use crate::waits::Running;
 
 /// The most commits of one actor under way; the next turn waits.
 pub const PENDING_COMMITS_MAX: usize = 64;
@@ -225,6 +226,12 @@ impl<M: Message, O> Turns<M, O> {
     #[must_use]
     pub fn running(&self) -> Option<Turn> {
         Some(Turn { generation: self.generation?, number: self.running.last()? })
+    }
+
+    /// All turns that run now; none while nothing is loaded.
+    #[must_use]
+    pub fn all_running(&self) -> Option<Running> {
+        Some(Running { generation: self.generation?, turns: self.running.numbers() })
     }
 
     /// Whether that turn runs.

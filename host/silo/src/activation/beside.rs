@@ -49,7 +49,7 @@ impl Activation {
             let bytes = payload.bytes();
             let Some(silo) = self.silo.upgrade() else { return };
             let work = Work::Method { method, payload, origin };
-            return self.begin_again(&silo, Message { head, work, bytes });
+            return self.begin_again(&silo, Message { head, work, bytes, waits: None });
         }
         machine.slot = Slot::Live(live);
         machine.beside.push((turn.number, last));
@@ -194,7 +194,7 @@ impl Activation {
         }
         let Started { head, payload, .. } = started;
         let bytes = payload.bytes();
-        self.begin_again(silo, Message { head, work: Work::Method { method, payload, origin }, bytes });
+        self.begin_again(silo, Message { head, work: Work::Method { method, payload, origin }, bytes, waits: None });
     }
 
     /// A commit point of a turn that overlaps, in its middle, while others are between their own.

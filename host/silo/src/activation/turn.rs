@@ -63,7 +63,8 @@ impl Activation {
         }
         let Slot::Live(mut live) = std::mem::take(&mut machine.slot) else { return Some(message) };
         drop(machine);
-        let Message { head, work, .. } = message;
+        let Message { head, work, waits, .. } = message;
+        drop(waits);
         let Work::Method { method, payload, origin } = work else { return None };
         let (mut head, mut payload) = (head, payload);
         let input = TurnInput { head: &mut head, turn, method: method.at, handles: None, payload: &mut payload };
@@ -139,7 +140,7 @@ impl Activation {
 
     /// A turn with all that may wait before it.
     pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
-        let Message { mut head, work, bytes } = message;
+        let Message { mut head, work, bytes, waits } = message;
         let (method, mut payload, origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
@@ -152,12 +153,15 @@ impl Activation {
             head.deadline = silo.clock.now().after(silo.config.default_timeout);
         }
         let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
-        let mut live = match tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned)) {
+        let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
+        // Until here it waited, perhaps for a hook that waits for others.
+        drop(waits);
+        let mut live = match woken {
             Ok(live) => live,
             // Turns that run beside it ended the instance just now: it begins in the next one.
             Err(_) if !self.runs(turn) => {
                 let work = Work::Method { method, payload, origin };
-                return self.begin_again(silo, Message { head, work, bytes });
+                return self.begin_again(silo, Message { head, work, bytes, waits: None });
             }
             Err(trap) => return self.refused(silo, origin, trap),
         };
