@@ -4,10 +4,11 @@
 //! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
-//! overlap; `birth` makes instances, `operate` is for operators.
+//! overlap; `birth` makes instances, `callers` tells who still waits, `operate` is for operators.
 
 mod beside;
 mod birth;
+mod callers;
 mod operate;
 mod turn;
 
@@ -141,8 +142,8 @@ pub(crate) struct Machine {
     /// all workers would write to one place.
     calls: u64,
     ran: u64,
-    /// Turns that overlap, with the time after which they are given up.
-    beside: Vec<(u64, tokio::time::Instant)>,
+    /// Turns that overlap.
+    beside: Vec<beside::Begun>,
 }
 
 impl Machine {
@@ -196,6 +197,8 @@ pub(crate) struct Activation {
     upgraded: AtomicBool,
     /// Whether the running turn has done something that a failed last commit does not undo.
     progressed: AtomicBool,
+    /// Whoever waited for the running turn is gone. Only while it runs in a task of its own.
+    given_up: AtomicBool,
     /// It has left the catalog: whoever remembers it must look the actor up again.
     over: AtomicBool,
     /// Something happened that may let a turn begin beside others.
@@ -236,6 +239,7 @@ impl Activation {
             restart: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             over: AtomicBool::new(false),
             events: Notify::new(),
         })

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::api::{Failure, StateOperation, StateValue};
 use crate::kinds::Served;
 use crate::silo::Inner;
-use crate::waits::Waiting;
+use crate::waits::Recorded;
 
 /// What a caller gets.
 pub(crate) type Outcome = Result<Payload, CallError>;
@@ -26,7 +26,7 @@ pub(crate) struct Message {
     pub(crate) bytes: usize,
     /// Whoever waits for it is known to wait as long as this lives: dropped before its turn runs and
     /// before it is answered.
-    pub(crate) waits: Option<Box<Waiting>>,
+    pub(crate) waits: Option<Box<Recorded>>,
 }
 
 /// What its turn does.
@@ -113,6 +113,10 @@ impl Waiting for Message {
 
     fn is_read_only(&self) -> bool {
         matches!(&self.work, Work::Method { method, .. } if method.method().read_only)
+    }
+
+    fn is_given_up(&self) -> bool {
+        matches!(&self.work, Work::Method { origin: Origin::Caller(to), .. } if to.is_closed())
     }
 
     fn returns_to(&self, actor: &ActorId) -> Option<(u64, u64)> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use quark_core::activation::Turn;
 use quark_core::commit::CommitError;
+use quark_core::envelope::Path;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
@@ -74,6 +75,16 @@ impl Outside for ActorOutside {
                 }
             })),
         }
+    }
+
+    fn is_given_up(&self, turn: Turn, path: &Path) -> bool {
+        let Some((silo, activation)) = self.own() else { return true };
+        activation.is_given_up(turn)
+            || path.frames().any(|frame| {
+                let turn = Turn { generation: frame.generation, number: frame.turn };
+                let above = silo.catalog.get(&frame.actor);
+                above.is_none_or(|above| !above.may_run(turn) || above.is_given_up(turn))
+            })
     }
 
     fn staged(&self, turn: Turn) {

@@ -12,12 +12,12 @@ use quark_core::waits::{Added, WaitId, Waits};
 use crate::silo::Inner;
 
 /// A recorded call; the record goes with it.
-pub(crate) struct Waiting {
+pub(crate) struct Recorded {
     id: WaitId,
     silo: Weak<Inner>,
 }
 
-impl Drop for Waiting {
+impl Drop for Recorded {
     fn drop(&mut self) {
         if let Some(silo) = self.silo.upgrade() {
             silo.waits.lock().remove(self.id);
@@ -37,14 +37,14 @@ impl Inner {
         to: &ActorId,
         method: &Arc<str>,
         (deadline, now): (Time, Time),
-    ) -> Result<Option<Box<Waiting>>, CallError> {
+    ) -> Result<Option<Box<Recorded>>, CallError> {
         if path.depth() == 0 {
             return Ok(None);
         }
         let running = |actor: &ActorId| self.catalog.get(actor)?.machine.lock().turns.all_running();
         let added = self.waits.lock().add(path, to, method, deadline, now, running);
         match added {
-            Added::Recorded(id) => Ok(Some(Box::new(Waiting { id, silo: Arc::downgrade(self) }))),
+            Added::Recorded(id) => Ok(Some(Box::new(Recorded { id, silo: Arc::downgrade(self) }))),
             Added::Unseen => Ok(None),
             Added::Ring(paths) => {
                 self.metrics.deadlocks.increment(1);

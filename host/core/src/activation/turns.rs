@@ -357,7 +357,7 @@ impl<M: Message, O> Turns<M, O> {
             return Step::Leave(self.begin(generation, Begins::alone()), why);
         }
         let (Some(next), Some(generation)) = (self.mailbox.peek(), self.generation) else { return self.rests() };
-        let (begins, expired) = (Begins::of(next), next.deadline() <= now);
+        let (begins, expired) = (Begins::of(next), next.deadline() <= now || next.is_given_up());
         if !expired && !self.running.admits(begins) {
             return Step::Wait;
         }
@@ -374,7 +374,7 @@ impl<M: Message, O> Turns<M, O> {
     fn next_returning(&mut self, now: Time) -> Option<Step<M>> {
         let generation = self.generation.filter(|_| !self.running.is_empty() && self.broken.is_none())?;
         let next = self.mailbox.peek_returning()?;
-        let (begins, expired) = (Begins::of(next), next.deadline() <= now);
+        let (begins, expired) = (Begins::of(next), next.deadline() <= now || next.is_given_up());
         if !expired && !self.running.admits_returning(begins) {
             return None;
         }
@@ -417,6 +417,11 @@ impl<M: Message, O> Turns<M, O> {
         self.running.clear();
         self.phase = Phase::Draining;
         if loading { self.mailbox.take_all() } else { self.mailbox.take_calls() }
+    }
+
+    /// Takes all that waits, since nobody will run it any more.
+    pub fn take_waiting(&mut self) -> Vec<M> {
+        self.mailbox.take_all()
     }
 
     /// Whether a commit point without a write would let its output leave at once, and do nothing

@@ -1,3 +1,5 @@
+//! The machine against a plain model that knows the truth, and its bounds.
+
 use std::collections::VecDeque;
 
 use super::*;
@@ -242,11 +244,9 @@ impl World {
                 self.rings += 1;
                 self.actors[from].turn.as_mut().unwrap().waits = None;
             }
-            added => {
+            added @ (Added::Recorded(_) | Added::Unseen) => {
                 assert!(!stuck, "a ring was not seen");
-                if let Added::Recorded(id) = added {
-                    call.record = Some(id);
-                }
+                call.record = if let Added::Recorded(id) = added { Some(id) } else { None };
                 self.actors[to].mailbox.push_back(call);
             }
         }

@@ -4,10 +4,11 @@
 //! stack of whoever runs the pack: there all their commit points are made, in the order in which the
 //! guest reached them.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use quark_core::activation::{Point, Turn, Why};
 use quark_core::commit::CommitError;
 use quark_core::envelope::Head;
@@ -32,6 +33,15 @@ struct Beside {
     last: tokio::time::Instant,
 }
 
+/// A turn that overlaps and has not ended.
+pub(super) struct Begun {
+    number: u64,
+    /// After that it is given up.
+    last: tokio::time::Instant,
+    /// Only looked at, whether somebody still waits for it.
+    origin: Weak<Mutex<Option<Origin>>>,
+}
+
 impl Activation {
     /// Begins a turn; its end comes by [`Activation::ended_beside`].
     pub(super) fn begin_beside(
@@ -52,16 +62,18 @@ impl Activation {
             return self.begin_again(&silo, Message { head, work, bytes, waits: None });
         }
         machine.slot = Slot::Live(live);
-        machine.beside.push((turn.number, last));
-        drop(machine);
         let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
+        let origin = Arc::new(Mutex::new(Some(origin)));
+        machine.beside.push(Begun { number: turn.number, last, origin: Arc::downgrade(&origin) });
+        drop(machine);
+        let begun = Instant::now();
         let started = Started { head, turn, method: method.at, handles, payload };
-        let beside = Beside { turn, method, origin, started: Instant::now(), last };
         let (me, silo) = (self.me.clone(), self.silo.clone());
         let done = move |turned| {
             // Neither is there any more only while the silo is being dropped.
-            if let (Some(me), Some(silo)) = (me.upgrade(), silo.upgrade()) {
-                me.ended_beside(&silo, beside, turned);
+            let origin = origin.lock().take();
+            if let (Some(me), Some(silo), Some(origin)) = (me.upgrade(), silo.upgrade(), origin) {
+                me.ended_beside(&silo, Beside { turn, method, origin, started: begun, last }, turned);
             }
         };
         match turns {
@@ -72,7 +84,7 @@ impl Activation {
 
     /// Waits until the next turn may begin, or one has run too long.
     pub(super) async fn wait_beside(&self) {
-        let last = self.machine.lock().beside.iter().map(|(_, last)| *last).min();
+        let last = self.machine.lock().beside.iter().map(|begun| begun.last).min();
         let last = last.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_AGAIN);
         if tokio::time::timeout_at(last, self.events.notified()).await.is_ok() {
             return;
@@ -80,7 +92,7 @@ impl Activation {
         let mut machine = self.machine.lock();
         let now = tokio::time::Instant::now();
         let all = machine.beside.len();
-        machine.beside.retain(|(_, last)| *last > now);
+        machine.beside.retain(|begun| begun.last > now);
         if machine.beside.len() == all {
             return;
         }
@@ -89,6 +101,14 @@ impl Activation {
         drop(machine);
         tracing::debug!(actor = %self.id, "a turn was given up");
         turns.iter().for_each(|turns| turns.end(Trap::Abandoned));
+    }
+
+    /// Whether whoever called for that turn, which overlaps, is gone.
+    pub(super) fn is_given_up_beside(&self, turn: Turn) -> bool {
+        let machine = self.machine.lock();
+        let begun = machine.beside.iter().find(|begun| begun.number == turn.number);
+        let origin = begun.and_then(|begun| begun.origin.upgrade());
+        origin.is_some_and(|origin| matches!(&*origin.lock(), Some(Origin::Caller(to)) if to.is_closed()))
     }
 
     fn ended_beside(&self, silo: &Arc<Inner>, beside: Beside, turned: Turned) {
@@ -114,7 +134,7 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
-        machine.beside.retain(|(number, _)| *number != turn.number);
+        machine.beside.retain(|begun| begun.number != turn.number);
         if !machine.turns.runs(turn) {
             drop(machine);
             return output.undone(silo);
@@ -162,7 +182,7 @@ impl Activation {
     /// What goes with the instance in which that turn ran, unless it went before.
     fn take_trapped(&self, turn: Turn) -> Option<(Vec<Output>, Slot)> {
         let mut machine = self.machine.lock();
-        machine.beside.retain(|(number, _)| *number != turn.number);
+        machine.beside.retain(|begun| begun.number != turn.number);
         machine.turns.runs(turn).then(|| {
             self.restart.store(true, Ordering::Relaxed);
             machine.beside.clear();

@@ -84,10 +84,10 @@ impl Activation {
         started: Instant,
     ) {
         let Some(silo) = self.silo.upgrade() else { return };
-        // After that nobody waits for it any more, and the instance cannot be entered again.
         let last = silo.clock.instant(deadline.after(ABANDONED_GRACE));
-        let ran = tokio::time::timeout_at(last, turn).await.unwrap_or(Err(Trap::Abandoned));
-        self.finished(&silo, Finished { ran, method, origin: Origin::Caller(reply), started });
+        let mut origin = Origin::Caller(reply);
+        let ran = self.to_its_end(turn, &mut origin, last).await;
+        self.finished(&silo, Finished { ran, method, origin, started });
         drop(silo);
         self.run(None).await;
     }
@@ -141,7 +141,7 @@ impl Activation {
     /// A turn with all that may wait before it.
     pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
         let Message { mut head, work, bytes, waits } = message;
-        let (method, mut payload, origin) = match work {
+        let (method, mut payload, mut origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
         };
@@ -188,12 +188,11 @@ impl Activation {
             return self.finished(silo, Finished { ran, method, origin, started });
         }
         let turn = self.on_its_own(live, head, payload, Alone { turn, method: method.at, handles, started });
-        // After that nobody waits for it any more, and the instance cannot be entered again.
-        let ran = tokio::time::timeout_at(last, turn).await.unwrap_or(Err(Trap::Abandoned));
+        let ran = self.to_its_end(turn, &mut origin, last).await;
         self.finished(silo, Finished { ran, method, origin, started });
     }
 
-    fn runs(&self, turn: Turn) -> bool {
+    pub(super) fn runs(&self, turn: Turn) -> bool {
         self.machine.lock().turns.runs(turn)
     }
 
