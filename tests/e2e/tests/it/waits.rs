@@ -130,9 +130,18 @@ fn send(client: &Client, path: &str, arguments: &Value) -> TcpStream {
 
 #[test]
 fn turns_see_that_their_callers_are_gone() {
-    let silo = Silo::with(&["counter", "rogue", "relay"]);
-    silo.client().deploy("relay", "[actor.limits]\nturn = \"60s\"\n");
+    check_callers_gone("relay", "");
+}
+
+#[test]
+fn turns_that_overlap_see_that_their_callers_are_gone() {
+    check_callers_gone("async/relay", "[actor]\nreentrancy = \"full\"\n");
+}
+
+fn check_callers_gone(sample: &str, manifest: &str) {
+    let silo = Silo::with(&["counter", "rogue"]);
     let client = silo.client();
+    client.deploy(sample, &format!("{manifest}[actor.limits]\nturn = \"60s\"\n"));
     // A client that closes its connection, and all that wait for it.
     for (keys, last) in [(json!([]), "a"), (json!(["b", "c"]), "c")] {
         let stream = send(&client, "relay/a/until-cancelled", &json!([keys, 30_000]));
