@@ -14,7 +14,7 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::Head;
 use quark_engine::values::Payload;
 use quark_engine::{Reached, Started, Trap, Turned, Wishes};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::turn::{MidTurn, answer_trap, within_limit};
 use super::{Activation, Live, Slot};
@@ -33,8 +33,11 @@ struct Beside {
     last: tokio::time::Instant,
 }
 
-/// A turn that overlaps and has not ended.
-pub(super) struct Begun {
+/// Turns that overlap and have not ended.
+#[derive(Default)]
+pub(super) struct Times(Vec<Begun>);
+
+struct Begun {
     number: u64,
     /// After that it is given up.
     last: tokio::time::Instant,
@@ -42,11 +45,44 @@ pub(super) struct Begun {
     origin: Weak<Mutex<Option<Origin>>>,
 }
 
+impl Times {
+    fn begin(&mut self, turn: Turn, last: tokio::time::Instant, origin: &Arc<Mutex<Option<Origin>>>) {
+        self.0.push(Begun { number: turn.number, last, origin: Arc::downgrade(origin) });
+    }
+
+    fn end(&mut self, turn: Turn) {
+        self.0.retain(|begun| begun.number != turn.number);
+    }
+
+    fn first(&self) -> Option<tokio::time::Instant> {
+        self.0.iter().map(|begun| begun.last).min()
+    }
+
+    /// Whether whoever called for that turn is gone.
+    fn is_given_up(&self, turn: Turn) -> bool {
+        let begun = self.0.iter().find(|begun| begun.number == turn.number);
+        let origin = begun.and_then(|begun| begun.origin.upgrade());
+        origin.is_some_and(|origin| matches!(&*origin.lock(), Some(Origin::Caller(to)) if to.is_closed()))
+    }
+
+    /// Whether the time of one has passed: it is told once.
+    fn pass(&mut self, now: tokio::time::Instant) -> bool {
+        let all = self.0.len();
+        self.0.retain(|begun| begun.last > now);
+        self.0.len() < all
+    }
+}
+
 impl Activation {
+    /// Where turns that overlap hear of one another.
+    pub(super) fn events(&self) -> &Notify {
+        self.events.get_or_init(Box::default)
+    }
+
     /// Begins a turn; its end comes by [`Activation::ended_beside`].
     pub(super) fn begin_beside(
         &self,
-        live: Live,
+        live: Box<Live>,
         turn: Turn,
         (head, method, payload, origin): (Head, MethodRef, Payload, Origin),
         last: tokio::time::Instant,
@@ -64,7 +100,7 @@ impl Activation {
         machine.slot = Slot::Live(live);
         let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let origin = Arc::new(Mutex::new(Some(origin)));
-        machine.beside.push(Begun { number: turn.number, last, origin: Arc::downgrade(&origin) });
+        machine.beside.get_or_insert_default().begin(turn, last, &origin);
         drop(machine);
         let begun = Instant::now();
         let started = Started { head, turn, method: method.at, handles, payload };
@@ -84,16 +120,14 @@ impl Activation {
 
     /// Waits until the next turn may begin, or one has run too long.
     pub(super) async fn wait_beside(&self) {
-        let last = self.machine.lock().beside.iter().map(|begun| begun.last).min();
+        let last = self.machine.lock().beside.as_ref().and_then(|times| times.first());
         let last = last.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_AGAIN);
-        if tokio::time::timeout_at(last, self.events.notified()).await.is_ok() {
+        if tokio::time::timeout_at(last, self.events().notified()).await.is_ok() {
             return;
         }
         let mut machine = self.machine.lock();
         let now = tokio::time::Instant::now();
-        let all = machine.beside.len();
-        machine.beside.retain(|begun| begun.last > now);
-        if machine.beside.len() == all {
+        if !machine.beside.as_mut().is_some_and(|times| times.pass(now)) {
             return;
         }
         // It is given up once; all that run with it are told by their pack.
@@ -105,10 +139,7 @@ impl Activation {
 
     /// Whether whoever called for that turn, which overlaps, is gone.
     pub(super) fn is_given_up_beside(&self, turn: Turn) -> bool {
-        let machine = self.machine.lock();
-        let begun = machine.beside.iter().find(|begun| begun.number == turn.number);
-        let origin = begun.and_then(|begun| begun.origin.upgrade());
-        origin.is_some_and(|origin| matches!(&*origin.lock(), Some(Origin::Caller(to)) if to.is_closed()))
+        self.machine.lock().beside.as_ref().is_some_and(|times| times.is_given_up(turn))
     }
 
     fn ended_beside(&self, silo: &Arc<Inner>, beside: Beside, turned: Turned) {
@@ -117,7 +148,7 @@ impl Activation {
             Turned::Trapped(trap) => self.trapped_beside(silo, beside, trap),
             Turned::Unbegun(started) => self.again(silo, beside, *started),
         }
-        self.events.notify_one();
+        self.events().notify_one();
     }
 
     fn done_beside(&self, silo: &Arc<Inner>, beside: Beside, payload: Payload, write: Reached, wishes: Wishes) {
@@ -134,7 +165,7 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
-        machine.beside.retain(|begun| begun.number != turn.number);
+        machine.beside.iter_mut().for_each(|times| times.end(turn));
         if !machine.turns.runs(turn) {
             drop(machine);
             return output.undone(silo);
@@ -182,10 +213,10 @@ impl Activation {
     /// What goes with the instance in which that turn ran, unless it went before.
     fn take_trapped(&self, turn: Turn) -> Option<(Vec<Output>, Slot)> {
         let mut machine = self.machine.lock();
-        machine.beside.retain(|begun| begun.number != turn.number);
+        machine.beside.iter_mut().for_each(|times| times.end(turn));
         machine.turns.runs(turn).then(|| {
             self.restart.store(true, Ordering::Relaxed);
-            machine.beside.clear();
+            machine.beside = None;
             (machine.turns.trapped(), std::mem::take(&mut machine.slot))
         })
     }
