@@ -435,7 +435,7 @@ impl Activation {
                 Ok(claim) => {
                     let limit = usize::try_from(served.kind().policy.limits.state).unwrap_or(usize::MAX);
                     let upgraded = self.upgraded.swap(false, Ordering::Relaxed);
-                    let failed = silo.woke(&self.id);
+                    let failed = silo.failures.woke(&self.id);
                     let cause = match self.restart.swap(false, Ordering::Relaxed) || failed {
                         true => Cause::Restart,
                         false if upgraded => Cause::Upgrade,

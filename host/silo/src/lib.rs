@@ -11,6 +11,7 @@ mod thrash;
 pub mod store;
 pub mod gateway;
 mod dead_letters;
+mod failures;
 mod metrics;
 mod kinds;
 mod message;

@@ -201,7 +201,7 @@ impl Silo {
             state_bytes: state.iter().map(|value| value.bytes).sum(),
             state,
             state_limit: served.kind().policy.limits.state,
-            last_failure: self.0.last_failure(&id),
+            last_failure: self.0.failures.last(&id),
         })
     }
 

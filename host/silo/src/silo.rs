@@ -1,25 +1,23 @@
 //! One silo: every part built in the order of its needs, and stopped in reverse.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use quark_core::activation::Why;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
 use tokio::task::JoinHandle;
 
-use crate::api::FailureReport;
 use crate::capacity::{self, Machine, TooMany};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, unix_ms};
 use crate::config::SiloConfig;
 use crate::dead_letters::{DeadLetters, Reason};
 use crate::deploy::Deploys;
+use crate::failures::Failures;
 use crate::kinds::Kinds;
 use crate::machine::Pressure;
 use crate::message::{Message, Origin, Work};
@@ -35,8 +33,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How often a stopping silo looks whether all have left.
 const STOP_LOOK: Duration = Duration::from_millis(20);
-/// The most actors whose last failure is remembered.
-const FAILURES_MAX: usize = 10_000;
 /// Lines that actors may log in a second, all together, before lines are dropped.
 const LOG_LINES_PER_SECOND: u64 = 2_000;
 
@@ -74,8 +70,7 @@ pub(crate) struct Inner {
     pub(crate) timers: Timers,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) metrics: Metrics,
-    /// The last failure of actors that failed, and whether they have not woken since.
-    failures: Mutex<HashMap<ActorId, (FailureReport, bool)>>,
+    pub(crate) failures: Failures,
     log_second: AtomicU64,
     log_lines: AtomicU64,
     stopping: AtomicBool,
@@ -107,7 +102,7 @@ impl Silo {
             timers: Timers::default(),
             dead_letters: DeadLetters::default(),
             metrics: Metrics::new(),
-            failures: Mutex::default(),
+            failures: Failures::default(),
             log_second: AtomicU64::new(0),
             log_lines: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -196,25 +191,7 @@ impl Inner {
         if self.log_allowed() {
             tracing::warn!(actor = %id, method, reason, "an actor failed");
         }
-        let mut failures = self.failures.lock();
-        if failures.len() >= FAILURES_MAX && !failures.contains_key(id) {
-            let oldest = failures.iter().min_by_key(|(_, (failure, _))| failure.at_ms).map(|(id, _)| id.clone());
-            oldest.map(|oldest| failures.remove(&oldest));
-        }
-        let count = failures.get(id).map_or(0, |(failure, _)| failure.count) + 1;
-        failures.insert(id.clone(), (FailureReport { reason, at_ms: unix_ms(), count }, true));
-    }
-
-    /// Whether an actor that wakes does so after a failure that it has not woken after.
-    pub(crate) fn woke(&self, id: &ActorId) -> bool {
-        let mut failures = self.failures.lock();
-        // An idle silo's wakings should not hash for nothing.
-        let failed = if failures.is_empty() { None } else { failures.get_mut(id) };
-        failed.is_some_and(|(_, down)| std::mem::replace(down, false))
-    }
-
-    pub(crate) fn last_failure(&self, id: &ActorId) -> Option<FailureReport> {
-        self.failures.lock().get(id).map(|(failure, _)| failure.clone())
+        self.failures.add(id, reason, unix_ms());
     }
 
     /// Whether one more line of an actor's log is within the rate.
