@@ -256,7 +256,10 @@ impl Activation {
                     Err(Trap::Unbegun) => {}
                     Err(trap) => return Err(trap),
                 }
-                let owner = packed.as_ref().and_then(|(me, silo)| Some((me.upgrade()?, silo.upgrade()?)));
+                // A timer is gone with the pack.
+                let moves = live.served.kind().on_timer() != Some(method);
+                let owner =
+                    packed.as_ref().filter(|_| moves).and_then(|(me, silo)| Some((me.upgrade()?, silo.upgrade()?)));
                 let Some((me, silo)) = owner else { return Err(Trap::Unbegun) };
                 // Boxed, since all other turns would carry it for nothing.
                 live = Box::pin(me.wake_elsewhere(&silo, live)).await?;
