@@ -52,6 +52,8 @@ pub struct Frame {
     pub generation: u64,
     /// Its turn.
     pub turn: u64,
+    /// Which of the calls that the turn ever made.
+    pub call: u32,
     /// Who called it; none for a chain's first actor.
     pub parent: Path,
     depth: u32,
@@ -68,8 +70,9 @@ impl Path {
 
     /// This path with one more waiting turn.
     #[must_use]
-    pub fn with(&self, actor: ActorId, method: Arc<str>, generation: u64, turn: u64) -> Self {
-        Self(Some(Arc::new(Frame { actor, method, generation, turn, parent: self.clone(), depth: self.depth() + 1 })))
+    pub fn with(&self, actor: ActorId, method: Arc<str>, (generation, turn): (u64, u64), call: u32) -> Self {
+        let (parent, depth) = (self.clone(), self.depth() + 1);
+        Self(Some(Arc::new(Frame { actor, method, generation, turn, call, parent, depth })))
     }
 
     /// The actor whose turn waits for the message itself.
@@ -95,6 +98,17 @@ impl Path {
             at = frame.parent.0.as_deref();
         }
         None
+    }
+
+    /// How many of the turns that wait are that actor's.
+    #[must_use]
+    pub fn count(&self, actor: &ActorId) -> u32 {
+        let (mut at, mut count) = (self.0.as_deref(), 0);
+        while let Some(frame) = at {
+            count += u32::from(frame.actor == *actor);
+            at = frame.parent.0.as_deref();
+        }
+        count
     }
 
     /// The path to a message, for people: `cart/42.checkout -> pay/9.charge -> cart/42.total`.
@@ -198,10 +212,11 @@ mod tests {
 
     #[test]
     fn a_path_finds_its_actors_and_reads_from_the_first() {
-        let path = Path::START.with(actor("a"), "go".into(), 1, 7).with(actor("b"), "on".into(), 2, 8);
+        let path = Path::START.with(actor("a"), "go".into(), (1, 7), 1).with(actor("b"), "on".into(), (2, 8), 1);
         assert_eq!(path.depth(), 2);
         assert_eq!(path.find(&actor("a")).map(|frame| frame.turn), Some(7));
         assert!(path.find(&actor("c")).is_none());
+        assert_eq!((path.count(&actor("a")), path.count(&actor("c"))), (1, 0));
         assert_eq!(path.describe(&actor("a"), "total"), "cart/a.go -> cart/b.on -> cart/a.total");
     }
 
@@ -209,7 +224,7 @@ mod tests {
     fn a_long_path_drops_without_recursion() {
         let mut path = Path::START;
         for turn in 0..200_000 {
-            path = path.with(actor("a"), "go".into(), 1, turn);
+            path = path.with(actor("a"), "go".into(), (1, turn), 1);
         }
         drop(path);
     }

@@ -214,11 +214,13 @@ fn link(
     wasi::define(&mut linker, imports.lane).map_err(mistyped)?;
     bindings::Services::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(&mut linker, |guest| guest)
         .map_err(mistyped)?;
-    if imports.lane == Lane::Concurrent {
-        linker.allow_shadowing(true);
-        crate::host::define_async(&mut linker).map_err(mistyped)?;
-        linker.allow_shadowing(false);
+    linker.allow_shadowing(true);
+    match imports.lane {
+        Lane::Direct => {}
+        Lane::Fiber => crate::host::calls::define_nesting(&mut linker).map_err(mistyped)?,
+        Lane::Concurrent => crate::host::define_async(&mut linker).map_err(mistyped)?,
     }
+    linker.allow_shadowing(false);
     for (interface, blob) in &imports.blobs {
         let mut instance = linker.instance(interface).map_err(mistyped)?;
         instance

@@ -148,6 +148,9 @@ impl Instance {
         let (member, cause) = Member::of(birth);
         let mut cell = Cell::new(&component, kind_at, member, None, fiber).await?;
         let this = cell.wake(cause, fiber).await?;
+        if component.overlap(kind_at) == Overlap::Nested {
+            cell.let_nest(this);
+        }
         Ok(Box::new(Self { home: Home::Own(cell, this), component }))
     }
 
@@ -302,7 +305,8 @@ impl Component {
     pub fn overlap(&self, kind_at: usize) -> Overlap {
         let kind = &self.kinds[kind_at];
         match (self.lane, kind.policy.reentrancy) {
-            (Lane::Direct | Lane::Fiber, _) => Overlap::None,
+            (Lane::Direct, _) | (Lane::Fiber, Reentrancy::None) => Overlap::None,
+            (Lane::Fiber, Reentrancy::CallChain | Reentrancy::Full) => Overlap::Nested,
             (Lane::Concurrent, Reentrancy::Full) => Overlap::Full,
             (Lane::Concurrent, _) if kind.methods.iter().any(|method| method.read_only) => Overlap::Reads,
             (Lane::Concurrent, _) => Overlap::None,

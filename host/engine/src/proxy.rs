@@ -11,6 +11,7 @@ use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::guest::Guest;
 use crate::kind::Signature;
+use crate::nested;
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
 use crate::seats::attribute;
 use crate::transfer::{attach, detach};
@@ -148,7 +149,7 @@ fn call<'a>(
             let signature = signature.clone();
             Box::new(async move {
                 store.data_mut().turn.clock.pause();
-                let answer = answer.await;
+                let answer = nested::wait(&mut store, answer).await?;
                 store.data_mut().turn.clock.resume();
                 answered(store, &signature, answer, results)
             })

@@ -4,10 +4,11 @@
 //! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
-//! overlap; `birth` makes instances, `operate` is for operators.
+//! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `operate` is for operators.
 
 mod beside;
 mod birth;
+mod nested;
 mod operate;
 mod turn;
 

@@ -195,7 +195,8 @@ pub struct KindReport {
     /// How many actors share an instance; 1 when each has its own.
     #[serde(default)]
     pub packed: u32,
-    /// Which turns of one actor overlap: `none`, `reads`, `full`.
+    /// Which turns of one actor begin while others wait: `none`, `reads` (those that only read, beside one
+    /// another), `call-chain` (those that a waiting turn waits for), `call-chain-and-reads`, `full`.
     #[serde(default)]
     pub overlap: String,
     /// `roomy`, `dense`: how its instances lie in memory.

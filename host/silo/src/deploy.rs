@@ -388,6 +388,8 @@ impl Inner {
                 Overlap::None => "none",
                 Overlap::Reads => "reads",
                 Overlap::Full => "full",
+                Overlap::Nested | Overlap::Chain { reads: false } => "call-chain",
+                Overlap::Chain { reads: true } => "call-chain-and-reads",
             }
             .into(),
             memory_profile: profile.name().into(),
