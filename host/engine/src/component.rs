@@ -56,6 +56,8 @@ pub struct Component {
     pub warnings: Vec<String>,
     /// What compiling took; none when it came from the cache.
     pub compiled_in: Option<Duration>,
+    /// Whether its turns may wait for other actors, which may call it meanwhile.
+    pub(crate) asks_others: bool,
     /// The methods of other kinds that it calls.
     pub(crate) calls: Vec<(KindName, Vec<Arc<Signature>>)>,
     pub(crate) wit: Wit,
@@ -124,6 +126,7 @@ impl Component {
         warnings.extend(older);
         warnings.extend(kinds.iter().flat_map(kinds::warnings_of));
         let imported = imports.kinds.values().flatten();
+        let asks_others = imports.ask_others();
         let calls = imported.map(|kind| (kind.name.clone(), kind.methods.clone())).collect();
         Ok(Arc::new(Self {
             hash,
@@ -138,6 +141,7 @@ impl Component {
             asks: imports.asks,
             warnings,
             compiled_in,
+            asks_others,
             calls,
             wit,
             engine: engine.clone(),

@@ -304,11 +304,13 @@ impl Component {
     #[must_use]
     pub fn overlap(&self, kind_at: usize) -> Overlap {
         let kind = &self.kinds[kind_at];
+        let reads = kind.methods.iter().any(|method| method.read_only);
         match (self.lane, kind.policy.reentrancy) {
             (Lane::Direct, _) | (Lane::Fiber, Reentrancy::None) => Overlap::None,
             (Lane::Fiber, Reentrancy::CallChain | Reentrancy::Full) => Overlap::Nested,
             (Lane::Concurrent, Reentrancy::Full) => Overlap::Full,
-            (Lane::Concurrent, _) if kind.methods.iter().any(|method| method.read_only) => Overlap::Reads,
+            (Lane::Concurrent, Reentrancy::CallChain) if self.asks_others => Overlap::Chain { reads },
+            (Lane::Concurrent, _) if reads => Overlap::Reads,
             (Lane::Concurrent, _) => Overlap::None,
         }
     }

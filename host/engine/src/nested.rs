@@ -20,7 +20,7 @@ use crate::cell;
 use crate::error::Trap;
 use crate::guest::{Guest, Runs, TurnClock, TurnContext};
 use crate::instance::{Started, hand_over};
-use crate::outside::{Answer, CallFailure, Outside, Owned, Returned};
+use crate::outside::{Answer, CallFailure, Calling, Outside, Owned, Returned};
 use crate::values::Payload;
 
 /// What is called of an instance from inside of itself.
@@ -42,6 +42,12 @@ impl Waiting {
         let (host, turn, call) = (guest.member.host.clone(), guest.turn.turn, guest.turn.calls);
         host.waits(turn, call);
         Self { host, turn, call }
+    }
+
+    /// The same in the concurrent lane, if it waits and that lets anything in.
+    pub(crate) fn beside(guest: &Guest, calling: &Calling) -> Option<Self> {
+        let waits = matches!(calling, Calling::Waits(_)) && guest.turn.turn.number > 0;
+        (waits && guest.component.overlap(guest.kind_at).lets_return()).then(|| Self::of(guest))
     }
 }
 

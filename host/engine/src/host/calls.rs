@@ -10,7 +10,7 @@ use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::{calls, types};
 use crate::guest::Guest;
-use crate::nested;
+use crate::nested::{self, Waiting};
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
 use crate::seats::attribute;
 
@@ -106,11 +106,13 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut calls = linker.instance("quark:actor/calls@0.1.0")?;
     calls.func_wrap_concurrent("call", |accessor, (to, method, args, timeout): Call| {
         Box::pin(async move {
-            let (task, calling) = accessor.with(|mut access| -> wasmtime::Result<_> {
+            let (task, calling, _waiting) = accessor.with(|mut access| -> wasmtime::Result<_> {
                 let mut store = access.as_context_mut();
                 attribute(&mut store)?;
                 let guest = store.data_mut();
-                Ok((guest.task(), guest.call_by_name(&to, method, args, timeout)))
+                let calling = guest.call_by_name(&to, method, args, timeout);
+                let waiting = Waiting::beside(guest, &calling);
+                Ok((guest.task(), calling, waiting))
             })?;
             let answer = calling.answer().await;
             accessor.with(|mut access| {
