@@ -2,10 +2,12 @@
 
 mod packages;
 mod bytes;
+mod toolchain;
 mod flavour;
 mod hooks;
 mod kinds;
 mod versions;
+mod reentrancy;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use wasmtime::component::{InstancePre, Linker, Resource, ResourceType};
 pub use self::bytes::{content_hash, embedded_manifest};
 pub(crate) use self::hooks::Lifecycle;
 pub(crate) use self::kinds::{constructor_fails, signature, without_version};
+use self::toolchain::Toolchain;
 use crate::bindings;
 use crate::cache::Cache;
 use crate::cost::{Cost, cost};
@@ -118,9 +121,10 @@ impl Component {
         let exported = kinds::find(engine, &compiled, manifest, &wit)?;
         let lifecycle = hooks::find(engine, &compiled)?;
         flavour::check(&exported, lifecycle.as_ref(), &imports)?;
-        let (kinds, older) = versions::newest(exported, &wit)?;
+        let (mut kinds, older) = versions::newest(exported, &wit)?;
         kinds.iter().try_for_each(|kind| kinds::check_policy(engine, kind))?;
         kinds.iter().try_for_each(|kind| may_share(kind, &imports))?;
+        let doubted = reentrancy::choose(&mut kinds, Toolchain::of(&component_bytes)?, &imports)?;
         let pre = link(engine, &compiled, &imports)?;
         let mut warnings = imports.warnings.clone();
         warnings.extend(older);
@@ -128,7 +132,7 @@ impl Component {
         let imported = imports.kinds.values().flatten();
         let asks_others = imports.ask_others();
         let calls = imported.map(|kind| (kind.name.clone(), kind.methods.clone())).collect();
-        Ok(Arc::new(Self {
+        let mut component = Arc::new(Self {
             hash,
             bytes: bytes.len(),
             version: version.to_string(),
@@ -148,7 +152,11 @@ impl Component {
             pre,
             lifecycle,
             pace: crate::instance::Pace::default(),
-        }))
+        });
+        if doubted {
+            reentrancy::try_out(&mut component);
+        }
+        Ok(component)
     }
 
     /// The place of a kind that it exports.
@@ -174,7 +182,7 @@ fn may_share(kind: &Kind, imports: &Imports) -> Result<(), AdmissionError> {
     if matches!(kind.policy.isolation, Isolation::Packed(_)) && imports.lane == Lane::Fiber {
         return Err(AdmissionError::Packed { kind: short(), reason: imports.lane_reason.clone() });
     }
-    if kind.policy.reentrancy == Reentrancy::Full && imports.lane != Lane::Concurrent {
+    if kind.policy.reentrancy == Some(Reentrancy::Full) && imports.lane != Lane::Concurrent {
         return Err(AdmissionError::Full { kind: short(), lane: imports.lane.name() });
     }
     Ok(())

@@ -305,9 +305,10 @@ impl Component {
     pub fn overlap(&self, kind_at: usize) -> Overlap {
         let kind = &self.kinds[kind_at];
         let reads = kind.methods.iter().any(|method| method.read_only);
-        match (self.lane, kind.policy.reentrancy) {
-            (Lane::Direct, _) | (Lane::Fiber, Reentrancy::None) => Overlap::None,
-            (Lane::Fiber, Reentrancy::CallChain | Reentrancy::Full) => Overlap::Nested,
+        match (self.lane, kind.reentrancy) {
+            (Lane::Direct, _) => Overlap::None,
+            (Lane::Fiber, Reentrancy::CallChain | Reentrancy::Full) if self.asks_others => Overlap::Nested,
+            (Lane::Fiber, _) => Overlap::None,
             (Lane::Concurrent, Reentrancy::Full) => Overlap::Full,
             (Lane::Concurrent, Reentrancy::CallChain) if self.asks_others => Overlap::Chain { reads },
             (Lane::Concurrent, _) if reads => Overlap::Reads,

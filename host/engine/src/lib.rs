@@ -29,6 +29,7 @@ mod cell;
 mod nested;
 mod pack;
 mod instance;
+mod probe;
 
 pub use cache::Cache;
 pub use compatible::{Change, breaking, broken_calls};

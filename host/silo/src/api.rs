@@ -199,6 +199,12 @@ pub struct KindReport {
     /// another), `call-chain` (those that a waiting turn waits for), `call-chain-and-reads`, `full`.
     #[serde(default)]
     pub overlap: String,
+    /// `none`, `call-chain`, `full`: who may enter while a turn waits for a call.
+    #[serde(default)]
+    pub reentrancy: String,
+    /// Why so.
+    #[serde(default)]
+    pub reentrancy_reason: String,
     /// `roomy`, `dense`: how its instances lie in memory.
     #[serde(default)]
     pub memory_profile: String,

@@ -1,7 +1,7 @@
 //! Calls that come back to actors which wait for them: the values that cross, the depth, what is durable
 //! when something inside fails.
 
-use quark_e2e::{Client, Silo};
+use quark_e2e::{Client, Silo, component, made_of};
 use serde_json::json;
 
 /// The same source, in the fiber and in the concurrent lane.
@@ -34,9 +34,9 @@ fn every_value_is_right_however_deep_it_comes_back() {
         for (others, times, bytes) in [
             (players("b a", 1), 1000, 400),
             (players("b a", 4), 1000, 80),
-            (players("b a", 4), 20, 60_000),
-            (players("b c a", 2), 100, 4_000),
-            (players("a", 8), 200, 4_000),
+            (players("b a", 4), 5, 60_000),
+            (players("b c a", 2), 50, 2_000),
+            (players("a", 8), 50, 2_000),
         ] {
             const AT_ONCE: u32 = 100;
             for _ in 0..u32::div_ceil(times, AT_ONCE) {
@@ -136,4 +136,63 @@ fn an_actor_that_is_to_leave_lets_in_what_its_turn_waits_for() {
             assert_eq!(plays.join().unwrap(), [200; 5], "{flavour}");
         });
     }
+}
+
+/// The same component, of which nobody knows what built it.
+fn unsigned(component: &[u8]) -> Vec<u8> {
+    let (from, to) = (b"\x09producers", b"\x09forgotten");
+    let mut bytes = component.to_vec();
+    for at in 0..bytes.len() - from.len() {
+        if bytes[at..].starts_with(from) {
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
+    }
+    bytes
+}
+
+/// The same component, as if that tool had built it.
+fn signed(component: &[u8], tool: &str) -> Vec<u8> {
+    let string = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let fields = [vec![1], string("processed-by"), vec![1], string(tool), string("1.0.0")].concat();
+    let section = [string("producers"), fields].concat();
+    [component, &[0, u8::try_from(section.len()).unwrap()], &section].concat()
+}
+
+#[test]
+fn the_toolchain_decides_unless_the_manifest_does() {
+    let silo = Silo::start(&[]);
+    let client = silo.client();
+    let ping_pong = component("ping-pong");
+    let comes_back = || client.call("ping-pong/a", "finish", &json!([["b", "a"], "ok"]));
+    for (bytes, manifest, reentrancy, reason) in [
+        (ping_pong.clone(), "", "call-chain", "it is Rust"),
+        (unsigned(&ping_pong), "", "call-chain", "its toolchain is not known, and it passed the trial"),
+        (signed(&ping_pong, "ComponentizeJS"), "", "none", "StarlingMonkey"),
+        (ping_pong.clone(), "[actor]\nreentrancy = \"none\"\n", "none", "its manifest says so"),
+    ] {
+        let report = client.deploy_bytes(&bytes, manifest).expect(200).json();
+        let kind = &report["kinds"][0];
+        assert_eq!(kind["reentrancy"], reentrancy, "{report}");
+        assert!(kind["reentrancy_reason"].as_str().unwrap().contains(reason), "{report}");
+        assert_eq!(comes_back().status == 200, reentrancy == "call-chain", "{report}");
+    }
+    let refused = client.deploy_bytes(&signed(&ping_pong, "ComponentizeJS"), "[actor]\nreentrancy = \"call-chain\"\n");
+    let error = refused.failure(400, "bad-component").to_string();
+    assert!(error.contains("StarlingMonkey") && error.contains("componentize-qjs"), "{error}");
+}
+
+#[test]
+fn what_does_not_pass_the_trial_is_not_entered() {
+    let silo = Silo::start(&[]);
+    // Its methods trap at once.
+    let untried = made_of(
+        "package test:made;
+         interface others { resource other { constructor(key: string); ask: func(by: u64) -> result<u32, string>; } }
+         interface things { resource thing { constructor(key: string); touch: func() -> result<u32, string>; } }
+         world made { import others; export things; }",
+    );
+    let report = silo.client().deploy_bytes(&unsigned(&untried), "").expect(200).json();
+    assert_eq!(report["kinds"][0]["reentrancy"], "none", "{report}");
+    let reason = report["kinds"][0]["reentrancy_reason"].as_str().unwrap();
+    assert!(reason.contains("none of its methods called another actor"), "{reason}");
 }
