@@ -158,7 +158,7 @@ async fn call(store: &mut StoreContextMut<'_, Guest>, method: usize, payload: &m
     let within = within.as_ref().ok_or_else(missing)?;
     let (live, this) = (within.live, within.this);
     let method = component.kinds[kind_at].methods.get(method).ok_or_else(missing)?;
-    let func = live.get_func(store.as_context_mut(), &method.export).ok_or_else(missing)?;
+    let func = live.get_func(store.as_context_mut(), method.export).ok_or_else(missing)?;
     let arguments = cell::arguments(store.as_context_mut(), this, method, payload)?;
     let mut results = cell::results(method);
     let called = func.call_async(store.as_context_mut(), &arguments, &mut results).await;

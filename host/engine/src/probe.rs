@@ -16,6 +16,7 @@ use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
 use quark_core::state::State;
 use quark_core::time::Time;
+use quark_core::timers::{NewTimer, TimerRefusal};
 use tokio::sync::Notify;
 use wasmtime::component::Val;
 use wasmtime::component::types::Type;
@@ -147,6 +148,14 @@ impl Outside for Trial {
 
     fn reaches(&self, _: Turn) -> bool {
         true
+    }
+
+    fn start_timer(&self, _: Turn, _: NewTimer<'_>) -> Result<(), TimerRefusal> {
+        Ok(())
+    }
+
+    fn stop_timer(&self, _: &str) -> bool {
+        false
     }
 
     fn check_tell(&self, _: &ActorId, _: &str, _: &str) -> Result<Vec<u8>, CallError> {

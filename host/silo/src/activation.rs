@@ -4,19 +4,21 @@
 //! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
-//! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `operate` is for operators.
+//! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `operate` is for
+//! operators, `timed` for timers.
 
 mod beside;
 mod birth;
 mod nested;
 mod operate;
+mod timed;
 mod turn;
 
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Place;
 use crate::kinds::Served;
-use crate::message::{Message, MethodRef, Outcome, Output};
+use crate::message::{Message, MethodRef, Outcome, Output, Work};
 use crate::packs::{Seated, Shared};
 use crate::silo::Inner;
 use crate::store::StoreError;
@@ -97,7 +99,7 @@ enum Slot {
     Empty,
     /// Claimed and loaded; no message has needed the guest yet.
     Loaded(Box<Loaded>),
-    Live(Live),
+    Live(Box<Live>),
 }
 
 /// What a new instance is made of.
@@ -110,7 +112,7 @@ struct Loaded {
 
 /// An instance that lives, and what goes with it.
 struct Live {
-    instance: Box<Instance>,
+    instance: Instance,
     served: Arc<Served>,
     generation: u64,
     home: Home,
@@ -142,8 +144,8 @@ pub(crate) struct Machine {
     /// all workers would write to one place.
     calls: u64,
     ran: u64,
-    /// Turns that overlap, with the time after which they are given up.
-    beside: Vec<(u64, tokio::time::Instant)>,
+    /// When turns that overlap are given up.
+    beside: Option<Box<beside::Times>>,
 }
 
 impl Machine {
@@ -167,7 +169,7 @@ impl Machine {
     }
 
     /// The turn of a call that may begin at once, with the instance to run it.
-    fn enter(&mut self, method: &MethodRef) -> Option<(Turn, Live)> {
+    fn enter(&mut self, method: &MethodRef) -> Option<(Turn, Box<Live>)> {
         let Slot::Live(live) = &mut self.slot else { return None };
         if !Arc::ptr_eq(&live.served, &method.served) || !live.instance.is_free() {
             return None;
@@ -199,8 +201,10 @@ pub(crate) struct Activation {
     progressed: AtomicBool,
     /// It has left the catalog: whoever remembers it must look the actor up again.
     over: AtomicBool,
-    /// Something happened that may let a turn begin beside others.
-    events: Notify,
+    /// Its place among those that have timers, plus one; 0 for none.
+    pub(crate) timers: AtomicU32,
+    /// Something happened that may let a turn begin beside others; most actors have none.
+    events: OnceLock<Box<Notify>>,
 }
 
 /// How a call stands that was just made.
@@ -226,7 +230,7 @@ impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
         let turns = Turns::new(id.clone(), bounds, Overlap::None);
-        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: Vec::new() };
+        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: None };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -238,7 +242,8 @@ impl Activation {
             upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
             over: AtomicBool::new(false),
-            events: Notify::new(),
+            timers: AtomicU32::new(0),
+            events: OnceLock::new(),
         })
     }
 
@@ -249,7 +254,10 @@ impl Activation {
     /// Lets a message in; the caller must drive when it is given the token.
     #[expect(clippy::result_large_err, reason = "a refused message goes on to another activation")]
     pub(crate) fn admit(&self, message: Message, now: Time) -> Result<Admitted, Refused<Message>> {
-        self.last_used.store(now.0, Ordering::Relaxed);
+        // What an actor gives itself to do is no use that others make of it.
+        if !matches!(message.work, Work::Timer(_)) {
+            self.last_used.store(now.0, Ordering::Relaxed);
+        }
         let (is_call, since) = (message.is_call(), message.since());
         let mut machine = self.machine.lock();
         let admitted = machine.turns.admit(message);
@@ -258,7 +266,7 @@ impl Activation {
         }
         machine.calls += u64::from(is_call && admitted.is_ok());
         if machine.turns.overlaps() {
-            self.events.notify_one();
+            self.events().notify_one();
         }
         admitted
     }
@@ -266,11 +274,12 @@ impl Activation {
     /// What it takes of the room for live instances, unless a turn runs in it.
     pub(crate) fn takes(&self) -> Takes {
         match &self.machine.lock().slot {
-            Slot::Live(Live { home: Home::Own(_), .. }) => Takes::Instance,
-            Slot::Live(Live { home: Home::Pack(seated), .. }) if !seated.shared.pack.is_over() => {
-                Takes::Seat(seated.shared.clone())
-            }
-            Slot::Live(_) | Slot::Loaded(_) | Slot::Empty => Takes::Nothing,
+            Slot::Live(live) => match &live.home {
+                Home::Own(_) => Takes::Instance,
+                Home::Pack(seated) if seated.shared.pack.is_over() => Takes::Nothing,
+                Home::Pack(seated) => Takes::Seat(seated.shared.clone()),
+            },
+            Slot::Loaded(_) | Slot::Empty => Takes::Nothing,
         }
     }
 
@@ -318,7 +327,7 @@ impl Activation {
     /// The turn of a call that may begin at once. When another worker is just running a turn of the
     /// shortest kind, its end is waited for, two or three microseconds at most: a place in the
     /// mailbox costs both workers more.
-    fn take_turn(&self, method: &MethodRef) -> Option<(Turn, Live)> {
+    fn take_turn(&self, method: &MethodRef) -> Option<(Turn, Box<Live>)> {
         for _ in 0..SPINS_MAX {
             let mut machine = self.machine.lock();
             let entered = machine.enter(method);
@@ -403,6 +412,7 @@ impl Activation {
 
     fn gone(&self, silo: &Inner, generation: Option<u64>) {
         drop(self.take_slot());
+        self.cancel_timers(silo);
         self.over.store(true, Ordering::Relaxed);
         let (calls, turns) = self.machine.lock().counts();
         silo.metrics.gone(calls, turns);
@@ -414,6 +424,7 @@ impl Activation {
 
     async fn load(&self, silo: &Arc<Inner>) {
         drop(self.take_slot());
+        self.cancel_timers(silo);
         // Under the lock, so that no message for a version that was not seen here comes in before.
         let served = {
             let mut machine = self.machine.lock();
@@ -426,7 +437,7 @@ impl Activation {
                 Ok(claim) => {
                     let limit = usize::try_from(served.kind().policy.limits.state).unwrap_or(usize::MAX);
                     let upgraded = self.upgraded.swap(false, Ordering::Relaxed);
-                    let failed = silo.woke(&self.id);
+                    let failed = silo.failures.woke(&self.id);
                     let cause = match self.restart.swap(false, Ordering::Relaxed) || failed {
                         true => Cause::Restart,
                         false if upgraded => Cause::Upgrade,
@@ -465,6 +476,7 @@ impl Activation {
             }
             drop(live);
         }
+        self.cancel_timers(silo);
         silo.metrics.deactivated(why);
         self.upgraded.store(why == Why::Upgraded, Ordering::Relaxed);
         self.machine.lock().turns.left();

@@ -201,7 +201,7 @@ impl Silo {
             state_bytes: state.iter().map(|value| value.bytes).sum(),
             state,
             state_limit: served.kind().policy.limits.state,
-            last_failure: self.0.last_failure(&id),
+            last_failure: self.0.failures.last(&id),
         })
     }
 
@@ -411,6 +411,7 @@ impl Service for Silo {
             activations: silo.catalog.len(),
             capacity: usize::try_from(silo.capacity()).unwrap_or(usize::MAX),
             tells: silo.outbox.held(),
+            timers: silo.timers.len(),
             thrashing: silo.thrash.thrashes(silo.clock.now()).is_some(),
             dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),
         })

@@ -1,25 +1,23 @@
 //! One silo: every part built in the order of its needs, and stopped in reverse.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use quark_core::activation::Why;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
 use tokio::task::JoinHandle;
 
-use crate::api::FailureReport;
 use crate::capacity::{self, Machine, TooMany};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, unix_ms};
 use crate::config::SiloConfig;
 use crate::dead_letters::{DeadLetters, Reason};
 use crate::deploy::Deploys;
+use crate::failures::Failures;
 use crate::kinds::Kinds;
 use crate::machine::Pressure;
 use crate::message::{Message, Origin, Work};
@@ -27,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
 use crate::store::{Store, StoreError};
 use crate::thrash::Thrash;
+use crate::timers::{self, Timers};
 
 /// How often idle activations are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -34,8 +33,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How often a stopping silo looks whether all have left.
 const STOP_LOOK: Duration = Duration::from_millis(20);
-/// The most actors whose last failure is remembered.
-const FAILURES_MAX: usize = 10_000;
 /// Lines that actors may log in a second, all together, before lines are dropped.
 const LOG_LINES_PER_SECOND: u64 = 2_000;
 
@@ -70,10 +67,10 @@ pub(crate) struct Inner {
     pub(crate) pressure: Pressure,
     pub(crate) thrash: Thrash,
     pub(crate) outbox: Outbox,
+    pub(crate) timers: Timers,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) metrics: Metrics,
-    /// The last failure of actors that failed, and whether they have not woken since.
-    failures: Mutex<HashMap<ActorId, (FailureReport, bool)>>,
+    pub(crate) failures: Failures,
     log_second: AtomicU64,
     log_lines: AtomicU64,
     stopping: AtomicBool,
@@ -102,9 +99,10 @@ impl Silo {
             pressure: Pressure::of(&machine),
             thrash: Thrash::default(),
             outbox: Outbox::new(),
+            timers: Timers::default(),
             dead_letters: DeadLetters::default(),
             metrics: Metrics::new(),
-            failures: Mutex::default(),
+            failures: Failures::default(),
             log_second: AtomicU64::new(0),
             log_lines: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -114,6 +112,7 @@ impl Silo {
         });
         inner.restore_deployments().await?;
         inner.spawn(outbox::relay(inner.clone()));
+        inner.spawn(timers::run(inner.clone()));
         inner.spawn(sweep(inner.clone()));
         Ok(Self(inner))
     }
@@ -123,6 +122,7 @@ impl Silo {
     pub async fn stop(&self) {
         let silo = &self.0;
         silo.stopping.store(true, Ordering::Relaxed);
+        silo.timers.look();
         let end = Instant::now() + STOP_GRACE;
         while silo.catalog.len() > 0 && Instant::now() < end {
             silo.catalog.for_each(|activation| {
@@ -164,6 +164,7 @@ impl Inner {
         match origin {
             Origin::Caller(to) => drop(to.send(Err(error))),
             Origin::Outbox(id) => self.outbox.failed(&id, &error),
+            Origin::Timer(firing) => self.timers.ended(firing, self.clock.now()),
         }
     }
 
@@ -172,6 +173,7 @@ impl Inner {
             match message.work {
                 Work::Method { origin, .. } => self.answer(origin, error.clone()),
                 Work::Operate(operate) => drop(operate.reply.send(Err(error.clone().into()))),
+                Work::Timer(firing) => self.timers.ended(firing, self.clock.now()),
             }
         }
     }
@@ -189,25 +191,7 @@ impl Inner {
         if self.log_allowed() {
             tracing::warn!(actor = %id, method, reason, "an actor failed");
         }
-        let mut failures = self.failures.lock();
-        if failures.len() >= FAILURES_MAX && !failures.contains_key(id) {
-            let oldest = failures.iter().min_by_key(|(_, (failure, _))| failure.at_ms).map(|(id, _)| id.clone());
-            oldest.map(|oldest| failures.remove(&oldest));
-        }
-        let count = failures.get(id).map_or(0, |(failure, _)| failure.count) + 1;
-        failures.insert(id.clone(), (FailureReport { reason, at_ms: unix_ms(), count }, true));
-    }
-
-    /// Whether an actor that wakes does so after a failure that it has not woken after.
-    pub(crate) fn woke(&self, id: &ActorId) -> bool {
-        let mut failures = self.failures.lock();
-        // An idle silo's wakings should not hash for nothing.
-        let failed = if failures.is_empty() { None } else { failures.get_mut(id) };
-        failed.is_some_and(|(_, down)| std::mem::replace(down, false))
-    }
-
-    pub(crate) fn last_failure(&self, id: &ActorId) -> Option<FailureReport> {
-        self.failures.lock().get(id).map(|(failure, _)| failure.clone())
+        self.failures.add(id, reason, unix_ms());
     }
 
     /// Whether one more line of an actor's log is within the rate.

@@ -191,6 +191,7 @@ impl KindReader<'_> {
                         timeout: policy.and_then(|policy| policy.timeout),
                         export: index(function)?,
                         signature,
+                        is_hook: false,
                     }));
                 }
                 ComponentItem::Resource(_)
@@ -223,6 +224,7 @@ impl KindReader<'_> {
             reentrancy,
             reentrancy_reason,
             methods,
+            on_timer: None,
             by_name,
             constructor,
             constructor_fails,

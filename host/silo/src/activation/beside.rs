@@ -13,7 +13,7 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::Head;
 use quark_engine::values::Payload;
 use quark_engine::{Reached, Started, Trap, Turned, Wishes};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::turn::{MidTurn, answer_trap, within_limit};
 use super::{Activation, Live, Slot};
@@ -32,11 +32,41 @@ struct Beside {
     last: tokio::time::Instant,
 }
 
+/// Turns that overlap, each with the time after which it is given up.
+#[derive(Default)]
+pub(super) struct Times(Vec<(u64, tokio::time::Instant)>);
+
+impl Times {
+    fn begin(&mut self, turn: Turn, last: tokio::time::Instant) {
+        self.0.push((turn.number, last));
+    }
+
+    fn end(&mut self, turn: Turn) {
+        self.0.retain(|(number, _)| *number != turn.number);
+    }
+
+    fn first(&self) -> Option<tokio::time::Instant> {
+        self.0.iter().map(|(_, last)| *last).min()
+    }
+
+    /// Whether the time of one has passed: it is told once.
+    fn pass(&mut self, now: tokio::time::Instant) -> bool {
+        let all = self.0.len();
+        self.0.retain(|(_, last)| *last > now);
+        self.0.len() < all
+    }
+}
+
 impl Activation {
+    /// Where turns that overlap hear of one another.
+    pub(super) fn events(&self) -> &Notify {
+        self.events.get_or_init(Box::default)
+    }
+
     /// Begins a turn; its end comes by [`Activation::ended_beside`].
     pub(super) fn begin_beside(
         &self,
-        live: Live,
+        live: Box<Live>,
         turn: Turn,
         (head, method, payload, origin): (Head, MethodRef, Payload, Origin),
         last: tokio::time::Instant,
@@ -52,7 +82,7 @@ impl Activation {
             return self.begin_again(&silo, Message { head, work, bytes });
         }
         machine.slot = Slot::Live(live);
-        machine.beside.push((turn.number, last));
+        machine.beside.get_or_insert_default().begin(turn, last);
         drop(machine);
         let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let started = Started { head, turn, method: method.at, handles, payload };
@@ -72,16 +102,14 @@ impl Activation {
 
     /// Waits until the next turn may begin, or one has run too long.
     pub(super) async fn wait_beside(&self) {
-        let last = self.machine.lock().beside.iter().map(|(_, last)| *last).min();
+        let last = self.machine.lock().beside.as_ref().and_then(|times| times.first());
         let last = last.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_AGAIN);
-        if tokio::time::timeout_at(last, self.events.notified()).await.is_ok() {
+        if tokio::time::timeout_at(last, self.events().notified()).await.is_ok() {
             return;
         }
         let mut machine = self.machine.lock();
         let now = tokio::time::Instant::now();
-        let all = machine.beside.len();
-        machine.beside.retain(|(_, last)| *last > now);
-        if machine.beside.len() == all {
+        if !machine.beside.as_mut().is_some_and(|times| times.pass(now)) {
             return;
         }
         // It is given up once; all that run with it are told by their pack.
@@ -97,7 +125,7 @@ impl Activation {
             Turned::Trapped(trap) => self.trapped_beside(silo, beside, trap),
             Turned::Unbegun(started) => self.again(silo, beside, *started),
         }
-        self.events.notify_one();
+        self.events().notify_one();
     }
 
     fn done_beside(&self, silo: &Arc<Inner>, beside: Beside, payload: Payload, write: Reached, wishes: Wishes) {
@@ -105,16 +133,21 @@ impl Activation {
         if let Some(wait) = wishes.keep_awake {
             self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
         }
+        let mut timer = None;
         let output = match origin {
             Origin::Caller(to) => {
                 let outcome = within_limit(method.served.kind(), &payload).map(|()| payload);
                 Output::Reply { to, outcome, progressed: true }
             }
             Origin::Outbox(id) => Output::Told(id),
+            Origin::Timer(firing) => {
+                timer = Some(firing);
+                Output::Nothing
+            }
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
-        machine.beside.retain(|(number, _)| *number != turn.number);
+        machine.beside.iter_mut().for_each(|times| times.end(turn));
         if !machine.turns.runs(turn) {
             drop(machine);
             return output.undone(silo);
@@ -137,12 +170,13 @@ impl Activation {
             machine.turns.deactivate(Why::Requested);
         }
         drop(machine);
+        timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));
         self.pass(silo, point);
     }
 
     /// A commit failed: the guest's memory is ahead of the store.
     fn end_instance(&self, silo: &Arc<Inner>, turn: Turn, error: CommitError) {
-        let Some((undone, slot)) = self.take_trapped(turn) else { return };
+        let Some((undone, slot)) = self.take_trapped(silo, turn) else { return };
         undone.into_iter().for_each(|output| output.undone(silo));
         if let Slot::Live(live) = slot {
             // Turns that still run in it are told by their pack.
@@ -160,13 +194,15 @@ impl Activation {
     }
 
     /// What goes with the instance in which that turn ran, unless it went before.
-    fn take_trapped(&self, turn: Turn) -> Option<(Vec<Output>, Slot)> {
+    fn take_trapped(&self, silo: &Inner, turn: Turn) -> Option<(Vec<Output>, Slot)> {
         let mut machine = self.machine.lock();
-        machine.beside.retain(|(number, _)| *number != turn.number);
+        machine.beside.iter_mut().for_each(|times| times.end(turn));
         machine.turns.runs(turn).then(|| {
             self.restart.store(true, Ordering::Relaxed);
-            machine.beside.clear();
-            (machine.turns.trapped(), std::mem::take(&mut machine.slot))
+            machine.beside = None;
+            let undone = machine.turns.trapped();
+            self.cancel_timers(silo);
+            (undone, std::mem::take(&mut machine.slot))
         })
     }
 
@@ -174,7 +210,7 @@ impl Activation {
         let Beside { turn, method, origin, started: _, last } = beside;
         self.machine.lock().ran += 1;
         // Of several turns that end with their instance the first one counts.
-        if let Some((undone, slot)) = self.take_trapped(turn) {
+        if let Some((undone, slot)) = self.take_trapped(silo, turn) {
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(slot);
             if trap.is_own_failure() {
@@ -188,7 +224,7 @@ impl Activation {
     /// Nothing was done: the message waits again.
     fn again(&self, silo: &Arc<Inner>, beside: Beside, started: Started) {
         let Beside { turn, method, origin, started: _, last: _ } = beside;
-        if let Some((undone, slot)) = self.take_trapped(turn) {
+        if let Some((undone, slot)) = self.take_trapped(silo, turn) {
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(slot);
         }

@@ -35,7 +35,7 @@ impl Activation {
         let wake = machine.turns.overlaps();
         drop(machine);
         if wake {
-            self.events.notify_one();
+            self.events().notify_one();
         }
     }
 
@@ -55,7 +55,7 @@ impl Activation {
                 }
                 Some(Step::Expired(message)) => silo.expired(&self.id, message),
                 Some(Step::Load | Step::Leave(..) | Step::Wait | Step::Idle | Step::Gone(_)) | None => {
-                    self.events.notified().await;
+                    self.events().notified().await;
                 }
             }
         }
@@ -118,6 +118,8 @@ impl Activation {
                 Output::Reply { to, outcome, progressed }
             }
             Origin::Outbox(id) => Output::Told(id),
+            // A timer's comes back to nothing.
+            Origin::Timer(_) => Output::Nothing,
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;

@@ -61,9 +61,10 @@ impl Activation {
     async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
         let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
         let hook = live.deactivate(Why::Requested).await;
-        let Live { instance, served, generation, home } = live;
+        let Live { instance, served, generation, home } = *live;
         let state = instance.into_state().await;
         drop(home);
+        self.cancel_timers(silo);
         let Some(mut state) = state else { return (Slot::Empty, Write::default()) };
         let write = hook.unwrap_or_else(|trap| {
             silo.failed(&self.id, "deactivate", &trap);

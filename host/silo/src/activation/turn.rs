@@ -27,7 +27,7 @@ const ABANDONED_GRACE: Duration = Duration::from_secs(10);
 pub(super) const NO_ROOM_RETRY_MS: u64 = 100;
 
 /// What is left of a turn that has run: nothing of the instance when it trapped.
-pub(super) type Ran = Result<(Live, Payload), Trap>;
+pub(super) type Ran = Result<(Box<Live>, Payload), Trap>;
 
 /// A turn that has an instance of its own, to be polled to its end.
 pub(super) type Running = Pin<Box<dyn Future<Output = Ran> + Send>>;
@@ -96,7 +96,7 @@ impl Activation {
         self: &Arc<Self>,
         silo: &Arc<Inner>,
         method: &MethodRef,
-        mut ran: Result<Live, Trap>,
+        mut ran: Result<Box<Live>, Trap>,
         payload: &mut Payload,
     ) -> Entered {
         let left = ran.as_mut().ok().and_then(|live| live.instance.left());
@@ -120,7 +120,7 @@ impl Activation {
 
     /// The end of a turn that left nothing behind: its answer needs no channel, unless it must wait
     /// for a commit under way.
-    fn answered_here(self: &Arc<Self>, live: Live, payload: &Payload) -> Result<Result<(), CallError>, Live> {
+    fn answered_here(self: &Arc<Self>, live: Box<Live>, payload: &Payload) -> Result<Result<(), CallError>, Box<Live>> {
         let mut machine = self.machine.lock();
         if !machine.turns.is_open() {
             return Err(live);
@@ -143,6 +143,14 @@ impl Activation {
         let (method, mut payload, origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
+            Work::Timer(firing) => match self.on_timer() {
+                Some(method) => (method, Payload::default(), Origin::Timer(firing)),
+                // Its instance is over, and so is the timer.
+                None => {
+                    self.not_begun(turn);
+                    return self.cancel_timers(silo);
+                }
+            },
         };
         // Recalled meanwhile: it comes again in its place.
         if matches!(&origin, Origin::Outbox(id) if !silo.outbox.begin(id)) {
@@ -164,13 +172,17 @@ impl Activation {
         let method = match same_method(&live.served, method) {
             Ok(method) => method,
             Err(error) => {
-                if self.runs(turn) {
-                    self.machine.lock().slot = Slot::Live(live);
-                }
-                self.not_begun(turn);
+                self.put_back(turn, live);
                 return silo.answer(origin, error);
             }
         };
+        if let Origin::Timer(firing) = &origin {
+            match self.begin_timer(silo, *firing) {
+                Some(arguments) => payload = arguments,
+                // It was stopped or put off.
+                None => return self.put_back(turn, live),
+            }
+        }
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
         if live.served.component.overlap(live.served.at).interleaves() {
@@ -189,6 +201,14 @@ impl Activation {
         self.finished(silo, Finished { ran, method, origin, started });
     }
 
+    /// The turn did nothing with the instance.
+    fn put_back(&self, turn: Turn, live: Box<Live>) {
+        if self.runs(turn) {
+            self.machine.lock().slot = Slot::Live(live);
+        }
+        self.not_begun(turn);
+    }
+
     fn runs(&self, turn: Turn) -> bool {
         self.machine.lock().turns.runs(turn)
     }
@@ -205,13 +225,22 @@ impl Activation {
     pub(super) fn begin_again(&self, silo: &Arc<Inner>, message: Message) {
         match message.work {
             Work::Method { origin: origin @ Origin::Outbox(_), .. } => silo.answer(origin, trap_error(Trap::Unbegun)),
+            Work::Method { origin: Origin::Timer(firing), .. } | Work::Timer(firing) => {
+                silo.timers.ended(firing, silo.clock.now());
+            }
             Work::Method { origin: Origin::Caller(_), .. } | Work::Operate(_) => silo.deliver_again(&self.id, message),
         }
     }
 
     /// A turn with the instance to itself. In a pack that ends before the turn begins, it begins in
     /// another one.
-    pub(super) fn on_its_own(&self, mut live: Live, mut head: Head, mut payload: Payload, alone: Alone) -> Running {
+    pub(super) fn on_its_own(
+        &self,
+        mut live: Box<Live>,
+        mut head: Head,
+        mut payload: Payload,
+        alone: Alone,
+    ) -> Running {
         let Alone { turn, method, handles, started } = alone;
         let packed = matches!(live.home, Home::Pack(_)).then(|| (self.me.clone(), self.silo.clone()));
         Box::pin(async move {
@@ -256,6 +285,7 @@ impl Activation {
                 let mut machine = self.machine.lock();
                 machine.ran += 1;
                 let undone = machine.turns.trapped();
+                self.cancel_timers(silo);
                 drop(machine);
                 undone.into_iter().for_each(|output| output.undone(silo));
                 if trap.is_own_failure() {
@@ -269,18 +299,20 @@ impl Activation {
         }
         let progressed = self.progressed.load(Ordering::Relaxed);
         let tell = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
+        let timer = if let Origin::Timer(firing) = &origin { Some(*firing) } else { None };
         let output = match origin {
             Origin::Caller(to) => {
                 let outcome = within_limit(live.served.kind(), &payload).map(|()| payload);
                 Output::Reply { to, outcome, progressed }
             }
-            Origin::Outbox(_) => Output::Nothing,
+            Origin::Outbox(_) | Origin::Timer(_) => Output::Nothing,
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
         let point = machine.turns.commit_point(write, output);
         if let Point::Failed(output, error) = point {
             let undone = machine.turns.trapped();
+            self.cancel_timers(silo);
             drop(machine);
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(live);
@@ -295,6 +327,7 @@ impl Activation {
             machine.turns.deactivate(quark_core::activation::Why::Requested);
         }
         drop(machine);
+        timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));
         self.pass(silo, point);
     }
 
@@ -305,6 +338,7 @@ impl Activation {
         }
         self.restart.store(true, Ordering::Relaxed);
         let waiting = self.machine.lock().turns.refused();
+        self.cancel_timers(silo);
         let error = trap_error(trap.clone());
         answer_trap(silo, origin, trap);
         silo.answer_all(waiting, &error);
@@ -355,7 +389,7 @@ impl Activation {
         }
         // Also for a turn that waits though it cannot end well any more.
         if overlaps || outcome.is_err() {
-            self.events.notify_one();
+            self.events().notify_one();
         }
         if landed.token {
             silo.spawn(self.run(None));
@@ -471,7 +505,7 @@ pub(super) fn answer_trap(silo: &Inner, origin: Origin, trap: Trap) {
 /// What a caller is told of a turn that ended so.
 pub(super) fn trap_error(trap: Trap) -> CallError {
     match trap {
-        Trap::Guest(reason) => CallError::Failed(reason),
+        Trap::Guest(reason) | Trap::Failed(reason) => CallError::Failed(reason),
         Trap::Refused(reason) => CallError::Failed(format!("it refused to wake: {reason}")),
         Trap::Commit(error) => commit_failed(error),
         Trap::NoRoom(_) => CallError::Overloaded(NO_ROOM_RETRY_MS),

@@ -8,6 +8,7 @@ mod reentrance;
 mod flavours;
 mod blobs;
 mod tells;
+mod timers;
 mod hostile;
 mod stacks;
 mod lifecycle;
