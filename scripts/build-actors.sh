@@ -28,7 +28,8 @@ keep() {
   folder=$1; shift
   mkdir -p "$out/$folder"
   for name; do
-    built=$CARGO_TARGET_DIR/$GUEST_TARGET/release/$name.wasm
+    # Cargo's file names have no hyphens.
+    built=$CARGO_TARGET_DIR/$GUEST_TARGET/release/$(echo "$name" | tr - _).wasm
     kept=$out/$folder$name.wasm
     if ! cmp -s "$built" "$kept"; then
       cp "$built" "$kept.new" && mv "$kept.new" "$kept"

@@ -186,6 +186,8 @@ mod tests {
                 holds: 1000,
                 packed: 100,
                 overlap: "full".into(),
+                reentrancy: "full".into(),
+                reentrancy_reason: "its manifest says so".into(),
                 methods: vec![
                     method("increment", "func(by: u64) -> result<u64, counter-error>", false),
                     method("reset", "func()", true),
@@ -207,6 +209,7 @@ kind counter (sample:counter/counters#counter)
   lane direct: imports nothing that suspends
   memory dense: its manifest says so; 512.0 KiB for all that share it, at most 1000 live
   packed: 100 actors share an instance; a trap ends its memory for all of them
+  reentrancy full: its manifest says so
   turns of one actor overlap
   increment: func(by: u64) -> result<u64, counter-error>
   reset: func()  (a tell)

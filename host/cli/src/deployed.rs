@@ -73,9 +73,10 @@ pub(crate) fn show_kind(kind: &KindReport, out: &mut Output<'_>) {
             kind.packed
         ));
     }
+    out.line(format_args!("  reentrancy {}: {}", plain(&kind.reentrancy), plain(&kind.reentrancy_reason)));
     match kind.overlap.as_str() {
         "full" => out.line("  turns of one actor overlap"),
-        "reads" => out.line("  turns of one actor that only read overlap"),
+        "reads" | "call-chain-and-reads" => out.line("  turns of one actor that only read overlap"),
         _ => {}
     }
     for method in &kind.methods {

@@ -55,6 +55,8 @@ pub struct Frame {
     /// Whether it does nothing but wait. Where a turn may have several calls under way it may go on
     /// when any of them ends.
     pub alone: bool,
+    /// Which of the calls that the turn ever made.
+    pub call: u32,
     /// Who called it; none for a chain's first actor.
     pub parent: Path,
     depth: u32,
@@ -71,15 +73,22 @@ impl Path {
 
     /// This path with one more turn, which waits for nothing else.
     #[must_use]
-    pub fn with(&self, actor: ActorId, method: Arc<str>, generation: u64, turn: u64) -> Self {
-        self.with_one_of(actor, method, generation, turn, true)
+    pub fn with(&self, actor: ActorId, method: Arc<str>, (generation, turn): (u64, u64), call: u32) -> Self {
+        self.with_one_of(actor, method, (generation, turn), call, true)
     }
 
     /// The same; not `alone` when the turn may have other calls under way.
     #[must_use]
-    pub fn with_one_of(&self, actor: ActorId, method: Arc<str>, generation: u64, turn: u64, alone: bool) -> Self {
+    pub fn with_one_of(
+        &self,
+        actor: ActorId,
+        method: Arc<str>,
+        (generation, turn): (u64, u64),
+        call: u32,
+        alone: bool,
+    ) -> Self {
         let (parent, depth) = (self.clone(), self.depth() + 1);
-        Self(Some(Arc::new(Frame { actor, method, generation, turn, alone, parent, depth })))
+        Self(Some(Arc::new(Frame { actor, method, generation, turn, alone, call, parent, depth })))
     }
 
     /// The waiting turns, newest first.
@@ -103,6 +112,12 @@ impl Path {
     #[must_use]
     pub fn find(&self, actor: &ActorId) -> Option<&Frame> {
         self.frames().find(|frame| frame.actor == *actor)
+    }
+
+    /// How many of the turns that wait are that actor's.
+    #[must_use]
+    pub fn count(&self, actor: &ActorId) -> u32 {
+        u32::try_from(self.frames().filter(|frame| frame.actor == *actor).count()).unwrap_or(u32::MAX)
     }
 
     /// The path to a message, for people: `cart/42.checkout -> pay/9.charge -> cart/42.total`.
@@ -202,10 +217,11 @@ mod tests {
 
     #[test]
     fn a_path_finds_its_actors_and_reads_from_the_first() {
-        let path = Path::START.with(actor("a"), "go".into(), 1, 7).with(actor("b"), "on".into(), 2, 8);
+        let path = Path::START.with(actor("a"), "go".into(), (1, 7), 1).with(actor("b"), "on".into(), (2, 8), 1);
         assert_eq!(path.depth(), 2);
         assert_eq!(path.find(&actor("a")).map(|frame| frame.turn), Some(7));
         assert!(path.find(&actor("c")).is_none());
+        assert_eq!((path.count(&actor("a")), path.count(&actor("c"))), (1, 0));
         assert_eq!(path.describe(&actor("a"), "total"), "cart/a.go -> cart/b.on -> cart/a.total");
     }
 
@@ -213,7 +229,7 @@ mod tests {
     fn a_long_path_drops_without_recursion() {
         let mut path = Path::START;
         for turn in 0..200_000 {
-            path = path.with(actor("a"), "go".into(), 1, turn);
+            path = path.with(actor("a"), "go".into(), (1, turn), 1);
         }
         drop(path);
     }

@@ -28,9 +28,8 @@ pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 pub struct Policy {
     /// How long an actor stays in memory without a message.
     pub idle_timeout: Duration,
-    /// Who may enter while a turn waits. Of `None` and `CallChain` this version makes no difference:
-    /// it refuses every returning call.
-    pub reentrancy: Reentrancy,
+    /// Who may enter while a turn waits; none for what the component's toolchain can take.
+    pub reentrancy: Option<Reentrancy>,
     /// How many actors share an instance.
     pub isolation: Isolation,
     /// Bounds of each actor's mailbox.
@@ -85,6 +84,18 @@ pub enum Reentrancy {
     Full,
 }
 
+impl Reentrancy {
+    /// As manifests and people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::CallChain => "call-chain",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// How actors of a kind are kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
@@ -135,7 +146,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             idle_timeout: Duration::from_mins(10),
-            reentrancy: Reentrancy::CallChain,
+            reentrancy: None,
             isolation: Isolation::Actor,
             mailbox: MailboxPolicy { capacity: 1024, bytes: MIB },
             config: BTreeMap::new(),
@@ -283,7 +294,7 @@ impl Setting {
     fn apply(&self, policy: &mut Policy) {
         match self {
             Self::IdleTimeout(time) => policy.idle_timeout = *time,
-            Self::Reentrancy(who) => policy.reentrancy = *who,
+            Self::Reentrancy(who) => policy.reentrancy = Some(*who),
             Self::Isolation(isolation) => policy.isolation = *isolation,
             Self::MailboxCapacity(count) => policy.mailbox.capacity = *count,
             Self::MailboxBytes(bytes) => policy.mailbox.bytes = *bytes,

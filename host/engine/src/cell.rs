@@ -19,6 +19,7 @@ use crate::guest::{Guest, Member, Runs, TurnClock, TurnContext};
 use crate::instance::{Cause, TurnInput, hand_over};
 use crate::kind::{Kind, Lane, Method};
 use crate::limits::Limiter;
+use crate::nested::Within;
 use crate::proxy::Proxies;
 use crate::seats::{Seats, attribute};
 use crate::slab;
@@ -236,6 +237,12 @@ impl Cell {
         constructed(self.exports.kind(), made)
     }
 
+    /// From now on turns of that actor may begin inside of one that waits for them.
+    pub(crate) fn let_nest(&mut self, this: ResourceAny) {
+        let live = self.exports.live;
+        self.store.data_mut().within = Some(Box::new(Within { live, this }));
+    }
+
     /// Runs the `deactivate` hook of the actor that is shown, if there is one.
     pub(crate) async fn put_to_sleep(&mut self, why: &str, fiber: bool) -> Result<(), Trap> {
         let Some((hook, arguments)) = self.exports.deactivate(self.store.as_context_mut(), why)? else {
@@ -364,6 +371,7 @@ fn new_store(component: &Arc<Component>, kind_at: usize, member: Box<Member>, se
         member,
         turn: TurnContext::none(clock),
         seats: seats.map(Box::new),
+        within: None,
         limiter: Limiter::new(usize::try_from(memory).unwrap_or(usize::MAX), limits.table_elements),
         proxies: Proxies::default(),
         handles_max,

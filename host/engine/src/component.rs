@@ -2,10 +2,12 @@
 
 mod packages;
 mod bytes;
+mod toolchain;
 mod flavour;
 mod hooks;
 mod kinds;
 mod versions;
+mod reentrancy;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use wasmtime::component::{InstancePre, Linker, Resource, ResourceType};
 pub use self::bytes::{content_hash, embedded_manifest};
 pub(crate) use self::hooks::Lifecycle;
 pub(crate) use self::kinds::{constructor_fails, signature, without_version};
+use self::toolchain::Toolchain;
 use crate::bindings;
 use crate::cache::Cache;
 use crate::cost::{Cost, cost};
@@ -56,6 +59,8 @@ pub struct Component {
     pub warnings: Vec<String>,
     /// What compiling took; none when it came from the cache.
     pub compiled_in: Option<Duration>,
+    /// Whether its turns may wait for other actors, which may call it meanwhile.
+    pub(crate) asks_others: bool,
     /// The methods of other kinds that it calls.
     pub(crate) calls: Vec<(KindName, Vec<Arc<Signature>>)>,
     pub(crate) wit: Wit,
@@ -121,13 +126,15 @@ impl Component {
         kinds.iter_mut().for_each(|kind| kind.on_timer.clone_from(&on_timer));
         kinds.iter().try_for_each(|kind| kinds::check_policy(engine, kind))?;
         kinds.iter().try_for_each(|kind| may_share(kind, &imports))?;
+        let doubted = reentrancy::choose(&mut kinds, Toolchain::of(&component_bytes)?, &imports)?;
         let pre = link(engine, &compiled, &imports)?;
         let mut warnings = imports.warnings.clone();
         warnings.extend(older);
         warnings.extend(kinds.iter().flat_map(kinds::warnings_of));
         let imported = imports.kinds.values().flatten();
+        let asks_others = imports.ask_others();
         let calls = imported.map(|kind| (kind.name.clone(), kind.methods.clone())).collect();
-        Ok(Arc::new(Self {
+        let mut component = Arc::new(Self {
             hash,
             bytes: bytes.len(),
             version: version.to_string(),
@@ -140,13 +147,18 @@ impl Component {
             asks: imports.asks,
             warnings,
             compiled_in,
+            asks_others,
             calls,
             wit,
             engine: engine.clone(),
             pre,
             lifecycle,
             pace: crate::instance::Pace::default(),
-        }))
+        });
+        if doubted {
+            reentrancy::try_out(&mut component);
+        }
+        Ok(component)
     }
 
     /// The place of a kind that it exports.
@@ -172,7 +184,7 @@ fn may_share(kind: &Kind, imports: &Imports) -> Result<(), AdmissionError> {
     if matches!(kind.policy.isolation, Isolation::Packed(_)) && imports.lane == Lane::Fiber {
         return Err(AdmissionError::Packed { kind: short(), reason: imports.lane_reason.clone() });
     }
-    if kind.policy.reentrancy == Reentrancy::Full && imports.lane != Lane::Concurrent {
+    if kind.policy.reentrancy == Some(Reentrancy::Full) && imports.lane != Lane::Concurrent {
         return Err(AdmissionError::Full { kind: short(), lane: imports.lane.name() });
     }
     Ok(())
@@ -216,11 +228,13 @@ fn link(
     wasi::define(&mut linker, imports.lane).map_err(mistyped)?;
     bindings::Services::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(&mut linker, |guest| guest)
         .map_err(mistyped)?;
-    if imports.lane == Lane::Concurrent {
-        linker.allow_shadowing(true);
-        crate::host::define_async(&mut linker).map_err(mistyped)?;
-        linker.allow_shadowing(false);
+    linker.allow_shadowing(true);
+    match imports.lane {
+        Lane::Direct => {}
+        Lane::Fiber => crate::host::calls::define_nesting(&mut linker).map_err(mistyped)?,
+        Lane::Concurrent => crate::host::define_async(&mut linker).map_err(mistyped)?,
     }
+    linker.allow_shadowing(false);
     for (interface, blob) in &imports.blobs {
         let mut instance = linker.instance(interface).map_err(mistyped)?;
         instance

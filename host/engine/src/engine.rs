@@ -56,6 +56,9 @@ const HOST_STACK_BYTES: usize = 1024 * 1024;
 const FIBER_STACK_BYTES: usize = 2 * WASM_STACK_BYTES + HOST_STACK_BYTES;
 /// Stacks that there are for the fewest instances: turns that overlap may take one each while they wait.
 const STACKS_MIN: u32 = 256;
+/// Turns that run inside of others at once, each on a stack of its own beside those of the instances:
+/// one that found none would end its instance, so they are counted before.
+const NESTED_STACKS_MAX: u32 = 256;
 /// Core instances that one component may have (its own code, adapters and shims).
 const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
 /// Core instances, memories and tables reserved for each live actor, on average.
@@ -110,6 +113,7 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) beats: Arc<Beats>,
     pub(crate) stacks: Arc<DirectStacks>,
+    pub(crate) nested: Arc<NestedStacks>,
     all: Arc<All>,
 }
 
@@ -140,6 +144,29 @@ impl Drop for DirectStack {
     }
 }
 
+/// Stacks for turns inside of others.
+#[derive(Debug, Default)]
+pub(crate) struct NestedStacks(AtomicUsize);
+
+/// One of them; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct NestedStack(Arc<NestedStacks>);
+
+impl NestedStacks {
+    /// None when all are taken.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<NestedStack> {
+        let stack = NestedStack(self.clone());
+        let taken = self.0.fetch_add(1, Ordering::Relaxed);
+        (taken < NESTED_STACKS_MAX as usize).then_some(stack)
+    }
+}
+
+impl Drop for NestedStack {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The engines of all flavours and profiles, each made when its first component comes.
 #[derive(Default)]
 struct All {
@@ -164,7 +191,15 @@ impl Engine {
         let beats = Arc::<Beats>::default();
         all.ticker.start(beats.clone())?;
         let wasmtime = all.engine(&config, Flavour::Plain, config.profile)?;
-        Ok(Self { wasmtime, profile: config.profile, config, beats, stacks: Arc::default(), all })
+        Ok(Self {
+            wasmtime,
+            profile: config.profile,
+            config,
+            beats,
+            stacks: Arc::default(),
+            nested: Arc::default(),
+            all,
+        })
     }
 
     /// The engine that runs components of that flavour in that profile.
@@ -191,8 +226,11 @@ impl Engine {
     /// What the pools take that are made, or are not.
     fn pools(&self, wanted: impl Fn(bool) -> bool) -> impl Iterator<Item = u64> {
         let made = self.all.made.lock().each_ref().map(|made| made[MemoryProfile::Roomy as usize].is_some());
-        let pools = made.into_iter().zip(self.config.roomy).filter(move |(made, _)| wanted(*made));
-        pools.map(|(_, instances)| MAPPINGS_PER_SLOT * u64::from(instances))
+        // Turns nest where functions are plain.
+        let [plain, asynchronous] = self.config.roomy;
+        let stacks = [u64::from(plain) + u64::from(NESTED_STACKS_MAX), asynchronous.into()];
+        let pools = made.into_iter().zip(stacks).filter(move |(made, _)| wanted(*made));
+        pools.map(|(_, stacks)| MAPPINGS_PER_SLOT * stacks)
     }
 
     /// Tells compiled components of differently configured engines apart.
@@ -223,11 +261,15 @@ impl All {
             MemoryProfile::Roomy => config.roomy[flavour as usize],
             MemoryProfile::Dense => config.dense,
         };
+        let nested = if flavour == Flavour::Plain { NESTED_STACKS_MAX } else { 0 };
+        let stacks = instances.max(STACKS_MIN).saturating_add(nested);
         let start = || {
             let mut shared = shared(flavour);
             match profile {
-                MemoryProfile::Roomy => roomy(&mut shared, instances),
-                MemoryProfile::Dense => dense(&mut shared, instances as usize).map_err(|error| error.to_string())?,
+                MemoryProfile::Roomy => roomy(&mut shared, instances, stacks),
+                MemoryProfile::Dense => {
+                    dense(&mut shared, instances as usize, stacks as usize).map_err(|error| error.to_string())?
+                }
             }
             wasmtime::Engine::new(&shared).map_err(|error| format!("{error:#}"))
         };
@@ -268,13 +310,13 @@ impl Ticker {
 }
 
 /// Each instance of the pooling allocator has slots of its own: large, with copy-on-write images.
-fn roomy(wasmtime: &mut Config, instances: u32) {
+fn roomy(wasmtime: &mut Config, instances: u32, stacks: u32) {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_ACTOR))
         .total_memories(instances)
         .total_tables(instances.saturating_mul(TABLES_PER_ACTOR))
-        .total_stacks(instances.max(STACKS_MIN))
+        .total_stacks(stacks)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(4)
         .max_tables_per_component(16)
@@ -293,10 +335,10 @@ fn roomy(wasmtime: &mut Config, instances: u32) {
 /// Memories and stacks come from slabs, tables from the heap, as small as they are: a page for each
 /// would be most of an idle actor. Nothing is reserved and nothing guarded, so that compiled code
 /// checks every access; see `slab`.
-fn dense(wasmtime: &mut Config, instances: usize) -> std::io::Result<()> {
+fn dense(wasmtime: &mut Config, instances: usize, stacks: usize) -> std::io::Result<()> {
     let slot = usize::try_from(DENSE_SLOT_BYTES).unwrap_or(usize::MAX);
     let memories = Memories::new(slot, instances.saturating_mul(DENSE_MEMORIES_PER_ACTOR))?;
-    let stacks = Stacks::new(FIBER_STACK_BYTES, instances.max(STACKS_MIN as usize))?;
+    let stacks = Stacks::new(FIBER_STACK_BYTES, stacks)?;
     wasmtime
         .allocation_strategy(InstanceAllocationStrategy::OnDemand)
         .with_host_memory(Arc::new(memories))

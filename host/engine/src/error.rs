@@ -125,6 +125,17 @@ pub enum AdmissionError {
         /// The lane that it runs in.
         lane: &'static str,
     },
+    /// Calls cannot come back to its actors while they wait.
+    #[error(
+        "`{kind}` cannot have `reentrancy = \"call-chain\"`: {reason}; leave `reentrancy` out of its manifest, which \
+         answers such calls `deadlock`, or build it with another toolchain (for JavaScript: componentize-qjs)"
+    )]
+    Returns {
+        /// The kind.
+        kind: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// This machine has no room for the engine that it needs.
     #[error("the component cannot run here: {0}")]
     NoEngine(String),

@@ -19,6 +19,7 @@ use crate::engine::{Beats, TICK};
 use crate::instance::{Birth, Cause};
 use crate::kind::Kind;
 use crate::limits::Limiter;
+use crate::nested::Within;
 use crate::outside::{Calling, OutgoingCall, OutgoingWork, Outside, Reached};
 use crate::proxy::Proxies;
 use crate::seats::Seats;
@@ -34,6 +35,8 @@ pub(crate) struct TurnContext {
     pub(crate) timeout: Option<Duration>,
     /// The tell that it handles, until its first commit point.
     pub(crate) handled: Option<TellId>,
+    /// How many calls it made.
+    pub(crate) calls: u32,
     /// Its commit point that failed.
     pub(crate) broken: Option<CommitError>,
     pub(crate) clock: TurnClock,
@@ -49,6 +52,7 @@ impl TurnContext {
             read_only: true,
             timeout: None,
             handled: None,
+            calls: 0,
             broken: None,
             clock,
         }
@@ -138,6 +142,8 @@ pub(crate) struct Guest {
     pub(crate) turn: TurnContext,
     /// The others, where several actors or turns share the instance.
     pub(crate) seats: Option<Box<Seats>>,
+    /// How its own methods are called while a turn waits; only where turns nest.
+    pub(crate) within: Option<Box<Within>>,
     pub(crate) limiter: Limiter,
     pub(crate) proxies: Proxies,
     /// Proxies that there may be, of all actors together.
@@ -204,6 +210,7 @@ impl Guest {
     }
 
     pub(crate) fn outgoing(&mut self, to: ActorId, work: OutgoingWork) -> OutgoingCall {
+        self.turn.calls = self.turn.calls.wrapping_add(1);
         OutgoingCall {
             to,
             work,
@@ -213,6 +220,7 @@ impl Guest {
             path: self.turn.head.path.clone(),
             chain: self.turn.head.chain.clone(),
             turn: self.turn.turn,
+            call: self.turn.calls,
             timeout: self.turn.timeout,
         }
     }

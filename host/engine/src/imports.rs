@@ -52,6 +52,14 @@ pub(crate) struct Imports {
     pub(crate) blobs: Vec<(String, String)>,
 }
 
+impl Imports {
+    /// Whether a turn may wait for another actor.
+    pub(crate) fn ask_others(&self) -> bool {
+        let by_name = || self.waits.iter().any(|(what, _)| what.starts_with("quark:actor/calls"));
+        by_name() || self.kinds.values().flatten().any(|kind| kind.methods.iter().any(|method| !method.is_tell()))
+    }
+}
+
 /// The resources that a component imports, from wherever.
 pub(crate) fn resources(engine: &Engine, compiled: &wasmtime::component::Component) -> Vec<ResourceType> {
     let mut found = Vec::new();

@@ -148,6 +148,9 @@ impl Instance {
         let (member, cause) = Member::of(birth);
         let mut cell = Cell::new(&component, kind_at, member, None, fiber).await?;
         let this = cell.wake(cause, fiber).await?;
+        if component.overlap(kind_at) == Overlap::Nested {
+            cell.let_nest(this);
+        }
         Ok(Self { home: Home::Own(cell, this), component })
     }
 
@@ -301,10 +304,14 @@ impl Component {
     #[must_use]
     pub fn overlap(&self, kind_at: usize) -> Overlap {
         let kind = &self.kinds[kind_at];
-        match (self.lane, kind.policy.reentrancy) {
-            (Lane::Direct | Lane::Fiber, _) => Overlap::None,
+        let reads = kind.methods.iter().any(|method| method.read_only);
+        match (self.lane, kind.reentrancy) {
+            (Lane::Direct, _) => Overlap::None,
+            (Lane::Fiber, Reentrancy::CallChain | Reentrancy::Full) if self.asks_others => Overlap::Nested,
+            (Lane::Fiber, _) => Overlap::None,
             (Lane::Concurrent, Reentrancy::Full) => Overlap::Full,
-            (Lane::Concurrent, _) if kind.methods.iter().any(|method| method.read_only) => Overlap::Reads,
+            (Lane::Concurrent, Reentrancy::CallChain) if self.asks_others => Overlap::Chain { reads },
+            (Lane::Concurrent, _) if reads => Overlap::Reads,
             (Lane::Concurrent, _) => Overlap::None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use quark_core::id::KindName;
-use quark_core::manifest::Policy;
+use quark_core::manifest::{Policy, Reentrancy};
 use wasmtime::component::ComponentExportIndex;
 use wasmtime::component::types::Type;
 
@@ -98,6 +98,10 @@ pub struct Kind {
     pub wit: Arc<str>,
     /// What the manifest says of it.
     pub policy: Policy,
+    /// Who may enter while one of its turns waits, as its manifest or its toolchain has it.
+    pub reentrancy: Reentrancy,
+    /// Why so.
+    pub reentrancy_reason: String,
     /// Its methods.
     pub methods: Vec<Arc<Method>>,
     /// What its timers call.

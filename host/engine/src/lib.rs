@@ -26,8 +26,10 @@ mod compatible;
 mod schema;
 mod seats;
 mod cell;
+mod nested;
 mod pack;
 mod instance;
+mod probe;
 
 pub use cache::Cache;
 pub use cell::on_timer_arguments;
@@ -39,6 +41,8 @@ pub use error::{AdmissionError, EngineError, Trap};
 pub use guest::Wishes;
 pub use instance::{Birth, Cause, Instance, Left, Started, TurnInput, Unborn};
 pub use kind::{Kind, Lane, Method, Signature};
-pub use outside::{Answer, CallFailure, Calling, Level, OutgoingCall, OutgoingWork, Outside, Owned, Reached};
+pub use outside::{
+    Answer, CallFailure, Calling, EndedInside, Level, OutgoingCall, OutgoingWork, Outside, Owned, Reached, Returned,
+};
 pub use pack::{Background, Beside, Done, Pack, Place, Turned};
 pub use schema::{Described, Schemas};

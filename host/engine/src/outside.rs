@@ -13,6 +13,8 @@ use quark_core::id::ActorId;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
 
+use crate::error::Trap;
+use crate::instance::Started;
 use crate::kind::Signature;
 use crate::values::Payload;
 
@@ -39,6 +41,8 @@ pub struct OutgoingCall {
     pub chain: Arc<Chain>,
     /// Which turn it is.
     pub turn: Turn,
+    /// Which of the turn's calls it is.
+    pub call: u32,
     /// How long the turn waits at most; none means until its own deadline.
     pub timeout: Option<Duration>,
 }
@@ -108,6 +112,22 @@ impl Calling {
     }
 }
 
+/// A turn that begins inside of another one, which waits for it.
+pub struct Returned {
+    /// The turn.
+    pub started: Started,
+    /// To be called once, at its end.
+    pub ended: EndedInside,
+}
+
+/// What is to be done at the end of a turn inside of another one: with its result and what it staged,
+/// or with the trap by which the instance is over ([`Trap::Unbegun`]: it did not begin, and the
+/// instance lives).
+///
+/// # Errors
+/// When it cannot be committed, and the instance is ahead of the store: it is over.
+pub type EndedInside = Box<dyn FnOnce(Result<(Payload, Option<Box<Write>>), Trap>) -> Result<(), CommitError> + Send>;
+
 /// What the instance of one activation asks of its silo.
 pub trait Outside: Send + Sync + 'static {
     /// Commits what the call carries and sends it.
@@ -118,6 +138,19 @@ pub trait Outside: Send + Sync + 'static {
 
     /// Commits for that turn, and gives the e-tag that is durable then.
     fn commit(&self, turn: Turn, write: Reached) -> Owned<Result<u64, CommitError>>;
+
+    /// That turn waits for the answer of that call of its own. Only where messages of its path may
+    /// begin meanwhile.
+    fn waits(&self, turn: Turn, call: u32);
+
+    /// It waits no longer.
+    fn resumes(&self, turn: Turn, call: u32);
+
+    /// The next turn to run inside of the one that waits. Nothing is lost when this is dropped.
+    ///
+    /// # Errors
+    /// When an earlier commit failed: the turn cannot end well, and need not wait any longer.
+    fn returning(&self) -> Owned<Result<Returned, CommitError>>;
 
     /// That turn stages something. Only where turns of one actor overlap.
     fn staged(&self, turn: Turn);

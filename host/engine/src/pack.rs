@@ -72,7 +72,7 @@ impl Pack {
         Arc::new_cyclic(|me| Self {
             component: component.clone(),
             kind_at,
-            overlap: component.overlap(kind_at) != quark_core::activation::Overlap::None,
+            overlap: component.overlap(kind_at).interleaves(),
             body: Arc::new(AsyncMutex::new(Body::Fresh(place))),
             desk: Mutex::default(),
             awake: AtomicWaker::new(),

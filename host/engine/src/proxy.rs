@@ -11,6 +11,7 @@ use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::guest::Guest;
 use crate::kind::Signature;
+use crate::nested::{self, Waiting};
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
 use crate::seats::attribute;
 use crate::transfer::{attach, detach};
@@ -148,7 +149,7 @@ fn call<'a>(
             let signature = signature.clone();
             Box::new(async move {
                 store.data_mut().turn.clock.pause();
-                let answer = answer.await;
+                let answer = nested::wait(&mut store, answer).await?;
                 store.data_mut().turn.clock.resume();
                 answered(store, &signature, answer, results)
             })
@@ -179,7 +180,7 @@ async fn send(
     params: &[Val],
     results: &mut [Val],
 ) -> wasmtime::Result<()> {
-    let (task, calling) = accessor.with(|mut access| {
+    let (task, calling, _waiting) = accessor.with(|mut access| -> wasmtime::Result<_> {
         let mut store = access.as_context_mut();
         attribute(&mut store)?;
         let task = store.data().task();
@@ -187,7 +188,9 @@ async fn send(
             true => tell(store, &signature, params).map(|()| None),
             false => start(&mut store, &signature, params).map(Some),
         };
-        calling.map(|calling| (task, calling))
+        let calling = calling?;
+        let waiting = calling.as_ref().and_then(|calling| Waiting::beside(access.data_mut(), calling));
+        Ok((task, calling, waiting))
     })?;
     let Some(calling) = calling else { return Ok(()) };
     let answer = calling.answer().await;

@@ -4,12 +4,13 @@
 //! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
-//! overlap; `birth` makes instances, `callers` tells who still waits, `operate` is for operators,
-//! `timed` for timers.
+//! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `callers` tells
+//! who still waits, `operate` is for operators, `timed` for timers.
 
 mod beside;
 mod birth;
 mod callers;
+mod nested;
 mod operate;
 mod timed;
 mod turn;

@@ -195,9 +195,16 @@ pub struct KindReport {
     /// How many actors share an instance; 1 when each has its own.
     #[serde(default)]
     pub packed: u32,
-    /// Which turns of one actor overlap: `none`, `reads`, `full`.
+    /// Which turns of one actor begin while others wait: `none`, `reads` (those that only read, beside one
+    /// another), `call-chain` (those that a waiting turn waits for), `call-chain-and-reads`, `full`.
     #[serde(default)]
     pub overlap: String,
+    /// `none`, `call-chain`, `full`: who may enter while a turn waits for a call.
+    #[serde(default)]
+    pub reentrancy: String,
+    /// Why so.
+    #[serde(default)]
+    pub reentrancy_reason: String,
     /// `roomy`, `dense`: how its instances lie in memory.
     #[serde(default)]
     pub memory_profile: String,

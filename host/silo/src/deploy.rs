@@ -58,6 +58,7 @@ fn bad_component(error: AdmissionError) -> Failure {
         }
         AdmissionError::Slot { profile: MemoryProfile::Roomy, .. } => "make it smaller, or lower limits.memory",
         AdmissionError::Profiles(..) => "say the same memory-profile for all of them, or make two components of it",
+        AdmissionError::Returns { .. } => "leave `reentrancy` out of its manifest",
         AdmissionError::NoMetadata
         | AdmissionError::Encode(_)
         | AdmissionError::NoWit(_)
@@ -388,8 +389,12 @@ impl Inner {
                 Overlap::None => "none",
                 Overlap::Reads => "reads",
                 Overlap::Full => "full",
+                Overlap::Nested | Overlap::Chain { reads: false } => "call-chain",
+                Overlap::Chain { reads: true } => "call-chain-and-reads",
             }
             .into(),
+            reentrancy: kind.reentrancy.name().into(),
+            reentrancy_reason: kind.reentrancy_reason.clone(),
             memory_profile: profile.name().into(),
             memory_profile_reason: reason.into(),
             memory_limit: kind.policy.limits.memory.unwrap_or_else(|| slot_bytes(profile)),

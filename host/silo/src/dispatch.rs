@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quark_core::activation::{Admitted, MailboxBounds, Refusal, Turn};
-use quark_core::envelope::{Chain, Head, PATH_DEPTH_MAX, Path, Tell, TellId};
+use quark_core::activation::{Admitted, MailboxBounds, RETURNS_MAX, Refusal, Turn};
+use quark_core::envelope::{Chain, Frame, Head, PATH_DEPTH_MAX, Path, Tell, TellId};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
@@ -184,16 +184,24 @@ impl Inner {
         Ok((method, payload))
     }
 
-    /// A path that comes back to a turn which waits on it would wait for itself.
+    /// A path that comes back to a turn which waits on it would wait for itself, unless that turn lets
+    /// it in meanwhile: up to [`RETURNS_MAX`] turns of one actor.
     fn refuse_deadlock(&self, path: &Path, to: &ActorId, method: &str) -> Result<(), CallError> {
         let waits = path.find(to).is_some_and(|frame| {
-            let turn = Turn { generation: frame.generation, number: frame.turn };
+            let Frame { generation, turn: number, .. } = *frame;
             let reads = || {
                 let kind = self.kinds.get(&to.kind);
                 kind.is_some_and(|kind| kind.kind().method(method).is_some_and(|(_, method)| method.read_only))
             };
-            self.catalog.get(to).is_some_and(|activation| activation.machine.lock().turns.blocks(turn, reads()))
+            let Some(activation) = self.catalog.get(to) else { return false };
+            let reads = reads();
+            let machine = activation.machine.lock();
+            // A hook has no number, and nothing enters while it runs.
+            let hook =
+                || machine.turns.running().is_some_and(|running| number == 0 && running.generation == generation);
+            machine.turns.blocks(Turn { generation, number }, reads) || hook()
         });
+        let waits = waits || path.count(to) >= RETURNS_MAX;
         if waits || path.depth() > PATH_DEPTH_MAX {
             self.metrics.deadlocks.increment(1);
             return Err(CallError::Deadlock(path.describe(to, method)));

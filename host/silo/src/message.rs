@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quark_core::activation::Message as Waiting;
+use quark_core::activation::{Message as Waiting, Returns};
 use quark_core::commit::CommitError;
 use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
@@ -134,8 +134,9 @@ impl Waiting for Message {
         matches!(&self.work, Work::Method { origin: Origin::Caller(to), .. } if to.is_closed())
     }
 
-    fn returns_to(&self, actor: &ActorId) -> Option<(u64, u64)> {
-        self.head.path.find(actor).map(|frame| (frame.generation, frame.turn))
+    fn returns_to(&self, actor: &ActorId) -> Option<Returns> {
+        let frame = self.head.path.find(actor)?;
+        Some(Returns { generation: frame.generation, turn: frame.turn, call: frame.call })
     }
 }
 

@@ -11,7 +11,7 @@ use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
-use quark_engine::{CallFailure, Calling, Lane, Level, OutgoingCall, Outside, Owned, Reached};
+use quark_engine::{CallFailure, Calling, Lane, Level, OutgoingCall, Outside, Owned, Reached, Returned};
 
 use crate::activation::{Activation, MidTurn};
 use crate::dispatch::{Outgoing, Route};
@@ -45,8 +45,8 @@ fn send(
     (from, alone): (&ActorId, bool),
     call: OutgoingCall,
 ) -> Calling {
-    let OutgoingCall { to, work, from_method, deadline, path, chain, turn, timeout, write: _ } = call;
-    let path = path.with_one_of(from.clone(), from_method, turn.generation, turn.number, alone);
+    let OutgoingCall { to, work, from_method, deadline, path, chain, turn, call, timeout, write: _ } = call;
+    let path = path.with_one_of(from.clone(), from_method, (turn.generation, turn.number), call, alone);
     let outgoing = Outgoing { path, chain, deadline, timeout };
     silo.call_from(last, to, outgoing, work, Instant::now())
 }
@@ -79,6 +79,22 @@ impl Outside for ActorOutside {
                 let above = silo.catalog.get(&frame.actor);
                 above.is_none_or(|above| !above.may_run(turn) || above.is_given_up(turn))
             })
+    }
+
+    fn waits(&self, turn: Turn, call: u32) {
+        self.activation.upgrade().iter().for_each(|activation| activation.waits(turn, call));
+    }
+
+    fn resumes(&self, turn: Turn, call: u32) {
+        self.activation.upgrade().iter().for_each(|activation| activation.resumes(turn, call));
+    }
+
+    fn returning(&self) -> Owned<Result<Returned, CommitError>> {
+        let (own, served) = (self.own(), self.served.clone());
+        Box::pin(async move {
+            let Some((silo, activation)) = own else { return Err(CommitError::Fenced) };
+            activation.returning(&silo, &served).await
+        })
     }
 
     fn staged(&self, turn: Turn) {

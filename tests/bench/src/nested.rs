@@ -39,6 +39,8 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
             ("async increment", Box::new(|| timed(runtime, n, async_increment.clone().asks(n, by_one())))),
             ("there", Box::new(|| timed(&full.runtime, n, full_chain.clone().asks(n, to(&["b"]))))),
             ("and back", Box::new(|| timed(&full.runtime, n, full_chain.clone().asks(n, to(&["b", "a"]))))),
+            ("in and out", Box::new(|| timed(&quark.runtime, n, chain.clone().asks(n, to(&["b", "c"]))))),
+            ("inside", Box::new(|| timed(&quark.runtime, n, chain.clone().asks(n, to(&["b", "a"]))))),
             ("kameo", Box::new(|| timed(&others, n, peers::kameo_relay_asks(kameo.clone(), n)))),
         ],
     )?;
@@ -56,6 +58,10 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
         let row = report.row(format!("nested ask, {lane} lane ({kinds})"), medians.of(probe)?, "ns");
         row.against("kameo -> kameo", medians.of("kameo")?);
     }
+    report
+        .row("re-entrant ask, fiber lane (relay -> relay -> the first)", medians.of("inside")?, "ns")
+        .against("relay -> relay -> a third", medians.of("in and out")?)
+        .goal(Goal::RatioAtMost(4.0));
     report
         .row("re-entrant ask, relay -> relay -> the first", medians.of("and back")?, "ns")
         .against("relay -> relay, turns overlap,", medians.of("there")?)

@@ -65,11 +65,11 @@ fn check_ranges(policy: &Policy) {
 /// A manifest that says all of this.
 fn write(policy: &Policy) -> String {
     let Policy { idle_timeout, reentrancy, isolation, mailbox, config, methods, memory_profile, limits } = policy;
-    let reentrancy = match reentrancy {
-        Reentrancy::None => "none",
-        Reentrancy::CallChain => "call-chain",
-        Reentrancy::Full => "full",
-    };
+    let reentrancy = reentrancy.map_or("", |who| match who {
+        Reentrancy::None => "reentrancy = \"none\"\n",
+        Reentrancy::CallChain => "reentrancy = \"call-chain\"\n",
+        Reentrancy::Full => "reentrancy = \"full\"\n",
+    });
     let isolation = match isolation {
         Isolation::Actor => "\"actor\"".to_owned(),
         Isolation::Packed(actors) => format!("{{ packed = {actors} }}"),
@@ -77,7 +77,7 @@ fn write(policy: &Policy) -> String {
     let profile = memory_profile.map_or_else(String::new, |it| format!("memory-profile = \"{}\"\n", it.name()));
     let memory = limits.memory.map_or_else(String::new, |bytes| format!("memory = {bytes}\n"));
     format!(
-        "[actor]\nidle-timeout = \"{}ms\"\nreentrancy = \"{reentrancy}\"\nisolation = {isolation}\n\
+        "[actor]\nidle-timeout = \"{}ms\"\n{reentrancy}isolation = {isolation}\n\
          mailbox = {{ capacity = {}, bytes = {} }}\n\
          {profile}[actor.limits]\n{memory}turn = \"{}ms\"\nstate = \"{}B\"\narguments = {}\nresult = {}\n\
          table-elements = {}\nhandles = {}\n{}{}",

@@ -73,6 +73,18 @@ impl Fate {
     }
 }
 
+/// A message that was let in and has not ended.
+#[derive(Clone, Copy, Debug)]
+struct Inside {
+    to: usize,
+    by: Source,
+    /// An operator's.
+    control: bool,
+    /// A turn of its receiver waited for it when it came: it goes past the mailbox's bounds and order.
+    returns: bool,
+    size: usize,
+}
+
 impl Actor {
     fn new(overlap: Overlap) -> Self {
         Self {
@@ -107,8 +119,8 @@ impl IsFine for Overlap {
         !run.alone
             && !new.alone
             && match self {
-                Self::None => false,
-                Self::Reads => run.reads && new.reads,
+                Self::None | Self::Nested | Self::Chain { reads: false } => false,
+                Self::Reads | Self::Chain { reads: true } => run.reads && new.reads,
                 Self::Full => true,
             }
     }
@@ -121,7 +133,7 @@ pub(crate) struct Checks {
     actors: Vec<Actor>,
     requests: BTreeMap<u64, Request>,
     open: BTreeSet<(Time, u64)>,
-    inside: BTreeMap<u64, (usize, Source, bool)>,
+    inside: BTreeMap<u64, Inside>,
     tells: BTreeMap<TellId, Fate>,
     jumped: Time,
 }
@@ -155,7 +167,7 @@ impl Checks {
             | Event::Calm
             | Event::Failing(_)
             | Event::Scanned { .. } => Ok(()),
-            Event::Retry { .. } | Event::Gone(_) | Event::FoundGone(_) => Ok(()),
+            Event::Retry { .. } | Event::Gone(_) | Event::FoundGone(_) | Event::Returned { .. } => Ok(()),
             Event::Crash => self.crash(),
             Event::Stopped => self.stopped(),
             &Event::Asked { request, by, to, reads, deadline, parent } => {
@@ -171,15 +183,19 @@ impl Checks {
             Event::Broke { request } => self.answered(*request, &Ending::Error("broken", true)),
             &Event::Arrived { seen, .. } => self.visible(seen),
             &Event::Admitted { message, by, to, control, waiting, bytes, size } => {
-                self.inside.insert(message, (to, by, control));
+                let returns = self.returns(message, to);
+                self.inside.insert(message, Inside { to, by, control, returns, size });
                 check(!self.cycle(message, false), Rule::Deadlock, || format!("message {message} waits for itself"))?;
-                let count = waiting <= self.bounds.capacity + CONTROL_MAX;
+                let returning = self.inside.values().filter(|it| it.to == to && it.returns);
+                let (returning, past) = returning.fold((0, 0), |(count, bytes), it| (count + 1, bytes + it.size));
+                let bytes = bytes.saturating_sub(past);
+                let count = waiting <= self.bounds.capacity + CONTROL_MAX + returning;
                 check(count, Rule::Bounds, || format!("{waiting} messages wait for {to}"))?;
                 let room = bytes <= self.bounds.bytes.max(size);
                 check(room, Rule::Bounds, || format!("{bytes} bytes wait for {to}"))
             }
             &Event::Entered { message, by, to } => {
-                self.inside.insert(message, (to, by, false));
+                self.inside.insert(message, Inside { to, by, control: false, returns: false, size: 0 });
                 check(!self.cycle(message, false), Rule::Deadlock, || format!("message {message} waits for itself"))?;
                 self.activation(&Event::Token(to))
             }
@@ -198,7 +214,7 @@ impl Checks {
                 Ok(())
             }
             &Event::Unclaimed(actor) => {
-                let left = self.inside.iter().find(|(_, (to, ..))| *to == actor);
+                let left = self.inside.iter().find(|(_, it)| it.to == actor);
                 check(left.is_none(), Rule::Ends, || format!("{actor} cannot be claimed and {left:?} waits on"))
             }
             Event::Token(_) | Event::TokenBack { .. } | Event::Loading(_) | Event::Loaded { .. } => {
@@ -217,6 +233,7 @@ impl Checks {
         match *event {
             Event::Wrote { actor, message } | Event::Reached { actor, message } => {
                 let wrote = matches!(event, Event::Wrote { .. });
+                self.innermost(actor, message)?;
                 match self.actors[actor].runs.iter_mut().find(|run| run.message == message) {
                     Some(run) => {
                         run.wrote = wrote;
@@ -253,6 +270,9 @@ impl Checks {
                 None => broken(Rule::OneTurn, format!("{actor} waits for {request} without a turn")),
             },
             Event::Ended { actor, message, how } => {
+                if how == "returned" {
+                    self.innermost(actor, message)?;
+                }
                 let runs = &mut self.actors[actor].runs;
                 let before = runs.len();
                 runs.retain(|run| run.message != message);
@@ -335,11 +355,35 @@ impl Checks {
         check(!lie, Rule::Honest, || format!("request {id} was done and answered {ending:?}"))
     }
 
+    /// Turns that nest go on one at a time: the innermost.
+    fn innermost(&self, actor: usize, message: Option<u64>) -> Verdict {
+        let Actor { overlap, runs, .. } = &self.actors[actor];
+        let fine = *overlap != Overlap::Nested || runs.last().is_none_or(|run| run.message == message);
+        check(fine, Rule::OneTurn, || format!("{actor}: {message:?} goes on below {:?}", runs.last()))
+    }
+
+    /// Whether a turn of that actor waits for the message.
+    fn returns(&self, message: u64, to: usize) -> bool {
+        let Actor { runs, .. } = &self.actors[to];
+        runs.iter().any(|run| self.waits_on(run, message))
+    }
+
     fn began(&mut self, actor: usize, message: Option<u64>) -> Verdict {
+        let waited = |run: Option<&Run>| {
+            let pair = run.zip(message);
+            pair.is_some_and(|(run, message)| self.waits_on(run, message))
+        };
+        let runs = &self.actors[actor].runs;
+        let returns = match self.actors[actor].overlap {
+            Overlap::Nested => waited(runs.last()),
+            Overlap::Chain { .. } => runs.iter().any(|run| waited(Some(run))),
+            Overlap::None | Overlap::Reads | Overlap::Full => false,
+        };
+        let past = message.and_then(|message| self.inside.get(&message)).is_some_and(|it| it.returns);
         let it = &mut self.actors[actor];
         check(it.token, Rule::Token, || format!("{actor} has a turn and no driver"))?;
         let request = message.and_then(|message| self.requests.get(&message));
-        let control = message.is_none_or(|message| self.inside.get(&message).is_some_and(|(_, _, control)| *control));
+        let control = message.is_none_or(|message| self.inside.get(&message).is_some_and(|it| it.control));
         let new = Run {
             message,
             waits: None,
@@ -347,17 +391,18 @@ impl Checks {
             reads: request.is_some_and(|request| request.reads),
             alone: control,
         };
-        let fits = it.runs.iter().all(|run| it.overlap.is_fine(run, &new));
+        let alone = new.alone || it.runs.iter().any(|run| run.alone);
+        let fits = returns && !alone || it.runs.iter().all(|run| it.overlap.is_fine(run, &new));
         check(fits, Rule::OneTurn, || format!("{actor}, {:?}: {new:?} beside {:?}", it.overlap, it.runs))?;
         it.runs.push(new);
         let bytes: usize = it.pending.values().map(|(_, bytes)| bytes).sum();
-        let room = it.pending.len() < PENDING_COMMITS_MAX && bytes < PENDING_BYTES_MAX;
+        let room = past || it.pending.len() < PENDING_COMMITS_MAX && bytes < PENDING_BYTES_MAX;
         check(room, Rule::Bounds, || format!("{actor} began with {} commits, {bytes} bytes", it.pending.len()))?;
         let Some(message) = message else { return Ok(()) };
-        let Some(&(_, by, control)) = self.inside.get(&message) else {
+        let Some(&Inside { by, control, .. }) = self.inside.get(&message) else {
             return broken(Rule::Ends, format!("message {message} runs and was not let in"));
         };
-        let last = if control { None } else { it.begun.insert(by, message) };
+        let last = if control || past { None } else { it.begun.insert(by, message) };
         check(last.is_none_or(|last| last < message), Rule::Order, || format!("{message} after {last:?} of {by:?}"))
     }
 
@@ -417,7 +462,8 @@ impl Checks {
         let Request { by: Source::Actor(_), to, open: true, reads, .. } = request else { return false };
         let new = Run { message: Some(message), waits: None, wrote: false, reads: *reads, alone: false };
         let Actor { overlap, runs, .. } = &self.actors[*to];
-        runs.iter().any(|run| !overlap.is_fine(run, &new) && self.leads_to(run, message, doubt, self.actors.len()))
+        let blocks = |run: &Run| !overlap.is_fine(run, &new) && !overlap.lets_return();
+        runs.iter().any(|run| blocks(run) && self.leads_to(run, message, doubt, self.actors.len()))
     }
 
     fn leads_to(&self, run: &Run, message: u64, doubt: bool, depth: usize) -> bool {
@@ -440,6 +486,23 @@ impl Checks {
                 !overlap.is_fine(run, &new) && self.leads_to(run, message, doubt, depth)
             }),
         }
+    }
+
+    /// Whether the turn waits for that message, along the turns that run. One of those between them may
+    /// have ended a moment ago, with its answer on the way.
+    fn waits_on(&self, run: &Run, message: u64) -> bool {
+        let mut waits = run.waits;
+        for _ in 0..PATH_MAX {
+            match waits {
+                None => return false,
+                Some(request) if request == message || !self.inside.contains_key(&request) => return true,
+                Some(request) => {
+                    let runs = &self.actors[self.requests[&request].to].runs;
+                    waits = runs.iter().find(|run| run.message == Some(request)).and_then(|run| run.waits);
+                }
+            }
+        }
+        false
     }
 
     /// Memory is lost, and with it the questions of actors to each other.
@@ -480,6 +543,9 @@ impl Checks {
         check(sum == BALANCE * self.actors.len() as u64, Rule::Sum, || format!("all have {sum} together"))
     }
 }
+
+/// Messages go no deeper.
+const PATH_MAX: usize = 16;
 
 /// Whether the path passes the receiver and the sender and ends at the receiver.
 fn leads(path: &str, by: usize, to: usize) -> bool {

@@ -68,6 +68,9 @@ impl Silo {
         for (out, error) in landed.failed {
             self.fail(cx, actor, out, error);
         }
+        if let Err(error) = outcome {
+            self.give_up(cx, actor, error);
+        }
         if landed.token && !cx.mistake(Mutation::IgnoreGrants) {
             cx.log(Event::Token(actor));
             self.drive(cx, actor);

@@ -34,6 +34,10 @@ pub enum Mutation {
     DriveWithoutToken,
     /// The driver runs a message at once although another turn runs.
     EnterBusy,
+    /// The driver lets a turn go on although another one has begun inside of it.
+    ResumeBelow,
+    /// The driver lets in messages beside a turn that waits for others.
+    LetStrangersIn,
     /// The driver commits though another turn is between its commit points.
     CommitAmid,
     /// The driver does nothing with the token that a landed commit grants.
@@ -128,6 +132,8 @@ const fn sight(event: &Event) -> Option<&'static str> {
         Event::TokenBack { stalled: Some(..64), .. } => Some("1 MiB of commits"),
         Event::FoundGone(_) => Some("gone"),
         Event::Entered { .. } => Some("entered"),
+        Event::Returned { nested: true, .. } => Some("a turn inside another"),
+        Event::Returned { nested: false, .. } => Some("a turn beside one that waits for it"),
         Event::Submitted { messages, .. } if messages.len() > 1 => Some("a group committed"),
         Event::Unclaimed(_) => Some("not claimed"),
         Event::Scanned { gone: 1.., .. } => Some("a doubtful tell was handled"),

@@ -135,6 +135,11 @@ pub(crate) enum Event {
         turn: u64,
         message: Option<u64>,
     },
+    /// It begins because a turn that runs waits for it.
+    Returned {
+        actor: usize,
+        nested: bool,
+    },
     Waits {
         actor: usize,
         message: u64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quark_core::activation::{Point, Turn, Turns, Why};
+use quark_core::activation::{Overlap, Point, Turn, Turns, Why};
 use quark_core::commit::{CommitError, Write};
 use quark_core::envelope::{Head, Tell, TellId};
 use quark_core::error::CallError;
@@ -30,8 +30,8 @@ enum Wait {
     Step,
     /// The gate, with the call that then leaves.
     Gate(Option<Leaving>),
-    /// An answer.
-    Answer,
+    /// The answer of that call.
+    Answer(u32),
 }
 
 /// A call as its turn made it.
@@ -58,6 +58,10 @@ pub(crate) struct Running {
     handled: Option<TellId>,
     /// Something of this turn is durable, or it has called others.
     progressed: bool,
+    /// How many calls it made.
+    calls: u32,
+    /// What it waits for has come, while a turn inside of it runs.
+    woken: Option<Result<(), CommitError>>,
     began: Time,
 }
 
@@ -86,7 +90,11 @@ impl Activation {
         if cx.mistake(Mutation::WidenMailbox) {
             bounds.bytes *= 10;
         }
-        let turns = Turns::new(cx.work.id(actor).clone(), bounds, cx.work.overlap(actor));
+        let mut overlap = cx.work.overlap(actor);
+        if cx.mistake(Mutation::LetStrangersIn) && overlap.lets_return() {
+            overlap = Overlap::Full;
+        }
+        let turns = Turns::new(cx.work.id(actor).clone(), bounds, overlap);
         let staged = Staged::default();
         Self { turns, state: None, awake: false, runs: Vec::new(), staged, underway: [].into(), mark }
     }
@@ -105,6 +113,13 @@ impl Silo {
     /// Begins a message's turn, which may be over at once.
     pub(crate) fn begin(&mut self, cx: &mut Context, actor: usize, turn: Turn, mut message: Msg) {
         let (generation, id) = (turn.generation, message.id);
+        if let Some(activation) = self.catalog[actor].as_ref().filter(|it| !it.runs.is_empty()) {
+            let overlap = cx.work.overlap(actor);
+            let to = message.head.path.find(cx.work.id(actor));
+            if to.is_some_and(|to| activation.runs.iter().any(|run| run.turn.number == to.turn)) {
+                cx.log(Event::Returned { actor, nested: overlap == Overlap::Nested });
+            }
+        }
         cx.log(Event::Began { actor, generation, turn: turn.number, message: Some(id) });
         let Some(activation) = &mut self.catalog[actor] else { return };
         let mut handled = None;
@@ -175,6 +190,8 @@ impl Silo {
             lost: None,
             handled,
             progressed: false,
+            calls: 0,
+            woken: None,
             began: cx.now,
         });
         let wait = cx.some(Duration::from_micros(100));
@@ -183,11 +200,34 @@ impl Silo {
 
     /// What the suspended turn waited for is there, or will never be.
     pub(crate) fn wake(&mut self, cx: &mut Context, actor: usize, turn: Turn, outcome: Result<(), CommitError>) {
-        let Some(run) = self.catalog[actor].as_mut().and_then(|activation| activation.run(turn)) else { return };
+        let Some(activation) = &mut self.catalog[actor] else { return };
+        let innermost = activation.runs.last().is_some_and(|run| run.turn == turn);
+        let below = cx.work.overlap(actor) == Overlap::Nested && !innermost && !cx.mistake(Mutation::ResumeBelow);
+        let Some(run) = activation.run(turn) else { return };
+        if below {
+            // It goes on when the turns inside of it have ended.
+            run.woken = Some(outcome);
+            return;
+        }
         run.lost = outcome.err();
         match std::mem::replace(&mut run.wait, Wait::Step) {
             Wait::Gate(Some(call)) if run.lost.is_none() => self.call(cx, actor, turn, call),
-            Wait::Gate(_) | Wait::Answer | Wait::Step => cx.after(Duration::ZERO, Due::Proceed { actor, turn }),
+            Wait::Answer(call) => {
+                activation.turns.resume(turn, call);
+                cx.after(Duration::ZERO, Due::Proceed { actor, turn });
+            }
+            Wait::Gate(_) | Wait::Step => cx.after(Duration::ZERO, Due::Proceed { actor, turn }),
+        }
+    }
+
+    /// A commit failed: of turns that nest, the innermost one need not wait any longer.
+    pub(crate) fn give_up(&mut self, cx: &mut Context, actor: usize, error: CommitError) {
+        let Some(activation) = &self.catalog[actor] else { return };
+        let waits = activation.runs.last().filter(|run| matches!(run.wait, Wait::Answer(_)));
+        if cx.work.overlap(actor) == Overlap::Nested
+            && let Some(turn) = waits.map(|run| run.turn)
+        {
+            self.wake(cx, actor, turn, Err(error));
         }
     }
 
@@ -195,12 +235,17 @@ impl Silo {
     fn call(&mut self, cx: &mut Context, actor: usize, turn: Turn, call: Leaving) {
         let Leaving { to, method, deadline, stamp } = call;
         let request = cx.id();
-        let Some(run) = self.catalog[actor].as_mut().and_then(|activation| activation.run(turn)) else { return };
-        run.wait = Wait::Answer;
+        let Some(activation) = &mut self.catalog[actor] else { return };
+        let broken = activation.turns.broken();
+        let Some(run) = activation.run(turn) else { return };
+        run.calls += 1;
+        let number = run.calls;
+        run.wait = Wait::Answer(number);
         run.progressed = true;
         let Some(message) = &run.message else { return };
         let from = cx.work.id(actor).clone();
-        let path = message.head.path.with(from, format!("m{}", message.method).into(), turn.generation, turn.number);
+        let mine = format!("m{}", message.method).into();
+        let path = message.head.path.with(from, mine, (turn.generation, turn.number), number);
         let head = Head { teller: None, deadline, path, chain: chain() };
         let source = Source::Actor(actor);
         let seen = Some((actor, stamp));
@@ -215,6 +260,12 @@ impl Silo {
         cx.log(Event::Waits { actor, message: waiting, request });
         cx.at(deadline, Due::Deadline(request));
         cx.after(cx.work.hop, Due::Arrive(sent));
+        if let Some(activation) = &mut self.catalog[actor] {
+            activation.turns.wait(turn, number);
+        }
+        if let Some(error) = broken {
+            self.give_up(cx, actor, error);
+        }
     }
 
     /// Nobody waits for this turn any more and it does not end: its instance is dropped.
@@ -361,6 +412,13 @@ impl Silo {
             activation.turns.ended(turn, Some(took));
         }
         cx.log(Event::Ended { actor, message, how: if leaving { "left" } else { "returned" } });
+        // What waited for the end of a turn inside of it goes on.
+        if let Some(run) = activation.runs.last_mut()
+            && let Some(outcome) = run.woken.take()
+        {
+            let turn = run.turn;
+            return self.wake(cx, actor, turn, outcome);
+        }
         if leaving || !activation.turns.rest() {
             return self.drive(cx, actor);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quark_core::activation::{MailboxBounds, Message, Overlap};
+use quark_core::activation::{MailboxBounds, Message, Overlap, Returns};
 use quark_core::envelope::{Chain, Head, Path, Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
 use quark_core::time::Time;
@@ -96,17 +96,19 @@ impl Workload {
         let kind = KindName::new("sim:bank/accounts", "account");
         let key = |n: usize| Key::parse(&n.to_string()).expect("digits are a key");
         let huge = rng.chance(10);
-        let overlap = |rng: &mut Rng| match rng.range(0, 9) {
-            0..5 => Overlap::None,
-            5..7 => Overlap::Reads,
-            _ => Overlap::Full,
+        let overlap = |rng: &mut Rng| match rng.range(0, 19) {
+            0..6 => Overlap::None,
+            6..9 => Overlap::Reads,
+            9..12 => Overlap::Full,
+            12..16 => Overlap::Nested,
+            n => Overlap::Chain { reads: n % 2 == 0 },
         };
         let overlaps: Vec<Overlap> = (0..actors).map(|_| overlap(rng)).collect();
         let mut programs = Vec::new();
         for overlap in &overlaps {
             programs.push(program(rng, actors, methods, &[Op::Deposit], huge));
             let mut any = program(rng, actors, methods, &[], huge);
-            any.retain(|op| *overlap != Overlap::Reads || !op.writes());
+            any.retain(|op| !matches!(overlap, Overlap::Reads | Overlap::Chain { reads: true }) || !op.writes());
             programs.push(any);
             let gives = Op::Give { to: rng.index(actors), amount: rng.range(1, 50) };
             programs.push(program(rng, actors, methods, &[gives], huge));
@@ -248,6 +250,10 @@ impl Message for Msg {
     }
     fn is_read_only(&self) -> bool {
         self.reads
+    }
+    fn returns_to(&self, actor: &ActorId) -> Option<Returns> {
+        let frame = self.head.path.find(actor)?;
+        Some(Returns { generation: frame.generation, turn: frame.turn, call: frame.call })
     }
 }
 

@@ -83,6 +83,8 @@ const SIGHTS: &[&str] = &[
     "64 commits",
     "a doubtful tell was handled",
     "a group committed",
+    "a turn beside one that waits for it",
+    "a turn inside another",
     "abandoned",
     "commit failed",
     "conflict",
@@ -155,6 +157,8 @@ fn mistakes_of_the_driver_are_found() {
     check_mutation(Mutation::CallEarly, &[Rule::VisibleBeforeDurable]);
     check_mutation(Mutation::DriveWithoutToken, &[Rule::Token]);
     check_mutation(Mutation::EnterBusy, &[Rule::OneTurn, Rule::Token]);
+    check_mutation(Mutation::ResumeBelow, &[Rule::OneTurn]);
+    check_mutation(Mutation::LetStrangersIn, &[Rule::OneTurn]);
     check_mutation(Mutation::CommitAmid, &[Rule::Group]);
     check_mutation(Mutation::IgnoreGrants, &[Rule::Liveness]);
     check_mutation(Mutation::DropFailed, &[Rule::Ends, Rule::Liveness]);

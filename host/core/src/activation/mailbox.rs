@@ -37,10 +37,21 @@ pub trait Message {
     fn is_given_up(&self) -> bool {
         false
     }
-    /// The turn of that actor, as generation and number, that waits for what this message answers.
-    fn returns_to(&self, _actor: &ActorId) -> Option<(u64, u64)> {
+    /// The turn of that actor that waits for what this message answers.
+    fn returns_to(&self, _actor: &ActorId) -> Option<Returns> {
         None
     }
+}
+
+/// A turn to which a message comes back: the one of its receiver nearest to it on its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returns {
+    /// The turn's activation.
+    pub generation: u64,
+    /// The turn's number.
+    pub turn: u64,
+    /// The call of that turn on whose path the message is: which of those that it ever made.
+    pub call: u32,
 }
 
 /// How much may wait.
@@ -148,15 +159,17 @@ impl<M: Message> Mailbox<M> {
         Ok(())
     }
 
-    /// The next of those, left where it is.
+    /// Whether there are any of those.
     #[must_use]
-    pub fn peek_returning(&self) -> Option<&M> {
-        self.ahead.as_ref()?.returning.front()
+    pub fn holds_returning(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| !ahead.returning.is_empty())
     }
 
-    /// The next of those.
-    pub fn pop_returning(&mut self) -> Option<M> {
-        let message = self.ahead.as_mut()?.returning.pop_front()?;
+    /// The first of those that may go now.
+    pub fn take_returning(&mut self, may_go: impl Fn(&M) -> bool) -> Option<M> {
+        let returning = &mut self.ahead.as_mut()?.returning;
+        let at = returning.iter().position(may_go)?;
+        let message = returning.remove(at)?;
         self.bytes -= message.bytes();
         Some(message)
     }
@@ -182,7 +195,7 @@ impl<M: Message> Mailbox<M> {
         if let Some(message) = self.ahead.as_mut().and_then(|ahead| ahead.control.pop_front()) {
             return Some(message);
         }
-        if let Some(message) = self.pop_returning() {
+        if let Some(message) = self.take_returning(|_| true) {
             return Some(message);
         }
         if let Some(ahead) = &mut self.ahead {

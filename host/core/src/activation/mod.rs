@@ -5,8 +5,8 @@ mod mailbox;
 mod overlap;
 mod turns;
 
-pub use mailbox::{CONTROL_MAX, Mailbox, MailboxBounds, Message};
-pub use overlap::{OVERLAP_MAX, Overlap};
+pub use mailbox::{CONTROL_MAX, Mailbox, MailboxBounds, Message, Returns};
+pub use overlap::{OVERLAP_MAX, Overlap, RETURNS_MAX};
 pub use turns::{
     Admitted, Landed, PENDING_BYTES_MAX, PENDING_COMMITS_MAX, Phase, Point, Refusal, Refused, Step, Turn, Turns, Why,
 };

@@ -5,8 +5,10 @@
 //! commit points with something staged: until then the outputs of those that have reached theirs are
 //! held.
 
-use super::mailbox::Message;
+use super::mailbox::{Message, Returns};
 
+/// The most turns of one actor that stand on one path of calls, each waiting for the next.
+pub const RETURNS_MAX: u32 = 32;
 /// The most turns of one actor that run at once; further messages wait, unless one of them waits for
 /// what such a message answers.
 pub const OVERLAP_MAX: usize = 64;
@@ -20,6 +22,27 @@ pub enum Overlap {
     Reads,
     /// All.
     Full,
+    /// On the one stack of an instance: a turn begins inside of the innermost one, if that waits for it.
+    Nested,
+    /// Those that a running turn waits for; with `reads`, turns of read-only methods too, with one another.
+    Chain {
+        /// Whether there are read-only methods.
+        reads: bool,
+    },
+}
+
+impl Overlap {
+    /// Whether turns take turns within one event loop. Otherwise they stand on one stack.
+    #[must_use]
+    pub const fn interleaves(self) -> bool {
+        matches!(self, Self::Reads | Self::Full | Self::Chain { .. })
+    }
+
+    /// Whether a turn may begin because another one waits for it, and for no other reason.
+    #[must_use]
+    pub const fn lets_return(self) -> bool {
+        matches!(self, Self::Nested | Self::Chain { .. })
+    }
 }
 
 /// What a turn is to the others, as it begins.
@@ -72,11 +95,17 @@ pub(super) struct Group<O> {
     members: Vec<Member>,
     handling: Handling,
     held: Vec<O>,
+    /// Few turns ever wait for long.
+    waits: Option<Box<Waits>>,
 }
+
+/// The calls whose answers turns wait for, as turn and call.
+#[derive(Debug, Default)]
+struct Waits(Vec<(u64, u32)>);
 
 impl<O> Group<O> {
     pub(super) const fn new(overlap: Overlap) -> Self {
-        Self { overlap, members: Vec::new(), handling: Handling::Nothing, held: Vec::new() }
+        Self { overlap, members: Vec::new(), handling: Handling::Nothing, held: Vec::new(), waits: None }
     }
 
     pub(super) const fn set_overlap(&mut self, overlap: Overlap) {
@@ -111,18 +140,32 @@ impl<O> Group<O> {
         self.members.is_empty() || self.fits(begins) && self.members.len() < OVERLAP_MAX
     }
 
+    /// Whether a message that comes back to a running turn goes before all others: only those that run
+    /// hold it up.
+    pub(super) fn expects(&self, begins: Begins, to: Returns) -> bool {
+        let alone = begins.alone || begins.handles;
+        if self.overlap.lets_return() { !alone && self.contains(to.turn) } else { self.fits(begins) }
+    }
+
     /// Whether such a turn may begin now though others would be too many: one of those that run waits
     /// for it.
-    pub(super) fn admits_returning(&self, begins: Begins) -> bool {
-        self.fits(begins)
+    pub(super) fn admits_returning(&self, begins: Begins, to: Returns) -> bool {
+        let waited = || self.waits_for(to.turn, to.call) && !self.members.iter().any(|member| member.begins.alone);
+        match self.overlap {
+            Overlap::None | Overlap::Reads | Overlap::Full => self.fits(begins),
+            Overlap::Nested => self.last() == Some(to.turn) && waited(),
+            Overlap::Chain { .. } => waited() || self.fits(begins),
+        }
     }
 
     /// Whether those that run let it be.
     fn fits(&self, begins: Begins) -> bool {
         let alone = begins.alone || self.members.iter().any(|member| member.begins.alone);
         let fits = match self.overlap {
-            Overlap::None => false,
-            Overlap::Reads => begins.reads && self.members.iter().all(|member| member.begins.reads),
+            Overlap::None | Overlap::Nested | Overlap::Chain { reads: false } => false,
+            Overlap::Reads | Overlap::Chain { reads: true } => {
+                begins.reads && self.members.iter().all(|member| member.begins.reads)
+            }
             Overlap::Full => true,
         };
         let room = !begins.handles || self.handling == Handling::Nothing;
@@ -135,8 +178,32 @@ impl<O> Group<O> {
             && match self.overlap {
                 Overlap::None => true,
                 Overlap::Reads => !reads || self.members.iter().any(|member| !member.begins.reads),
-                Overlap::Full => false,
+                Overlap::Full | Overlap::Nested | Overlap::Chain { .. } => false,
             }
+    }
+
+    /// That running turn waits for the answer of that call.
+    pub(super) fn wait(&mut self, number: u64, call: u32) {
+        if self.contains(number) {
+            self.waits.get_or_insert_default().0.push((number, call));
+        }
+    }
+
+    /// It waits no longer.
+    pub(super) fn resume(&mut self, number: u64, call: u32) {
+        if let Some(waits) = &mut self.waits {
+            waits.0.retain(|wait| *wait != (number, call));
+        }
+    }
+
+    fn waits_for(&self, number: u64, call: u32) -> bool {
+        self.waits.as_ref().is_some_and(|waits| waits.0.contains(&(number, call)))
+    }
+
+    /// Whether any message may begin while a turn runs, because of those that wait in the mailbox or as
+    /// soon as one comes.
+    pub(super) const fn interleaves(&self) -> bool {
+        self.overlap.interleaves()
     }
 
     pub(super) fn begin(&mut self, number: u64, begins: Begins) {
@@ -200,11 +267,15 @@ impl<O> Group<O> {
             self.handling = Handling::Nothing;
         }
         self.members.retain(|member| member.number != number);
+        if let Some(waits) = &mut self.waits {
+            waits.0.retain(|(turn, _)| *turn != number);
+        }
     }
 
     /// All turns are over.
     pub(super) fn clear(&mut self) {
         self.members.clear();
         self.handling = Handling::Nothing;
+        self.waits = None;
     }
 }

@@ -20,11 +20,14 @@
 //! Where turns may overlap ([`Overlap`]), the holder keeps the token as long as any turn runs, and
 //! asks `next` again whenever a message came, a turn ended or a commit landed. Each turn then goes
 //! through [`Turns::reach`] at its commit points.
+//!
+//! Where turns nest ([`Overlap::Nested`]), a turn that waits for a call says so with [`Turns::wait`]
+//! and, while it does, runs what [`Turns::returning`] gives, one inside the other.
 
 use std::time::Duration;
 
 use super::gate::Gate;
-use super::mailbox::{Mailbox, MailboxBounds, Message};
+use super::mailbox::{Mailbox, MailboxBounds, Message, Returns};
 use super::overlap::{Begins, Group, Overlap};
 use crate::commit::{Commit, CommitError, Write};
 use crate::id::ActorId;
@@ -269,8 +272,10 @@ impl<M: Message, O> Turns<M, O> {
         if self.phase == Phase::Gone {
             return Err(Refused { message, why: Refusal::Gone });
         }
-        let returns = message.returns_to(&self.actor).is_some_and(|(generation, number)| {
-            self.runs(Turn { generation, number }) && self.running.admits_returning(Begins::of(&message))
+        let returns = message.returns_to(&self.actor).is_some_and(|to| {
+            self.generation == Some(to.generation)
+                && self.running.contains(to.turn)
+                && self.running.expects(Begins::of(&message), to)
         });
         let pushed = if returns { self.mailbox.push_returning(message) } else { self.mailbox.push(message) };
         match pushed {
@@ -341,7 +346,7 @@ impl<M: Message, O> Turns<M, O> {
     }
 
     fn next_awake(&mut self, now: Time) -> Step<M> {
-        if let Some(step) = self.next_returning(now) {
+        if let Some(step) = self.returning(now) {
             return step;
         }
         // The deactivate hook is a turn like others and may commit: it waits for room too.
@@ -357,7 +362,7 @@ impl<M: Message, O> Turns<M, O> {
             return Step::Leave(self.begin(generation, Begins::alone()), why);
         }
         let (Some(next), Some(generation)) = (self.mailbox.peek(), self.generation) else { return self.rests() };
-        let (begins, expired) = (Begins::of(next), next.deadline() <= now || next.is_given_up());
+        let (begins, expired) = (Begins::of(next), is_over(next, now));
         if !expired && !self.running.admits(begins) {
             return Step::Wait;
         }
@@ -370,16 +375,39 @@ impl<M: Message, O> Turns<M, O> {
 
     /// A message that a running turn waits for begins past all bounds, and also when the actor is about
     /// to leave: that turn would never end otherwise. There are no more of them than turns that wait, and
-    /// calls that those make at once.
-    fn next_returning(&mut self, now: Time) -> Option<Step<M>> {
-        let generation = self.generation.filter(|_| !self.running.is_empty() && self.broken.is_none())?;
-        let next = self.mailbox.peek_returning()?;
-        let (begins, expired) = (Begins::of(next), next.deadline() <= now || next.is_given_up());
-        if !expired && !self.running.admits_returning(begins) {
-            return None;
+    /// calls that those make at once. Only [`Step::Run`] and [`Step::Expired`]; any number while turns run.
+    pub fn returning(&mut self, now: Time) -> Option<Step<M>> {
+        let runs = !self.running.is_empty() && self.broken.is_none() && self.mailbox.holds_returning();
+        let generation = self.generation.filter(|_| runs && self.phase == Phase::Awake)?;
+        let (actor, running) = (&self.actor, &self.running);
+        let message = self.mailbox.take_returning(|message| {
+            let to = message.returns_to(actor).unwrap_or(Returns { generation: 0, turn: 0, call: 0 });
+            is_over(message, now) || running.admits_returning(Begins::of(message), to)
+        })?;
+        if is_over(&message, now) {
+            return Some(Step::Expired(message));
         }
-        let message = self.mailbox.pop_returning()?;
-        Some(if expired { Step::Expired(message) } else { Step::Run(self.begin(generation, begins), message) })
+        Some(Step::Run(self.begin(generation, Begins::of(&message)), message))
+    }
+
+    /// The turn waits for the answer of that call, by the number that the call's path has.
+    pub fn wait(&mut self, turn: Turn, call: u32) {
+        if self.generation == Some(turn.generation) {
+            self.running.wait(turn.number, call);
+        }
+    }
+
+    /// It waits no longer.
+    pub fn resume(&mut self, turn: Turn, call: u32) {
+        if self.generation == Some(turn.generation) {
+            self.running.resume(turn.number, call);
+        }
+    }
+
+    /// Why no turn that runs can end well, if so.
+    #[must_use]
+    pub const fn broken(&self) -> Option<CommitError> {
+        self.broken
     }
 
     fn begin(&mut self, generation: u64, begins: Begins) -> Turn {
@@ -393,10 +421,12 @@ impl<M: Message, O> Turns<M, O> {
         if self.running.is_empty() { self.idle() } else { Step::Wait }
     }
 
-    /// Whether turns run, so that the token's holder should ask [`Turns::next`] again after an event.
+    /// Whether another turn may begin while those run that do, so that whoever runs them should ask
+    /// [`Turns::next`] (or, where turns nest, [`Turns::returning`]) again after an event.
     #[must_use]
     pub fn overlaps(&self) -> bool {
-        !self.running.is_empty() && self.phase == Phase::Awake
+        let waits = self.running.interleaves() || self.mailbox.holds_returning();
+        waits && !self.running.is_empty() && self.phase == Phase::Awake
     }
 
     /// The claim's answer.
@@ -597,6 +627,11 @@ impl<M: Message, O> Turns<M, O> {
         let waits = self.turn_time.saturating_mul(u32::try_from(self.mailbox.len()).unwrap_or(u32::MAX));
         u64::try_from(waits.as_millis()).unwrap_or(u64::MAX).clamp(RETRY_MS.0, RETRY_MS.1)
     }
+}
+
+/// Whether nobody waits for that message any more.
+fn is_over(message: &impl Message, now: Time) -> bool {
+    message.deadline() <= now || message.is_given_up()
 }
 
 #[cfg(test)]
@@ -864,8 +899,8 @@ mod tests {
         fn is_read_only(&self) -> bool {
             false
         }
-        fn returns_to(&self, _: &ActorId) -> Option<(u64, u64)> {
-            self.0.map(|number| (7, number))
+        fn returns_to(&self, _: &ActorId) -> Option<Returns> {
+            self.0.map(|turn| Returns { generation: 7, turn, call: 1 })
         }
     }
 
@@ -893,5 +928,79 @@ mod tests {
         let Step::Run(third, Back(Some(_))) = turns.next(NOW) else { panic!("it leaves after the first turn") };
         turns.admit(Back(Some(third.number + 1))).unwrap();
         assert_eq!(turns.next(NOW), Step::Wait, "nobody waits for that one");
+    }
+
+    fn nested(overlap: Overlap) -> Turns<Back, u32> {
+        let actor = ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse("k").unwrap() };
+        let mut turns = Turns::new(actor, MailboxBounds { capacity: 1, bytes: 1 }, overlap);
+        turns.admit(Back(None)).unwrap();
+        assert_eq!(turns.next(NOW), Step::Load);
+        turns.loaded(7, 0);
+        turns
+    }
+
+    #[track_caller]
+    fn begun(step: Option<Step<Back>>) -> Turn {
+        let Some(Step::Run(turn, _)) = step else { panic!("no turn: {step:?}") };
+        turn
+    }
+
+    #[test]
+    fn a_turn_begins_inside_of_the_one_that_waits_for_it() {
+        let mut turns = nested(Overlap::Nested);
+        let outer = begun(Some(turns.next(NOW)));
+        turns.admit(Back(None)).unwrap();
+        assert!(!turns.overlaps(), "it waits for the outer turn's end");
+        turns.admit(Back(Some(outer.number))).unwrap();
+        assert!(turns.overlaps());
+        assert_eq!(turns.returning(NOW), None, "the outer turn does not wait");
+        turns.wait(outer, 2);
+        assert_eq!(turns.returning(NOW), None, "it waits for another call");
+        turns.resume(outer, 2);
+        turns.wait(outer, 1);
+        assert!(!turns.deactivate(Why::Upgraded));
+        let inner = begun(turns.returning(NOW));
+        turns.admit(Back(Some(outer.number))).unwrap();
+        assert_eq!(turns.returning(NOW), None, "the inner turn is in between");
+        turns.admit(Back(Some(inner.number))).unwrap();
+        turns.wait(inner, 1);
+        let innermost = begun(turns.returning(NOW));
+        let Point::Submit(_) = turns.commit_point(write(), 1) else { panic!("it commits at its end") };
+        turns.ended(innermost, None);
+        turns.resume(inner, 1);
+        turns.ended(inner, None);
+        let second = begun(turns.returning(NOW));
+        turns.ended(second, None);
+        turns.end(None);
+        assert!(!turns.rest());
+    }
+
+    #[test]
+    fn a_trap_inside_ends_all_and_what_came_back_begins_afresh() {
+        let mut turns = nested(Overlap::Nested);
+        let outer = begun(Some(turns.next(NOW)));
+        turns.wait(outer, 1);
+        turns.admit(Back(Some(outer.number))).unwrap();
+        let inner = begun(turns.returning(NOW));
+        turns.admit(Back(Some(inner.number))).unwrap();
+        turns.trapped();
+        assert_eq!((turns.runs(outer), turns.runs(inner)), (false, false));
+        assert_eq!(turns.next(NOW), Step::Load);
+        turns.loaded(8, 0);
+        begun(Some(turns.next(NOW)));
+    }
+
+    #[test]
+    fn of_a_chain_only_what_a_turn_waits_for_begins_beside_it() {
+        let mut turns = nested(Overlap::Chain { reads: false });
+        let first = begun(Some(turns.next(NOW)));
+        turns.admit(Back(None)).unwrap();
+        assert_eq!(turns.next(NOW), Step::Wait);
+        turns.admit(Back(Some(first.number))).unwrap();
+        assert_eq!(turns.next(NOW), Step::Wait, "it does not wait yet");
+        turns.wait(first, 1);
+        turns.wait(first, 2);
+        begun(Some(turns.next(NOW)));
+        assert_eq!(turns.next(NOW), Step::Wait);
     }
 }

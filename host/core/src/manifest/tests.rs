@@ -47,7 +47,7 @@ fn every_setting_reaches_its_policy() {
     let policy = Manifest::parse(FULL).unwrap().for_kind("counter");
     let expected = Policy {
         idle_timeout: Duration::from_secs(90),
-        reentrancy: Reentrancy::None,
+        reentrancy: Some(Reentrancy::None),
         isolation: Isolation::Actor,
         mailbox: MailboxPolicy { capacity: 8, bytes: 2 << 20 },
         config: [("currency", "EUR"), ("any key, even this", "")]
@@ -215,7 +215,7 @@ fn errors_name_the_place_the_key_and_what_fits() {
 fn actors_may_share_instances_and_overlap_their_turns() {
     let manifest = Manifest::parse("[actor]\nisolation = { packed = 1000 }\nreentrancy = \"full\"").unwrap();
     let policy = manifest.for_kind("any");
-    assert_eq!((policy.isolation, policy.reentrancy), (Isolation::Packed(1000), Reentrancy::Full));
+    assert_eq!((policy.isolation, policy.reentrancy), (Isolation::Packed(1000), Some(Reentrancy::Full)));
 }
 
 #[test]

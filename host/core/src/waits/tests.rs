@@ -14,7 +14,7 @@ fn actor(key: impl ToString) -> ActorId {
 
 /// The path of a chain in which these actors wait, each in its first turn.
 fn path(keys: &[&str]) -> Path {
-    keys.iter().fold(Path::START, |path, key| path.with(actor(key), "go".into(), 1, 1))
+    keys.iter().fold(Path::START, |path, key| path.with(actor(key), "go".into(), (1, 1), 0))
 }
 
 /// Every actor is in its first turn.
@@ -61,9 +61,9 @@ fn what_nobody_waits_for_or_only_one_of_several_closes_no_ring() {
     recorded(waits.add(&path(&["a"]), &actor("b"), &method, soon, NOW, first));
     recorded(waits.add(&path(&["b"]), &actor("a"), &method, LATER, soon, first));
     // A call beside others.
-    let several = Path::START.with_one_of(actor("c"), "go".into(), 1, 1, false);
+    let several = Path::START.with_one_of(actor("c"), "go".into(), (1, 1), 0, false);
     assert_eq!(waits.add(&several, &actor("b"), &method, LATER, NOW, first), Added::Unseen);
-    let below = several.with(actor("d"), "go".into(), 1, 1);
+    let below = several.with(actor("d"), "go".into(), (1, 1), 0);
     recorded(waits.add(&below, &actor("e"), &method, LATER, NOW, first));
     recorded(waits.add(&path(&["e"]), &actor("c"), &method, LATER, NOW, first));
     // From outside, past its time, or back to its own path: not for this machine to decide.
@@ -89,7 +89,7 @@ fn nobody_waits_through_a_turn_that_trapped() {
 #[test]
 fn a_hook_holds_up_what_waits_for_its_actor() {
     let (mut waits, method) = (Waits::default(), "on".into());
-    let hook = Path::START.with(actor("a"), "activate".into(), 1, 0);
+    let hook = Path::START.with(actor("a"), "activate".into(), (1, 0), 0);
     recorded(waits.add(&hook, &actor("b"), &method, LATER, NOW, first));
     assert!(matches!(waits.add(&path(&["b"]), &actor("a"), &method, LATER, NOW, first), Added::Ring(_)));
 }
@@ -218,7 +218,7 @@ impl World {
         let (id, timeout) = (self.new_id(), 1 + self.below(60) as u64);
         let Some(turn) = &self.actors[from].turn else { return };
         let deadline = turn.call.deadline.min(self.now + timeout);
-        let path = turn.call.path.with_one_of(actor(from), "go".into(), 1, turn.number, !turn.several);
+        let path = turn.call.path.with_one_of(actor(from), "go".into(), (1, turn.number), 0, !turn.several);
         if path.find(&actor(to)).is_some() || deadline <= self.now {
             return;
         }

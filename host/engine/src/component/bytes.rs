@@ -28,7 +28,7 @@ fn check_magic(bytes: &[u8]) -> Result<(), AdmissionError> {
     Err(AdmissionError::NotWasm(if bytes.is_empty() { "nothing, it is empty".into() } else { format!("bytes{start}") }))
 }
 
-fn damaged(error: wasmparser::BinaryReaderError) -> AdmissionError {
+pub(super) fn damaged(error: wasmparser::BinaryReaderError) -> AdmissionError {
     let (message, at) = (error.message(), error.offset());
     if message.starts_with("string size out of bounds") {
         return AdmissionError::TooMuch(format!("a name in it, at byte {at}, is longer than WebAssembly allows"));

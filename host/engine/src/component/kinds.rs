@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use quark_core::id::KindName;
-use quark_core::manifest::{Manifest, MemoryProfile};
+use quark_core::manifest::{Manifest, MemoryProfile, Reentrancy};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 
 use crate::engine::{Engine, slot_bytes};
@@ -215,7 +215,20 @@ impl KindReader<'_> {
             )));
         };
         let (interface, wit) = (self.interface.to_owned(), self.text.clone());
-        Ok(Kind { name, interface, wit, policy, methods, on_timer: None, by_name, constructor, constructor_fails })
+        let (reentrancy, reentrancy_reason) = (policy.reentrancy.unwrap_or(Reentrancy::None), String::new());
+        Ok(Kind {
+            name,
+            interface,
+            wit,
+            policy,
+            reentrancy,
+            reentrancy_reason,
+            methods,
+            on_timer: None,
+            by_name,
+            constructor,
+            constructor_fails,
+        })
     }
 
     /// Functions beside the resource's methods have no actor to run on.

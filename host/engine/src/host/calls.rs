@@ -10,6 +10,7 @@ use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::{calls, types};
 use crate::guest::Guest;
+use crate::nested::{self, Waiting};
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
 use crate::seats::attribute;
 
@@ -81,16 +82,37 @@ impl calls::Host for Guest {
 
 type Call = (types::ActorId, String, String, Option<u64>);
 
+/// Defines `call` once more, for components in which turns nest: it needs the whole Store.
+pub(crate) fn define_nesting(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut calls = linker.instance("quark:actor/calls@0.1.0")?;
+    calls.func_wrap_async("call", |mut store, (to, method, args, timeout): Call| {
+        Box::new(async move {
+            let answer = match store.data_mut().call_by_name(&to, method, args, timeout) {
+                Calling::Done(answer) => answer,
+                Calling::Waits(answer) => {
+                    store.data_mut().turn.clock.pause();
+                    let answer = nested::wait(&mut store, answer).await?;
+                    store.data_mut().turn.clock.resume();
+                    answer
+                }
+            };
+            Ok((store.data_mut().answered_by_name(answer)?,))
+        })
+    })
+}
+
 /// Defines what suspends once more, for components in which it is an `async func`.
 pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut calls = linker.instance("quark:actor/calls@0.1.0")?;
     calls.func_wrap_concurrent("call", |accessor, (to, method, args, timeout): Call| {
         Box::pin(async move {
-            let (task, calling) = accessor.with(|mut access| -> wasmtime::Result<_> {
+            let (task, calling, _waiting) = accessor.with(|mut access| -> wasmtime::Result<_> {
                 let mut store = access.as_context_mut();
                 attribute(&mut store)?;
                 let guest = store.data_mut();
-                Ok((guest.task(), guest.call_by_name(&to, method, args, timeout)))
+                let calling = guest.call_by_name(&to, method, args, timeout);
+                let waiting = Waiting::beside(guest, &calling);
+                Ok((guest.task(), calling, waiting))
             })?;
             let answer = calling.answer().await;
             accessor.with(|mut access| {

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Weak};
 
-use quark_core::activation::Overlap;
 use quark_engine::{Birth, Cause, Instance, Trap, Unborn};
 
 use super::{Activation, Home, Live, Loaded, Slot, alone};
@@ -43,8 +42,8 @@ impl Activation {
         let (component, kind_at) = (served.component.clone(), served.at);
         let outside = ActorOutside::of(self.me.clone(), served.clone());
         let birth = Birth { actor: self.id.clone(), generation, cause, component, kind_at, state, outside };
-        let (instance, home) = match (served.packed(), served.component.overlap(served.at)) {
-            (1, Overlap::None) => {
+        let (instance, home) = match (served.packed(), served.component.overlap(served.at).interleaves()) {
+            (1, false) => {
                 let Room::Place(place) = silo.make_room(self, &served).await? else { return Err(Trap::Unbegun) };
                 let nests = birth.component.nests();
                 (alone(nests, Instance::new(birth)).await?, Home::Own(place))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use quark_core::activation::{Overlap, Point, Turn};
+use quark_core::activation::{Point, Turn};
 use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
@@ -189,7 +189,7 @@ impl Activation {
         }
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
-        if live.served.component.overlap(live.served.at) != Overlap::None {
+        if live.served.component.overlap(live.served.at).interleaves() {
             return self.begin_beside(live, turn, (head, method, payload, origin), last);
         }
         let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
@@ -390,10 +390,11 @@ impl Activation {
         for (output, error) in landed.failed {
             output.fail(silo, error);
         }
-        if overlaps {
-            if let Err(error) = outcome {
-                self.end_all_beside(error);
-            }
+        if let Err(error) = outcome {
+            self.end_all_beside(error);
+        }
+        // Also for a turn that waits though it cannot end well any more.
+        if overlaps || outcome.is_err() {
             self.events().notify_one();
         }
         if landed.token {
@@ -481,7 +482,7 @@ pub(super) fn within_limit(kind: &Kind, payload: &Payload) -> Result<(), CallErr
 }
 
 /// The method in the version that lives, if the message was made for another one.
-fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<MethodRef, CallError> {
+pub(super) fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<MethodRef, CallError> {
     if Arc::ptr_eq(served, &method.served) {
         return Ok(method);
     }

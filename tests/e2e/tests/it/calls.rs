@@ -115,8 +115,11 @@ fn actors_get_typed_errors_of_those_they_call() {
 
 #[test]
 fn a_call_that_would_wait_for_itself_is_told_its_path() {
-    let silo = Silo::with(&["counter", "rogue", "relay", "bank"]);
+    let silo = Silo::with(&["counter", "rogue"]);
     let client = silo.client();
+    for sample in ["relay", "bank"] {
+        client.deploy(sample, "[actor]\nreentrancy = \"none\"\n");
+    }
     assert_eq!(client.call("relay/a", "chain", &json!([["b", "c", "d"]])).number(), 3);
     for (actor, method, arguments, path) in [
         ("relay/a", "chain", json!([["b", "a"]]), "relay/a.chain -> relay/b.chain -> relay/a.chain"),

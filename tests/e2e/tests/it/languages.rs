@@ -179,11 +179,11 @@ fn errors_go_through_four_languages() {
     let silo = game();
     let client = silo.client();
     assert_eq!(client.call("player/ann", "join", &json!(["h"])).actor_error(), json!({ "playing": "g" }));
-    let error = client.call("game/g", "hearsay", &json!(["ann"])).actor_error();
-    let text = error["call"]["downstream"].as_str().unwrap();
-    let path = "game/g.hearsay -> player/ann.who-leads -> game/g.leader";
-    assert!(text.contains("deadlock") && text.contains(path), "{error}");
-    // The calls in between are answered, and so is the next.
+    // Python is entered while it waits for JavaScript.
+    assert_eq!(
+        client.call("game/g", "hearsay", &json!(["ann"])).ok(),
+        client.call("game/g", "leader", &json!([])).ok()
+    );
     assert!(client.call("game/g", "hearsay", &json!(["nobody"])).ok().is_null());
     assert_eq!(standings(&client.call("game/g", "play", &json!([])).ok()).len(), 2);
 }

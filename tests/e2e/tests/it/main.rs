@@ -4,6 +4,7 @@
 
 mod durability;
 mod calls;
+mod reentrance;
 mod flavours;
 mod blobs;
 mod waits;
