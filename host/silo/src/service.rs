@@ -292,6 +292,7 @@ const fn phase_name(phase: Phase) -> &'static str {
         Phase::Loading => "loading",
         Phase::Awake => "awake",
         Phase::Leaving => "leaving",
+        Phase::Down => "down",
         Phase::Draining | Phase::Gone => "draining",
     }
 }

@@ -188,7 +188,6 @@ impl<'t, 'i> Item<'t, 'i> {
             Only::Bool(yes) => value.as_bool() == Some(*yes),
             Only::Number(number) => self.number() == Some(*number),
             Only::Bytes(bytes) => value.as_str().and_then(parse_size).or(integer) == Some(*bytes),
-            Only::Time(time) => value.as_str().and_then(parse_duration) == Some(*time),
             Only::Nothing => value.as_array().is_some_and(|array| array.is_empty()),
             Only::Table(keys) if value.is_table() => {
                 let mut section = self.section()?;
@@ -266,7 +265,6 @@ pub(super) enum Only {
     Bool(bool),
     Number(f64),
     Bytes(u64),
-    Time(Duration),
     /// An empty array.
     Nothing,
     Table(&'static [(&'static str, Self)]),
@@ -279,7 +277,6 @@ impl fmt::Display for Only {
             Self::Bool(yes) => write!(f, "{yes}"),
             Self::Number(number) => write!(f, "{number}"),
             Self::Bytes(bytes) => write!(f, "\"{}\"", show_size(*bytes)),
-            Self::Time(time) => write!(f, "\"{}\"", show_duration(*time)),
             Self::Nothing => f.write_str("[]"),
             Self::Table(_) => f.write_str("a table of its defaults"),
         }

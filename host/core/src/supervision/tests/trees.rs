@@ -173,7 +173,13 @@ fn compare(seed: u64, mistake: Option<Mistake>, seen: &mut BTreeMap<&'static str
             break;
         }
     }
-    for event in &model.log {
+    count(&model.log, seen);
+    Ok(())
+}
+
+/// Counts what a run reached.
+fn count(log: &[Event], seen: &mut BTreeMap<&'static str, u64>) {
+    for event in log {
         let name = match event {
             Event::Started(_) => "started",
             Event::Held(_) => "held",
@@ -183,7 +189,6 @@ fn compare(seed: u64, mistake: Option<Mistake>, seen: &mut BTreeMap<&'static str
         };
         *seen.entry(name).or_default() += 1;
     }
-    Ok(())
 }
 
 #[test]
