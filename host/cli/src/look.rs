@@ -172,6 +172,14 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
         let (ago, count) = (shown_ago(failure.at_ms), failure.count);
         rows.push(("last failure", format!("{} ({ago}, {count} since the silo started)", failure.reason)));
     }
+    if let Some(held) = &actor.held {
+        let left = shown_ms(held.left_ms);
+        let what = match &*held.why {
+            "backoff" => format!("in {left}; messages wait"),
+            _ => format!("in {left}: it failed too often and cools down; messages are refused"),
+        };
+        rows.push(("restart", what));
+    }
     out.line(list(rows));
     if !actor.state.is_empty() {
         out.line("");
@@ -304,6 +312,7 @@ mod tests {
             state_bytes: 0,
             state_limit: 1 << 20,
             last_failure: None,
+            held: None,
         };
         let away = shown(|out| show_actor(&actor, out));
         assert!(away.contains("phase    not in memory\n"), "{away}");

@@ -4,11 +4,12 @@
 //! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
-//! overlap; `birth` makes instances, `operate` is for operators.
+//! overlap; `birth` makes instances, `restart` is about those that failed, `operate` for operators.
 
 mod beside;
 mod birth;
 mod operate;
+mod restart;
 mod turn;
 
 use std::cell::Cell;
@@ -413,6 +414,9 @@ impl Activation {
 
     async fn load(&self, silo: &Arc<Inner>) {
         drop(self.take_slot());
+        if self.cools_down(silo) {
+            return;
+        }
         // Under the lock, so that no message for a version that was not seen here comes in before.
         let served = {
             let mut machine = self.machine.lock();
@@ -425,7 +429,7 @@ impl Activation {
                 Ok(claim) => {
                     let limit = usize::try_from(served.kind().policy.limits.state).unwrap_or(usize::MAX);
                     let upgraded = self.upgraded.swap(false, Ordering::Relaxed);
-                    let failed = silo.woke(&self.id);
+                    let failed = silo.supervised.woke(&self.id);
                     let cause = match self.restart.swap(false, Ordering::Relaxed) || failed {
                         true => Cause::Restart,
                         false if upgraded => Cause::Upgrade,
@@ -460,7 +464,7 @@ impl Activation {
                 Ok(_) => {}
                 // Its instance ended before, by no fault of its own.
                 Err(Trap::Unbegun | Trap::Neighbour(_)) => {}
-                Err(trap) => silo.failed(&self.id, "deactivate", &trap),
+                Err(trap) => silo.hook_failed(&self.id, &trap),
             }
             drop(live);
         }

@@ -276,7 +276,7 @@ pub struct ActivationReport {
     pub kind: String,
     /// The key.
     pub key: String,
-    /// `asleep`, `loading`, `awake`, `leaving`, `draining`.
+    /// `asleep`, `loading`, `awake`, `leaving`, `draining`, `down`.
     pub phase: String,
     /// Messages that wait.
     pub waiting: u64,
@@ -309,12 +309,15 @@ pub struct ActorReport {
     pub state_limit: u64,
     /// Its last failure since the silo started.
     pub last_failure: Option<FailureReport>,
+    /// What keeps it from being started after its failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldReport>,
 }
 
 /// The live part of an [`ActorReport`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveReport {
-    /// `asleep`, `loading`, `awake`, `leaving`, `draining`.
+    /// `asleep`, `loading`, `awake`, `leaving`, `draining`, `down`.
     pub phase: String,
     /// Of this activation.
     pub generation: u64,
@@ -343,6 +346,17 @@ pub struct ValueReport {
     pub name: String,
     /// Its size.
     pub bytes: u64,
+}
+
+/// Why an actor that failed is not started now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldReport {
+    /// `backoff`: messages wait for its restart. `cool-down`: it failed too often, and they are refused.
+    pub why: String,
+    /// Milliseconds until that is over.
+    pub left_ms: u64,
+    /// Failures that count against its limit now.
+    pub failures: u32,
 }
 
 /// A failure of an actor.

@@ -13,6 +13,7 @@ pub mod gateway;
 mod dead_letters;
 mod metrics;
 mod kinds;
+mod supervision;
 mod message;
 mod catalog;
 mod outbox;

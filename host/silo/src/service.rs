@@ -201,12 +201,14 @@ impl Silo {
             state_bytes: state.iter().map(|value| value.bytes).sum(),
             state,
             state_limit: served.kind().policy.limits.state,
-            last_failure: self.0.last_failure(&id),
+            last_failure: self.0.supervised.last_failure(&id),
+            held: self.0.supervised.held(&id, &served.kind().policy.supervision, self.0.clock.now()),
         })
     }
 
     async fn put_to_sleep(&self, kind: &str, key: &str) -> Result<bool, Failure> {
         let (_, id) = self.actor(kind, key)?;
+        self.0.supervised.forgive(&id);
         let Some(activation) = self.0.catalog.get(&id) else { return Ok(false) };
         if activation.machine.lock().turns.deactivate(Why::Requested) {
             activation.drive();

@@ -1,22 +1,19 @@
 //! One silo: every part built in the order of its needs, and stopped in reverse.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use quark_core::activation::Why;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
 use tokio::task::JoinHandle;
 
-use crate::api::FailureReport;
 use crate::capacity::{self, Machine, TooMany};
 use crate::catalog::Catalog;
-use crate::clock::{Clock, unix_ms};
+use crate::clock::Clock;
 use crate::config::SiloConfig;
 use crate::dead_letters::{DeadLetters, Reason};
 use crate::deploy::Deploys;
@@ -26,6 +23,7 @@ use crate::message::{Message, Origin, Work};
 use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
 use crate::store::{Store, StoreError};
+use crate::supervision::Supervised;
 use crate::thrash::Thrash;
 
 /// How often idle activations are looked for.
@@ -34,8 +32,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How often a stopping silo looks whether all have left.
 const STOP_LOOK: Duration = Duration::from_millis(20);
-/// The most actors whose last failure is remembered.
-const FAILURES_MAX: usize = 10_000;
 /// Lines that actors may log in a second, all together, before lines are dropped.
 const LOG_LINES_PER_SECOND: u64 = 2_000;
 
@@ -72,8 +68,7 @@ pub(crate) struct Inner {
     pub(crate) outbox: Outbox,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) metrics: Metrics,
-    /// The last failure of actors that failed, and whether they have not woken since.
-    failures: Mutex<HashMap<ActorId, (FailureReport, bool)>>,
+    pub(crate) supervised: Supervised,
     log_second: AtomicU64,
     log_lines: AtomicU64,
     stopping: AtomicBool,
@@ -104,7 +99,7 @@ impl Silo {
             outbox: Outbox::new(),
             dead_letters: DeadLetters::default(),
             metrics: Metrics::new(),
-            failures: Mutex::default(),
+            supervised: Supervised::default(),
             log_second: AtomicU64::new(0),
             log_lines: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -182,32 +177,22 @@ impl Inner {
         self.answer_all(vec![message], &CallError::DeadlineExceeded);
     }
 
-    /// Remembers an actor's failure and says so.
-    pub(crate) fn failed(&self, id: &ActorId, method: &str, trap: &Trap) {
+    /// Counts an actor's own failure and says so. It has been remembered before.
+    pub(crate) fn report_failure(&self, id: &ActorId, method: &str, trap: &Trap) {
+        if !trap.is_own_failure() {
+            return;
+        }
         self.metrics.failures.increment(1);
-        let reason = trap.to_string();
         if self.log_allowed() {
-            tracing::warn!(actor = %id, method, reason, "an actor failed");
+            tracing::warn!(actor = %id, method, reason = %trap, "an actor failed");
         }
-        let mut failures = self.failures.lock();
-        if failures.len() >= FAILURES_MAX && !failures.contains_key(id) {
-            let oldest = failures.iter().min_by_key(|(_, (failure, _))| failure.at_ms).map(|(id, _)| id.clone());
-            oldest.map(|oldest| failures.remove(&oldest));
-        }
-        let count = failures.get(id).map_or(0, |(failure, _)| failure.count) + 1;
-        failures.insert(id.clone(), (FailureReport { reason, at_ms: unix_ms(), count }, true));
     }
 
-    /// Whether an actor that wakes does so after a failure that it has not woken after.
-    pub(crate) fn woke(&self, id: &ActorId) -> bool {
-        let mut failures = self.failures.lock();
-        // An idle silo's wakings should not hash for nothing.
-        let failed = if failures.is_empty() { None } else { failures.get_mut(id) };
-        failed.is_some_and(|(_, down)| std::mem::replace(down, false))
-    }
-
-    pub(crate) fn last_failure(&self, id: &ActorId) -> Option<FailureReport> {
-        self.failures.lock().get(id).map(|(failure, _)| failure.clone())
+    /// A `deactivate` hook failed. The actor leaves memory all the same, so nothing waits for a restart.
+    pub(crate) fn hook_failed(&self, id: &ActorId, trap: &Trap) {
+        let policy = self.kinds.get(&id.kind).map(|served| served.kind().policy.supervision).unwrap_or_default();
+        self.supervised.failed(id, trap, &policy, self.clock.now());
+        self.report_failure(id, "deactivate", trap);
     }
 
     /// Whether one more line of an actor's log is within the rate.

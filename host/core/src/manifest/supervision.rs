@@ -27,12 +27,14 @@ pub(super) enum Setting {
 }
 
 impl Setting {
-    pub(super) const fn apply(self, to: &mut Supervision) {
+    /// Of the shortest and the longest wait the one that is set moves the other one, if that is still
+    /// where a default or another table left it.
+    pub(super) fn apply(self, to: &mut Supervision) {
         match self {
             Self::RestartsMax(count) => to.restarts.max = count,
             Self::RestartsWithin(time) => to.restarts.within = time,
-            Self::WaitMin(time) => to.backoff.min = time,
-            Self::WaitMax(time) => to.backoff.max = time,
+            Self::WaitMin(time) => (to.backoff.min, to.backoff.max) = (time, to.backoff.max.max(time)),
+            Self::WaitMax(time) => (to.backoff.min, to.backoff.max) = (to.backoff.min.min(time), time),
             Self::Factor(factor) => to.backoff.factor = factor,
             Self::Jitter(part) => to.backoff.jitter = part,
             Self::ResetAfter(time) => to.backoff.reset_after = time,

@@ -21,7 +21,10 @@ impl Activation {
         match self.take_slot() {
             Slot::Live(live) if live.instance.is_over() => Box::pin(self.wake_elsewhere(silo, live)).await,
             Slot::Live(live) => Ok(live),
-            Slot::Loaded(loaded) => self.born(silo, *loaded).await,
+            Slot::Loaded(loaded) => match silo.supervised.cools(&self.id, silo.clock.now()) {
+                Some(trap) => Err(trap),
+                None => self.born(silo, *loaded).await,
+            },
             Slot::Empty => Err(Trap::Guest("nothing is loaded".into())),
         }
     }

@@ -66,7 +66,7 @@ impl Activation {
         drop(home);
         let Some(mut state) = state else { return (Slot::Empty, Write::default()) };
         let write = hook.unwrap_or_else(|trap| {
-            silo.failed(&self.id, "deactivate", &trap);
+            silo.hook_failed(&self.id, &trap);
             state.undo();
             Write::default()
         });

@@ -10,6 +10,7 @@ mod tells;
 mod hostile;
 mod stacks;
 mod lifecycle;
+mod supervision;
 mod packs;
 mod overlap;
 mod state;
