@@ -172,6 +172,9 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
         let (ago, count) = (shown_ago(failure.at_ms), failure.count);
         rows.push(("last failure", format!("{} ({ago}, {count} since the silo started)", failure.reason)));
     }
+    if actor.stopped {
+        rows.push(("stopped", "yes: `quark start` lets it be woken".to_owned()));
+    }
     if let Some(held) = &actor.held {
         let left = shown_ms(held.left_ms);
         let what = match &*held.why {
@@ -312,6 +315,7 @@ mod tests {
             state_bytes: 0,
             state_limit: 1 << 20,
             last_failure: None,
+            stopped: false,
             held: None,
         };
         let away = shown(|out| show_actor(&actor, out));

@@ -17,6 +17,7 @@ mod deployed;
 mod deploy;
 mod call;
 mod look;
+mod standing;
 mod state;
 mod wit;
 mod doctor;
@@ -51,6 +52,8 @@ enum Command {
     Inspect(look::Inspect),
     State(state::State),
     Deactivate(look::Deactivate),
+    Stop(standing::Stop),
+    Start(standing::Start),
     DeadLetters(look::DeadLetters),
     Wit(wit::Wit),
     Doctor(doctor::Doctor),
@@ -92,6 +95,8 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Inspect(inspect) => inspect.run(out),
         Command::State(state) => state.run(out),
         Command::Deactivate(deactivate) => deactivate.run(out),
+        Command::Stop(stop) => stop.run(out),
+        Command::Start(start) => start.run(out),
         Command::DeadLetters(letters) => letters.run(out),
         Command::Wit(wit) => wit.run(out),
         Command::Doctor(doctor) => doctor.run(out),

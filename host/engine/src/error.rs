@@ -194,6 +194,9 @@ pub enum Trap {
         /// Of its last failure.
         reason: String,
     },
+    /// It was stopped. Nothing was done.
+    #[error("it is stopped")]
+    Stopped,
     /// There is no room for one more live instance.
     #[error("no room for one more live instance: {0}")]
     NoRoom(String),
@@ -205,7 +208,8 @@ impl Trap {
     pub const fn is_own_failure(&self) -> bool {
         match self {
             Self::Guest(_) | Self::Refused(_) | Self::Commit(_) => true,
-            Self::Abandoned | Self::Neighbour(_) | Self::Unbegun | Self::CoolsDown { .. } | Self::NoRoom(_) => false,
+            Self::Abandoned | Self::Neighbour(_) | Self::Unbegun => false,
+            Self::CoolsDown { .. } | Self::Stopped | Self::NoRoom(_) => false,
         }
     }
 

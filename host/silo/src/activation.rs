@@ -54,6 +54,9 @@ const SPIN: u32 = 16;
 /// How long a `deactivate` hook has.
 const HOOK_GRACE: Duration = Duration::from_secs(5);
 
+/// What callers of an actor are told whose standing a later version of Quark wrote.
+const UNREADABLE: &str = "what its silo keeps of it was written by a later version of Quark: run that one";
+
 thread_local! {
     static INLINE_DEPTH: Cell<u32> = const { Cell::new(0) };
 }
@@ -108,6 +111,12 @@ struct Loaded {
     cause: Cause,
 }
 
+impl Loaded {
+    fn is_stopped(&self) -> bool {
+        self.state.standing().is_some_and(|standing| standing.stopped)
+    }
+}
+
 /// An instance that lives, and what goes with it.
 struct Live {
     instance: Box<Instance>,
@@ -158,12 +167,10 @@ impl Machine {
     }
 
     /// A message for a newer version than the one that is loaded finds that one, whatever is told
-    /// to go meanwhile.
-    fn catch_up(&mut self, with: Option<u64>) {
-        if self.serves.as_ref().zip(with).is_some_and(|(served, since)| served.since < since) {
-            // The token is held after a message was let in, so this cannot grant it.
-            self.turns.deactivate(Why::Upgraded);
-        }
+    /// to go meanwhile. True when that grants the token: it was down, and a new version ends that.
+    fn catch_up(&mut self, with: Option<u64>) -> bool {
+        let behind = self.serves.as_ref().zip(with).is_some_and(|(served, since)| served.since < since);
+        behind && self.turns.deactivate(Why::Upgraded)
     }
 
     /// The turn of a call that may begin at once, with the instance to run it.
@@ -252,9 +259,9 @@ impl Activation {
         self.last_used.store(now.0, Ordering::Relaxed);
         let (is_call, since) = (message.is_call(), message.since());
         let mut machine = self.machine.lock();
-        let admitted = machine.turns.admit(message);
-        if admitted.is_ok() {
-            machine.catch_up(since);
+        let mut admitted = machine.turns.admit(message);
+        if admitted.is_ok() && machine.catch_up(since) {
+            admitted = Ok(Admitted::Token);
         }
         machine.calls += u64::from(is_call && admitted.is_ok());
         if machine.turns.overlaps() {
@@ -436,6 +443,10 @@ impl Activation {
                         false => Cause::Message,
                     };
                     let state = State::new(claim.values, limit);
+                    if state.standing().is_none() {
+                        let waiting = self.machine.lock().turns.refused();
+                        return silo.answer_all(waiting, &CallError::Failed(UNREADABLE.into()));
+                    }
                     let mut machine = self.machine.lock();
                     let generation = claim.generation;
                     machine.turns.set_overlap(served.component.overlap(served.at));

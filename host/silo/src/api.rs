@@ -309,6 +309,9 @@ pub struct ActorReport {
     pub state_limit: u64,
     /// Its last failure since the silo started.
     pub last_failure: Option<FailureReport>,
+    /// Whether it was stopped: it is not woken until it is started.
+    #[serde(default)]
+    pub stopped: bool,
     /// What keeps it from being started after its failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldReport>,
@@ -388,6 +391,10 @@ pub enum StateOperation {
     Set(Vec<u8>),
     /// Remove it.
     Delete,
+    /// End it for good: it is not woken until it is started. Of no value.
+    Stop,
+    /// Let it be woken again. Of no value.
+    Start,
 }
 
 /// A message that will never be handled.

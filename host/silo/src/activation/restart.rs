@@ -25,10 +25,18 @@ impl Activation {
             Some(Verdict::Restart(at)) if at <= now => Vec::new(),
             Some(Verdict::Restart(at)) => {
                 machine.turns.hold_down();
-                silo.spawn(go_on(self.me.clone(), silo.clone(), at));
+                silo.spawn(go_on(self.me.clone(), at, silo.clock.instant(at)));
                 Vec::new()
             }
             Some(Verdict::CoolDown(_)) => machine.turns.turn_away(),
+        }
+    }
+
+    /// Ends the wait before its restart: an operator's message is in the mailbox, which goes first.
+    pub(crate) fn cut_short(self: &Arc<Self>) {
+        let token = self.machine.lock().turns.go_on();
+        if token {
+            self.drive();
         }
     }
 
@@ -68,13 +76,15 @@ pub(super) fn turn_away(silo: &Arc<Inner>, waiting: Vec<Message>, trap: &Trap) {
 }
 
 /// Ends the wait before a restart when it is over.
-async fn go_on(activation: Weak<Activation>, silo: Arc<Inner>, at: Time) {
-    tokio::time::sleep_until(silo.clock.instant(at)).await;
+async fn go_on(activation: Weak<Activation>, at: Time, instant: tokio::time::Instant) {
+    tokio::time::sleep_until(instant).await;
     let Some(activation) = activation.upgrade() else { return };
+    let Some(silo) = activation.silo.upgrade() else { return };
     // Its wait may have been cut short, and it failed again: then another one of these waits.
     if silo.supervised.verdict(&activation.id, silo.clock.now()).is_some_and(|verdict| verdict.until() > at) {
         return;
     }
+    drop(silo);
     let token = activation.machine.lock().turns.go_on();
     if token {
         activation.run(None).await;

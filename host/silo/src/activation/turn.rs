@@ -160,6 +160,10 @@ impl Activation {
                 let work = Work::Method { method, payload, origin };
                 return self.begin_again(silo, Message { head, work, bytes });
             }
+            Err(Trap::Stopped) => {
+                self.not_begun(turn);
+                return answer_trap(silo, origin, Trap::Stopped);
+            }
             Err(trap) => return self.refused(silo, origin, trap),
         };
         let method = match same_method(&live.served, method) {
@@ -478,6 +482,7 @@ pub(super) fn trap_error(trap: Trap) -> CallError {
         Trap::Commit(error) => commit_failed(error),
         Trap::NoRoom(_) => CallError::Overloaded(NO_ROOM_RETRY_MS),
         Trap::Neighbour(_) | Trap::CoolsDown { .. } => CallError::Failed(trap.to_string()),
+        Trap::Stopped => CallError::Stopped,
         Trap::Unbegun => CallError::Overloaded(NO_ROOM_RETRY_MS),
         Trap::Abandoned => CallError::DeadlineExceeded,
     }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use quark_e2e::{Silo, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[test]
 fn an_actor_that_refuses_to_wake_fails_its_callers_each_time() {

@@ -83,6 +83,27 @@ fn an_operator_cuts_a_wait_short() {
 }
 
 #[test]
+fn operators_do_not_wait_for_a_restart() {
+    let silo = on("backoff = { min = \"1h\", max = \"1h\" }");
+    let client = silo.client();
+    let _ = client.call("rogue/a", "store", &json!(["kept"])).expect(200);
+    let _ = trap(&client, "rogue/a");
+    let _ = trap(&client, "rogue/a");
+    eventually("it is down", || (client.inspect("rogue/a")["activation"]["phase"] == "down").then_some(()));
+    assert_eq!(client.inspect("rogue/a")["state"][0]["name"], "text");
+    assert!(client.get("/v1/actors/rogue/a/-/state/text").expect(200).text().contains("kept"));
+    assert_eq!(client.inspect("rogue/a")["activation"]["phase"], "down", "a look changes nothing");
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| client.call("rogue/a", "ping", &json!([])));
+        eventually("it waits", || (client.inspect("rogue/a")["activation"]["waiting"] == 1).then_some(()));
+        assert_eq!(stand(&client, "rogue/a", "stop"), json!({ "stopped": true }));
+        let _ = waits.join().unwrap().failure(409, "stopped");
+    });
+    let _ = stand(&client, "rogue/a", "start");
+    assert_eq!(ping(&client, "rogue/a"), 1);
+}
+
+#[test]
 fn one_that_fails_too_often_cools_down() {
     let silo = on("restarts = { max = 2, within = \"1h\" }\nbackoff = { min = \"1ms\", max = \"1ms\" }");
     let client = silo.client();
@@ -171,5 +192,120 @@ fn packed_actors_fail_alone() {
     assert_eq!(ping(&client, "rogue/b"), 1, "it wakes in another instance");
     assert_eq!(client.inspect("rogue/b")["last_failure"], Value::Null);
     deactivate(&client, "rogue/a");
+    assert_eq!(ping(&client, "rogue/a"), 1);
+}
+
+fn stand(client: &Client, actor: &str, verb: &str) -> Value {
+    client.send("POST", &format!("/v1/actors/{actor}/-/{verb}"), &[], b"").expect(200).json()
+}
+
+fn is_stopped(client: &Client, actor: &str) {
+    let failure = client.call(actor, "ping", &json!([])).failure(409, "stopped");
+    assert_eq!(failure["may_be_done"], false, "{failure}");
+}
+
+#[test]
+fn a_stopped_actor_stays_so_until_it_is_started() {
+    let mut silo = Silo::with(&["rogue"]);
+    let client = silo.client();
+    let _ = client.call("rogue/a", "store", &json!(["kept"])).expect(200);
+    assert_eq!(stand(&client, "rogue/a", "start"), json!({ "started": false }));
+    assert_eq!(stand(&client, "rogue/a", "stop"), json!({ "stopped": true }));
+    assert_eq!(stand(&client, "rogue/a", "stop"), json!({ "stopped": false }));
+    is_stopped(&client, "rogue/a");
+    is_stopped(&client, "rogue/a");
+    assert_eq!(ping(&client, "rogue/b"), 1);
+    // One that never was can be stopped too.
+    let _ = silo.cli(&["stop", "rogue/never"]).exits(0);
+    is_stopped(&client, "rogue/never");
+    deactivate(&client, "rogue/a");
+    is_stopped(&client, "rogue/a");
+    silo.crash();
+    let client = silo.client();
+    is_stopped(&client, "rogue/a");
+    is_stopped(&client, "rogue/never");
+    let shown = silo.cli(&["inspect", "rogue/a"]).exits(0);
+    assert!(shown.stdout.contains("quark start"), "{}", shown.stdout);
+    let started = silo.cli(&["start", "rogue/a"]).exits(0);
+    assert_eq!(started.stdout, "started\n");
+    assert_eq!(client.call("rogue/a", "stored", &json!([])).ok(), "kept");
+    assert_eq!(stand(&client, "rogue/never", "start"), json!({ "started": true }));
+    assert_eq!(ping(&client, "rogue/never"), 1);
+    assert_eq!(client.inspect("rogue/a")["stopped"], false);
+}
+
+#[test]
+fn nobody_but_the_silo_names_what_it_keeps_of_an_actor() {
+    let silo = Silo::with(&["rogue"]);
+    let client = silo.client();
+    let _ = client.call("rogue/a", "store", &json!(["x"])).expect(200);
+    let before = client.inspect("rogue/a");
+    let _ = stand(&client, "rogue/a", "stop");
+    for path in ["/v1/actors/rogue/a/-/state/%00standing", "/v1/actors/rogue/b/-/state/%00standing"] {
+        assert_ne!(client.get(path).status, 200);
+        assert_ne!(client.send("PUT", path, &[], b"\x01\x00").status, 204);
+        let _ = client.send("DELETE", path, &[], b"");
+    }
+    is_stopped(&client, "rogue/a");
+    deactivate(&client, "rogue/a");
+    assert_ne!(client.get("/v1/actors/rogue/a/-/state/%00standing").status, 200);
+    let after = client.inspect("rogue/a");
+    assert_eq!((&after["state"], &after["state_bytes"]), (&before["state"], &before["state_bytes"]));
+    assert_eq!(after["stopped"], true);
+}
+
+#[test]
+fn who_waits_for_an_actor_that_is_stopped_is_told() {
+    let silo = Silo::with(&["rogue"]);
+    let client = silo.client();
+    thread::scope(|scope| {
+        let busy = scope.spawn(|| client.call("rogue/a", "sleep", &json!([2000])));
+        eventually("it is busy", || (client.inspect("rogue/a")["activation"]["running"] == true).then_some(()));
+        let behind: Vec<_> = (0..3).map(|_| scope.spawn(|| client.call("rogue/a", "ping", &json!([])))).collect();
+        eventually("they wait", || (client.inspect("rogue/a")["activation"]["waiting"] == 3).then_some(()));
+        assert_eq!(stand(&client, "rogue/a", "stop"), json!({ "stopped": true }));
+        let _ = busy.join().unwrap().expect(200);
+        for answer in behind.into_iter().map(|thread| thread.join().unwrap()) {
+            let _ = answer.failure(409, "stopped");
+        }
+    });
+}
+
+#[test]
+fn a_kill_leaves_an_actor_stopped_or_not_and_never_between() {
+    let mut silo = Silo::with(&["rogue"]);
+    let mut stopped = false;
+    for round in 0..6 {
+        let client = silo.client();
+        let verb = if round % 2 == 0 { "stop" } else { "start" };
+        let path = format!("/v1/actors/rogue/a/-/{verb}");
+        let acknowledged = thread::scope(|scope| {
+            let asked = scope.spawn(|| client.try_send("POST", &path, &[], b""));
+            // Each round a little later, so that the kill comes before, between and behind.
+            (0..round).for_each(|_| drop(client.get("/healthz")));
+            silo.kill();
+            asked.join().unwrap().is_some_and(|answer| answer.status == 200)
+        });
+        silo.restart(&[]);
+        let client = silo.client();
+        let now = client.inspect("rogue/a")["stopped"] == true;
+        assert!(!acknowledged || now == (verb == "stop"), "round {round}: {verb} was acknowledged");
+        assert!(now == stopped || now == (verb == "stop"), "round {round}: nobody asked for that");
+        if now {
+            is_stopped(&client, "rogue/a");
+        } else {
+            assert_eq!(ping(&client, "rogue/a"), 1);
+        }
+        stopped = now;
+    }
+}
+
+#[test]
+fn a_start_ends_a_cool_down() {
+    let silo = on("restarts = { max = 0, within = \"1h\" }");
+    let client = silo.client();
+    let _ = trap(&client, "rogue/a");
+    assert_eq!(client.call("rogue/a", "ping", &json!([])).status, 502);
+    assert_eq!(stand(&client, "rogue/a", "start"), json!({ "started": false }));
     assert_eq!(ping(&client, "rogue/a"), 1);
 }
