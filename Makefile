@@ -1,6 +1,6 @@
 # Short verbs; the work is in scripts/ and cargo.
 
-.PHONY: help setup build actors demo test test-languages check sim fuzz e2e bench bench-smoke density
+.PHONY: help setup build actors demo test test-languages check sim fuzz e2e soak bench bench-smoke density
 
 help: ## these lines
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,6 +36,10 @@ fuzz: ## look for inputs that the parsers do not stand: TARGET=name for one of t
 
 e2e: setup ## the real binary, real components, real kills
 	@scripts/test.sh samples build e2e
+
+soak: setup ## silos that are killed under load again and again: KILLS=100 times each
+	@scripts/test.sh samples build
+	QUARK_KILLS=$(or $(KILLS),100) cargo test --locked -p quark-e2e -- kill_9
 
 bench: setup ## ratios against raw wasmtime, tokio, kameo and ractor; JSON in target/bench; GROUPS="hot nested" for some
 	@scripts/build-actors.sh

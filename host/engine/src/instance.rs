@@ -142,13 +142,13 @@ impl Instance {
     /// # Errors
     /// When there is no room, the guest traps, or it refuses. The state given is lost; the store
     /// has it.
-    pub async fn new(birth: Birth) -> Result<Box<Self>, Trap> {
+    pub async fn new(birth: Birth) -> Result<Self, Trap> {
         let fiber = !birth.component.runs_now();
         let (component, kind_at) = (birth.component.clone(), birth.kind_at);
         let (member, cause) = Member::of(birth);
         let mut cell = Cell::new(&component, kind_at, member, None, fiber).await?;
         let this = cell.wake(cause, fiber).await?;
-        Ok(Box::new(Self { home: Home::Own(cell, this), component }))
+        Ok(Self { home: Home::Own(cell, this), component })
     }
 
     /// The same in an instance that is shared.
@@ -156,10 +156,10 @@ impl Instance {
     /// # Errors
     /// When the guest traps or refuses, then as of [`Instance::new`]; or when the pack is over, then
     /// nothing was done.
-    pub async fn in_pack(birth: Birth, pack: &Arc<Pack>) -> Result<Box<Self>, Unborn> {
+    pub async fn in_pack(birth: Birth, pack: &Arc<Pack>) -> Result<Self, Unborn> {
         let component = birth.component.clone();
         let seat = Box::pin(pack.sit(birth)).await?;
-        Ok(Box::new(Self { home: Home::Packed(seat), component }))
+        Ok(Self { home: Home::Packed(seat), component })
     }
 
     /// Whether its pack is over: it must wake in another one, with [`Instance::into_state`].
@@ -258,7 +258,7 @@ impl Instance {
 
     /// Ends the instance and keeps the actor's values, with what is staged in them. None when they
     /// went with the pack.
-    pub async fn into_state(self: Box<Self>) -> Option<State> {
+    pub async fn into_state(self) -> Option<State> {
         match self.home {
             Home::Own(cell, _) => Some(cell.store.into_data().member.state),
             Home::Packed(seat) => Box::pin(seat.into_state()).await,

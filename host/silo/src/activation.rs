@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ enum Slot {
     Empty,
     /// Claimed and loaded; no message has needed the guest yet.
     Loaded(Box<Loaded>),
-    Live(Live),
+    Live(Box<Live>),
 }
 
 /// What a new instance is made of.
@@ -119,7 +119,7 @@ impl Loaded {
 
 /// An instance that lives, and what goes with it.
 struct Live {
-    instance: Box<Instance>,
+    instance: Instance,
     served: Arc<Served>,
     generation: u64,
     home: Home,
@@ -151,8 +151,8 @@ pub(crate) struct Machine {
     /// all workers would write to one place.
     calls: u64,
     ran: u64,
-    /// Turns that overlap, with the time after which they are given up.
-    beside: Vec<(u64, tokio::time::Instant)>,
+    /// When turns that overlap are given up.
+    beside: Option<Box<beside::Times>>,
 }
 
 impl Machine {
@@ -174,7 +174,7 @@ impl Machine {
     }
 
     /// The turn of a call that may begin at once, with the instance to run it.
-    fn enter(&mut self, method: &MethodRef) -> Option<(Turn, Live)> {
+    fn enter(&mut self, method: &MethodRef) -> Option<(Turn, Box<Live>)> {
         let Slot::Live(live) = &mut self.slot else { return None };
         if !Arc::ptr_eq(&live.served, &method.served) || !live.instance.is_free() {
             return None;
@@ -206,8 +206,8 @@ pub(crate) struct Activation {
     progressed: AtomicBool,
     /// It has left the catalog: whoever remembers it must look the actor up again.
     over: AtomicBool,
-    /// Something happened that may let a turn begin beside others.
-    events: Notify,
+    /// Something happened that may let a turn begin beside others; most actors have none.
+    events: OnceLock<Box<Notify>>,
 }
 
 /// How a call stands that was just made.
@@ -233,7 +233,7 @@ impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
         let turns = Turns::new(id.clone(), bounds, Overlap::None);
-        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: Vec::new() };
+        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: None };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -245,7 +245,7 @@ impl Activation {
             upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
             over: AtomicBool::new(false),
-            events: Notify::new(),
+            events: OnceLock::new(),
         })
     }
 
@@ -265,7 +265,7 @@ impl Activation {
         }
         machine.calls += u64::from(is_call && admitted.is_ok());
         if machine.turns.overlaps() {
-            self.events.notify_one();
+            self.events().notify_one();
         }
         admitted
     }
@@ -273,11 +273,12 @@ impl Activation {
     /// What it takes of the room for live instances, unless a turn runs in it.
     pub(crate) fn takes(&self) -> Takes {
         match &self.machine.lock().slot {
-            Slot::Live(Live { home: Home::Own(_), .. }) => Takes::Instance,
-            Slot::Live(Live { home: Home::Pack(seated), .. }) if !seated.shared.pack.is_over() => {
-                Takes::Seat(seated.shared.clone())
-            }
-            Slot::Live(_) | Slot::Loaded(_) | Slot::Empty => Takes::Nothing,
+            Slot::Live(live) => match &live.home {
+                Home::Own(_) => Takes::Instance,
+                Home::Pack(seated) if seated.shared.pack.is_over() => Takes::Nothing,
+                Home::Pack(seated) => Takes::Seat(seated.shared.clone()),
+            },
+            Slot::Loaded(_) | Slot::Empty => Takes::Nothing,
         }
     }
 
@@ -325,7 +326,7 @@ impl Activation {
     /// The turn of a call that may begin at once. When another worker is just running a turn of the
     /// shortest kind, its end is waited for, two or three microseconds at most: a place in the
     /// mailbox costs both workers more.
-    fn take_turn(&self, method: &MethodRef) -> Option<(Turn, Live)> {
+    fn take_turn(&self, method: &MethodRef) -> Option<(Turn, Box<Live>)> {
         for _ in 0..SPINS_MAX {
             let mut machine = self.machine.lock();
             let entered = machine.enter(method);

@@ -18,28 +18,21 @@ use crate::silo::Inner;
 
 /// The surroundings of one activation's instance. Weak, since the activation owns the instance.
 pub(crate) struct ActorOutside {
-    id: ActorId,
     activation: Weak<Activation>,
-    silo: Weak<Inner>,
     served: Arc<Served>,
     /// Where its last call went: most go there again.
     last: Mutex<Option<Box<Route>>>,
 }
 
 impl ActorOutside {
-    pub(crate) fn of(activation: &Activation, me: Weak<Activation>, served: Arc<Served>) -> Arc<dyn Outside> {
-        Arc::new(Self {
-            id: activation.id.clone(),
-            activation: me,
-            silo: activation.silo.clone(),
-            served,
-            last: Mutex::default(),
-        })
+    pub(crate) fn of(activation: Weak<Activation>, served: Arc<Served>) -> Arc<dyn Outside> {
+        Arc::new(Self { activation, served, last: Mutex::default() })
     }
 
     /// Neither is there any more only while the silo is being dropped with the turn still running.
     fn own(&self) -> Option<(Arc<Inner>, Arc<Activation>)> {
-        Some((self.silo.upgrade()?, self.activation.upgrade()?))
+        let activation = self.activation.upgrade()?;
+        Some((activation.silo.upgrade()?, activation))
     }
 }
 
@@ -57,7 +50,7 @@ impl Outside for ActorOutside {
             return Calling::Done(Err(CallFailure::Commit(CommitError::Fenced)));
         };
         match activation.commit_point(&silo, call.turn, std::mem::replace(&mut call.write, Reached::Free(None))) {
-            MidTurn::Open => send(&silo, Some(&self.last), &self.id, call),
+            MidTurn::Open => send(&silo, Some(&self.last), &activation.id, call),
             MidTurn::Failed(error) => Calling::Done(Err(CallFailure::Commit(error))),
             point @ MidTurn::Wait(_) => Calling::Waits(Box::pin(async move {
                 point.wait().await.map_err(CallFailure::Commit)?;
@@ -87,7 +80,7 @@ impl Outside for ActorOutside {
     }
 
     fn check_tell(&self, to: &ActorId, method: &str, json: &str) -> Result<Vec<u8>, CallError> {
-        let silo = self.silo.upgrade().ok_or_else(|| CallError::Unreachable("the silo is stopping".into()))?;
+        let (silo, _) = self.own().ok_or_else(|| CallError::Unreachable("the silo is stopping".into()))?;
         silo.encode_tell(to, method, json)
     }
 
@@ -98,7 +91,7 @@ impl Outside for ActorOutside {
     }
 
     fn now(&self) -> Time {
-        self.silo.upgrade().map_or(Time::NEVER, |silo| silo.clock.now())
+        self.own().map_or(Time::NEVER, |(silo, _)| silo.clock.now())
     }
 
     fn random(&self, len: usize) -> Vec<u8> {
@@ -108,10 +101,8 @@ impl Outside for ActorOutside {
     }
 
     fn log(&self, level: Level, line: &str) {
-        let (actor, deployment) = (&self.id, &self.served.deployment);
-        if !self.silo.upgrade().is_some_and(|silo| silo.log_allowed()) {
-            return;
-        }
+        let Some((_, activation)) = self.own().filter(|(silo, _)| silo.log_allowed()) else { return };
+        let (actor, deployment) = (&activation.id, &self.served.deployment);
         match level {
             Level::Trace => tracing::trace!(target: "actor", %actor, deployment, "{line}"),
             Level::Debug => tracing::debug!(target: "actor", %actor, deployment, "{line}"),

@@ -144,7 +144,7 @@ impl Host {
     }
 
     pub(crate) fn actor(&self, kind: &str, key: &str, method: &str) -> Result<Actor> {
-        Ok(Actor(self.silo.actor_ref(kind, key, method).map_err(failure)?))
+        Actor::of(&self.silo, kind, key, method)
     }
 
     /// `bench:hot/hots#hot`, warm: turns on the caller's own stack need some turns before.
@@ -195,6 +195,10 @@ impl Host {
 pub(crate) struct Actor(ActorRef);
 
 impl Actor {
+    pub(crate) fn of(silo: &Silo, kind: &str, key: &str, method: &str) -> Result<Self> {
+        Ok(Self(silo.actor_ref(kind, key, method).map_err(failure)?))
+    }
+
     pub(crate) async fn ask(&self, arguments: &[Val]) -> Result<Payload> {
         let payload = Payload { vals: arguments.iter().cloned().collect(), blobs: Vec::new() };
         let answer = self.0.ask(payload, None).await.map_err(|error| anyhow!("{error}"))?;

@@ -22,6 +22,7 @@ mod random;
 mod density;
 mod durable;
 mod spinners;
+mod failure;
 mod start;
 
 use std::process::ExitCode;
@@ -36,7 +37,7 @@ use crate::rounds::{Probed, Sizes};
 type Group = fn(&Guests, &Sizes, &mut Report) -> Result<()>;
 
 /// In this order, because a process that has just started has the cleanest memory to measure.
-const GROUPS: [(&str, Group); 9] = [
+const GROUPS: [(&str, Group); 10] = [
     ("memory", memory::run),
     ("hot", hot::run),
     ("inflight", inflight::run),
@@ -45,6 +46,7 @@ const GROUPS: [(&str, Group); 9] = [
     ("random", random::run),
     ("durable", durable::run),
     ("spinners", spinners::run),
+    ("failure", failure::run),
     ("start", start::run),
 ];
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 51] = [
+const ROWS: [&str; 54] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
@@ -58,6 +58,9 @@ const ROWS: [&str; 51] = [
     "spinners: neighbour's p99 (relay)",
     "spinners: neighbour's p99 (hot, concurrent spinners)",
     "spinners: neighbour's p99 (hot, packed spinners)",
+    "failure: a crash and the next answer (rogue)",
+    "failure: neighbour's p99 while one kind crashes",
+    "failure: crashes in a second meanwhile",
     "silo start to first reply, cached components",
     "silo start, of which the store's open",
 ];

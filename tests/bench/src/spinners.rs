@@ -67,7 +67,7 @@ fn row(
 }
 
 /// Nanoseconds from a request of another thread, as a gateway has them, to its answer.
-fn p99(quark: &Host, neighbour: &Actor, arguments: &[Val], n: usize) -> f64 {
+pub(crate) fn p99(quark: &Host, neighbour: &Actor, arguments: &[Val], n: usize) -> f64 {
     let mut samples = Vec::with_capacity(n);
     let (done, answered) = mpsc::channel();
     for _ in 0..n {

@@ -18,4 +18,4 @@ pub use disk::Disk;
 pub use made::{made_of, made_with, made_with_docs, stamped};
 pub use samples::{component, component_path};
 pub use silo::Silo;
-pub use wait::{DEADLINE, eventually};
+pub use wait::{DEADLINE, eventually, kills};

@@ -8,6 +8,18 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How often a test under load kills its silo, unless `QUARK_KILLS` says otherwise (`make soak`).
+const KILLS: u64 = 20;
+
+/// How often a test under load kills its silo.
+///
+/// # Panics
+/// When the variable is no number.
+#[must_use]
+pub fn kills() -> u64 {
+    std::env::var("QUARK_KILLS").map_or(KILLS, |kills| kills.parse().expect("QUARK_KILLS is a number"))
+}
+
 /// Waits until `look` finds something.
 ///
 /// # Panics

@@ -13,7 +13,7 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::Head;
 use quark_engine::values::Payload;
 use quark_engine::{Reached, Started, Trap, Turned, Wishes};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::turn::{MidTurn, answer_trap, within_limit};
 use super::{Activation, Live, Slot};
@@ -32,11 +32,41 @@ struct Beside {
     last: tokio::time::Instant,
 }
 
+/// Turns that overlap, each with the time after which it is given up.
+#[derive(Default)]
+pub(super) struct Times(Vec<(u64, tokio::time::Instant)>);
+
+impl Times {
+    fn begin(&mut self, turn: Turn, last: tokio::time::Instant) {
+        self.0.push((turn.number, last));
+    }
+
+    fn end(&mut self, turn: Turn) {
+        self.0.retain(|(number, _)| *number != turn.number);
+    }
+
+    fn first(&self) -> Option<tokio::time::Instant> {
+        self.0.iter().map(|(_, last)| *last).min()
+    }
+
+    /// Whether the time of one has passed: it is told once.
+    fn pass(&mut self, now: tokio::time::Instant) -> bool {
+        let all = self.0.len();
+        self.0.retain(|(_, last)| *last > now);
+        self.0.len() < all
+    }
+}
+
 impl Activation {
+    /// Where turns that overlap hear of one another.
+    pub(super) fn events(&self) -> &Notify {
+        self.events.get_or_init(Box::default)
+    }
+
     /// Begins a turn; its end comes by [`Activation::ended_beside`].
     pub(super) fn begin_beside(
         &self,
-        live: Live,
+        live: Box<Live>,
         turn: Turn,
         (head, method, payload, origin): (Head, MethodRef, Payload, Origin),
         last: tokio::time::Instant,
@@ -52,7 +82,7 @@ impl Activation {
             return self.begin_again(&silo, Message { head, work, bytes });
         }
         machine.slot = Slot::Live(live);
-        machine.beside.push((turn.number, last));
+        machine.beside.get_or_insert_default().begin(turn, last);
         drop(machine);
         let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let started = Started { head, turn, method: method.at, handles, payload };
@@ -72,16 +102,14 @@ impl Activation {
 
     /// Waits until the next turn may begin, or one has run too long.
     pub(super) async fn wait_beside(&self) {
-        let last = self.machine.lock().beside.iter().map(|(_, last)| *last).min();
+        let last = self.machine.lock().beside.as_ref().and_then(|times| times.first());
         let last = last.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_AGAIN);
-        if tokio::time::timeout_at(last, self.events.notified()).await.is_ok() {
+        if tokio::time::timeout_at(last, self.events().notified()).await.is_ok() {
             return;
         }
         let mut machine = self.machine.lock();
         let now = tokio::time::Instant::now();
-        let all = machine.beside.len();
-        machine.beside.retain(|(_, last)| *last > now);
-        if machine.beside.len() == all {
+        if !machine.beside.as_mut().is_some_and(|times| times.pass(now)) {
             return;
         }
         // It is given up once; all that run with it are told by their pack.
@@ -97,7 +125,7 @@ impl Activation {
             Turned::Trapped(trap) => self.trapped_beside(silo, beside, trap),
             Turned::Unbegun(started) => self.again(silo, beside, *started),
         }
-        self.events.notify_one();
+        self.events().notify_one();
     }
 
     fn done_beside(&self, silo: &Arc<Inner>, beside: Beside, payload: Payload, write: Reached, wishes: Wishes) {
@@ -114,7 +142,7 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
-        machine.beside.retain(|(number, _)| *number != turn.number);
+        machine.beside.iter_mut().for_each(|times| times.end(turn));
         if !machine.turns.runs(turn) {
             drop(machine);
             return output.undone(silo);
@@ -168,10 +196,10 @@ impl Activation {
         trap: Option<&Trap>,
     ) -> Option<(Vec<Output>, Slot, Vec<Message>)> {
         let mut machine = self.machine.lock();
-        machine.beside.retain(|(number, _)| *number != turn.number);
+        machine.beside.iter_mut().for_each(|times| times.end(turn));
         machine.turns.runs(turn).then(|| {
             self.restart.store(true, Ordering::Relaxed);
-            machine.beside.clear();
+            machine.beside = None;
             let undone = machine.turns.trapped();
             let waiting = trap.map(|trap| self.failed(silo, &mut machine, trap));
             (undone, std::mem::take(&mut machine.slot), waiting.unwrap_or_default())

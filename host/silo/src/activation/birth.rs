@@ -17,7 +17,7 @@ const PACKS_MAX: u32 = 16;
 
 impl Activation {
     /// The living instance; made now if there is none.
-    pub(super) async fn wake(&self, silo: &Arc<Inner>) -> Result<Live, Trap> {
+    pub(super) async fn wake(&self, silo: &Arc<Inner>) -> Result<Box<Live>, Trap> {
         match self.take_slot() {
             Slot::Live(live) if live.instance.is_over() => Box::pin(self.wake_elsewhere(silo, live)).await,
             Slot::Live(live) => Ok(live),
@@ -35,8 +35,8 @@ impl Activation {
     }
 
     /// Its pack is over, by no fault of its own: it wakes in another one with the values that it has.
-    pub(super) async fn wake_elsewhere(&self, silo: &Arc<Inner>, live: Live) -> Result<Live, Trap> {
-        let Live { instance, served, generation, home } = live;
+    pub(super) async fn wake_elsewhere(&self, silo: &Arc<Inner>, live: Box<Live>) -> Result<Box<Live>, Trap> {
+        let Live { instance, served, generation, home } = *live;
         let state = instance.into_state().await;
         drop(home);
         let Some(mut state) = state else { return Err(Trap::Neighbour("its values went with it".into())) };
@@ -45,10 +45,10 @@ impl Activation {
         self.born(silo, Loaded { generation, state, served, cause: Cause::Restart }).await
     }
 
-    async fn born(&self, silo: &Arc<Inner>, loaded: Loaded) -> Result<Live, Trap> {
+    async fn born(&self, silo: &Arc<Inner>, loaded: Loaded) -> Result<Box<Live>, Trap> {
         let Loaded { generation, state, served, cause } = loaded;
         let (component, kind_at) = (served.component.clone(), served.at);
-        let outside = ActorOutside::of(self, self.me.clone(), served.clone());
+        let outside = ActorOutside::of(self.me.clone(), served.clone());
         let birth = Birth { actor: self.id.clone(), generation, cause, component, kind_at, state, outside };
         let (instance, home) = match (served.packed(), served.component.overlap(served.at)) {
             (1, Overlap::None) => {
@@ -59,7 +59,7 @@ impl Activation {
             // Turns that overlap share the instance as packed actors do.
             (actors, _) => Box::pin(self.born_in_pack(silo, &served, actors, birth)).await?,
         };
-        Ok(Live { instance, served, generation, home })
+        Ok(Box::new(Live { instance, served, generation, home }))
     }
 
     async fn born_in_pack(
@@ -68,7 +68,7 @@ impl Activation {
         served: &Arc<Served>,
         actors: u32,
         mut birth: Birth,
-    ) -> Result<(Box<Instance>, Home), Trap> {
+    ) -> Result<(Instance, Home), Trap> {
         for _ in 0..PACKS_MAX {
             let seated = self.seat(silo, served, actors).await?;
             match Instance::in_pack(birth, &seated.shared.pack).await {

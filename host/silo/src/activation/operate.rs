@@ -61,7 +61,7 @@ impl Activation {
     async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
         let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
         let hook = live.deactivate(Why::Requested).await;
-        let Live { instance, served, generation, home } = live;
+        let Live { instance, served, generation, home } = *live;
         let state = instance.into_state().await;
         drop(home);
         let Some(mut state) = state else { return (Slot::Empty, Write::default()) };

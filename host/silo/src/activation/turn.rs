@@ -28,7 +28,7 @@ const ABANDONED_GRACE: Duration = Duration::from_secs(10);
 pub(super) const NO_ROOM_RETRY_MS: u64 = 100;
 
 /// What is left of a turn that has run: nothing of the instance when it trapped.
-pub(super) type Ran = Result<(Live, Payload), Trap>;
+pub(super) type Ran = Result<(Box<Live>, Payload), Trap>;
 
 /// A turn that has an instance of its own, to be polled to its end.
 pub(super) type Running = Pin<Box<dyn Future<Output = Ran> + Send>>;
@@ -97,7 +97,7 @@ impl Activation {
         self: &Arc<Self>,
         silo: &Arc<Inner>,
         method: &MethodRef,
-        mut ran: Result<Live, Trap>,
+        mut ran: Result<Box<Live>, Trap>,
         payload: &mut Payload,
     ) -> Entered {
         let left = ran.as_mut().ok().and_then(|live| live.instance.left());
@@ -121,7 +121,7 @@ impl Activation {
 
     /// The end of a turn that left nothing behind: its answer needs no channel, unless it must wait
     /// for a commit under way.
-    fn answered_here(self: &Arc<Self>, live: Live, payload: &Payload) -> Result<Result<(), CallError>, Live> {
+    fn answered_here(self: &Arc<Self>, live: Box<Live>, payload: &Payload) -> Result<Result<(), CallError>, Box<Live>> {
         let mut machine = self.machine.lock();
         if !machine.turns.is_open() {
             return Err(live);
@@ -216,7 +216,13 @@ impl Activation {
 
     /// A turn with the instance to itself. In a pack that ends before the turn begins, it begins in
     /// another one.
-    pub(super) fn on_its_own(&self, mut live: Live, mut head: Head, mut payload: Payload, alone: Alone) -> Running {
+    pub(super) fn on_its_own(
+        &self,
+        mut live: Box<Live>,
+        mut head: Head,
+        mut payload: Payload,
+        alone: Alone,
+    ) -> Running {
         let Alone { turn, method, handles, started } = alone;
         let packed = matches!(live.home, Home::Pack(_)).then(|| (self.me.clone(), self.silo.clone()));
         Box::pin(async move {
@@ -360,7 +366,7 @@ impl Activation {
             if let Err(error) = outcome {
                 self.end_all_beside(error);
             }
-            self.events.notify_one();
+            self.events().notify_one();
         }
         if landed.token {
             silo.spawn(self.run(None));

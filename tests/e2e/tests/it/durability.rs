@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use quark_e2e::{Client, Silo, eventually};
+use quark_e2e::{Client, Silo, eventually, kills};
 use serde_json::json;
 
 #[test]
@@ -94,18 +94,19 @@ fn transfers(client: &Client, seed: u64, done: &AtomicU64) {
 
 #[test]
 fn no_money_is_made_or_lost_by_kill_9_amid_transfers() {
-    check_money("bank", "");
+    check_money("bank", "", kills());
 }
 
-/// No money is made or lost among accounts of that sample with that manifest.
+/// No money is made or lost among accounts of that sample with that manifest, however often their silo
+/// is killed.
 #[track_caller]
-pub(crate) fn check_money(sample: &str, manifest: &str) {
+pub(crate) fn check_money(sample: &str, manifest: &str, kills: u64) {
     let mut silo = Silo::start(&[]);
     silo.client().deploy(sample, manifest);
     for n in 0..ACCOUNTS {
         assert_eq!(silo.client().call(&format!("account/{n}"), "deposit", &json!([MONEY])).number(), MONEY);
     }
-    for round in 1..=4 {
+    for round in 1..=kills {
         let done = AtomicU64::new(0);
         thread::scope(|scope| {
             for thread in 1..=4 {
