@@ -11,6 +11,7 @@ use quark_core::id::ActorId;
 use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
 use tokio::task::JoinHandle;
 
+use crate::activation::Activation;
 use crate::capacity::{self, Machine, TooMany};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -71,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) supervised: Supervised,
     log_second: AtomicU64,
     log_lines: AtomicU64,
+    ends_waits: AtomicBool,
     stopping: AtomicBool,
     stopped: AtomicBool,
     runtime: tokio::runtime::Handle,
@@ -102,6 +104,7 @@ impl Silo {
             supervised: Supervised::default(),
             log_second: AtomicU64::new(0),
             log_lines: AtomicU64::new(0),
+            ends_waits: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
@@ -113,11 +116,18 @@ impl Silo {
         Ok(Self(inner))
     }
 
+    /// The silo is about to stop: from now on no message waits for the restart of an actor that failed.
+    pub fn end_waits(&self) {
+        self.0.ends_waits.store(true, Ordering::Relaxed);
+        self.0.catalog.for_each(Activation::cut_short);
+    }
+
     /// Ends what runs, runs the hooks, makes everything durable and lets go of the store. Messages
     /// that come meanwhile are refused.
     pub async fn stop(&self) {
         let silo = &self.0;
         silo.stopping.store(true, Ordering::Relaxed);
+        silo.ends_waits.store(true, Ordering::Relaxed);
         let end = Instant::now() + STOP_GRACE;
         while silo.catalog.len() > 0 && Instant::now() < end {
             silo.catalog.for_each(|activation| {
@@ -144,6 +154,10 @@ impl Inner {
 
     pub(crate) fn spawn_joined(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.runtime.spawn(future)
+    }
+
+    pub(crate) fn ends_waits(&self) -> bool {
+        self.ends_waits.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -108,8 +108,8 @@ fn write(policy: &Policy) -> String {
 fn write_supervision(supervision: &Supervision) -> String {
     let Supervision { strategy: _, restarts, backoff } = supervision;
     format!(
-        "[actor.supervision]\nrestarts = {{ max = {}, within = \"{}ms\" }}\nbackoff = {{ min = \"{}ms\", max = \"{}ms\", \
-         factor = {}, jitter = {}, reset-after = \"{}ms\" }}\n",
+        "[actor.supervision]\nrestarts = {{ max = {}, within = \"{}ms\" }}\n\
+         backoff = {{ min = \"{}ms\", max = \"{}ms\", factor = {}, jitter = {}, reset-after = \"{}ms\" }}\n",
         restarts.max,
         restarts.within.as_millis(),
         backoff.min.as_millis(),

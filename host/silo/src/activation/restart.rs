@@ -22,7 +22,7 @@ impl Activation {
         let policy = machine.serves.as_ref().map_or_else(Supervision::default, |it| it.kind().policy.supervision);
         match silo.supervised.failed(&self.id, trap, &policy, now) {
             None => Vec::new(),
-            Some(Verdict::Restart(at)) if at <= now => Vec::new(),
+            Some(Verdict::Restart(at)) if at <= now || silo.ends_waits() => Vec::new(),
             Some(Verdict::Restart(at)) => {
                 machine.turns.hold_down();
                 silo.spawn(go_on(self.me.clone(), at, silo.clock.instant(at)));

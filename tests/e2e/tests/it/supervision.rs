@@ -90,8 +90,8 @@ fn operators_do_not_wait_for_a_restart() {
     let _ = trap(&client, "rogue/a");
     let _ = trap(&client, "rogue/a");
     eventually("it is down", || (client.inspect("rogue/a")["activation"]["phase"] == "down").then_some(()));
-    assert_eq!(client.inspect("rogue/a")["state"][0]["name"], "text");
-    assert!(client.get("/v1/actors/rogue/a/-/state/text").expect(200).text().contains("kept"));
+    assert_eq!(client.inspect("rogue/a")["state"][0]["name"], "state");
+    assert!(client.get("/v1/actors/rogue/a/-/state/state").expect(200).text().contains("kept"));
     assert_eq!(client.inspect("rogue/a")["activation"]["phase"], "down", "a look changes nothing");
     thread::scope(|scope| {
         let waits = scope.spawn(|| client.call("rogue/a", "ping", &json!([])));
@@ -119,7 +119,7 @@ fn one_that_fails_too_often_cools_down() {
     assert_eq!(client.inspect("rogue/a")["held"]["why"], "cool-down");
     assert_eq!(client.inspect("rogue/a")["last_failure"]["count"], 3, "what is refused is no failure");
     // Operators see its state meanwhile, and its neighbours go on.
-    let state = client.get("/v1/actors/rogue/a/-/state/text").expect(200);
+    let state = client.get("/v1/actors/rogue/a/-/state/state").expect(200);
     assert!(state.text().contains("kept"), "{}", state.text());
     assert_eq!(client.call("rogue/a", "ping", &json!([])).status, 502);
     assert_eq!(ping(&client, "rogue/b"), 1);
