@@ -24,6 +24,8 @@ const CALL_ERRORS = new Set([
   'overloaded', 'unavailable', 'too-large', 'incompatible', 'deadlock', 'denied', 'other',
 ]);
 
+// The actors of this instance, by class and key, for their timers.
+const actors = new Map();
 // The actor whose turn runs, none while it waits for a call. Turns of one instance do not overlap.
 let turn = null;
 
@@ -56,6 +58,7 @@ export class Actor {
 
   constructor(key) {
     this.key = key;
+    actorsOf(this.constructor).set(key, weakly(this));
     this.load();
   }
 
@@ -98,6 +101,38 @@ export function actor(Class) {
     };
   }
   return Exported;
+}
+
+// Not every engine has weak references; mostly an instance has one actor.
+const weakly = (it) => (globalThis.WeakRef ? new WeakRef(it) : { deref: () => it });
+
+function actorsOf(Class) {
+  if (!actors.has(Class)) actors.set(Class, new Map());
+  return actors.get(Class);
+}
+
+/**
+ * The interface `timer-target` of these classes (those that `actor` made, by their kinds' short names):
+ * `export const timerTarget = timers({ cart: Cart })`. A timer calls `onTimer(name, payload)` of its actor.
+ */
+export function timers(kinds) {
+  return {
+    onTimer(me, name, payload) {
+      const Class = kinds[me.kind.slice(me.kind.lastIndexOf('#') + 1)];
+      if (!Class) throw `this component has no class for ${me.kind}`;
+      const found = actorsOf(Class).get(me.key)?.deref() ?? new Class(me.key);
+      const text = (error) => {
+        // The error of a timer's turn is a text.
+        throw error instanceof Error || typeof error === 'string' ? error : JSON.stringify(error);
+      };
+      try {
+        const answer = found.onTimer(name, payload);
+        return typeof answer?.then === 'function' ? answer.then(() => undefined, text) : undefined;
+      } catch (error) {
+        return text(error);
+      }
+    },
+  };
 }
 
 // An error commits like a result; a trap does not.

@@ -19,7 +19,7 @@ register(
   source(`export const resolve = (name, context, next) =>
     name.startsWith('quark:') ? { url: ${JSON.stringify(url)}, shortCircuit: true } : next(name, context);`),
 );
-const { Actor, CallFailed, Refused, actor, proxy } = await import('../quark-actor.js');
+const { Actor, CallFailed, Refused, actor, proxy, timers } = await import('../quark-actor.js');
 
 let open = 0;
 class Bank {
@@ -125,4 +125,24 @@ test('state that is refused is told and undone', () => {
   host.limit = 20;
   assert.throws(() => cart.add('long'.repeat(10)), (it) => it.tag === 'call' && it.val.tag === 'too-large');
   assert.deepEqual(cart.state.items, ['x']);
+});
+
+test('a timer is a turn of its actor', () => {
+  const Drum = actor(
+    class Drum extends Actor {
+      static initial = () => ({ count: 0 });
+      onTimer(name, payload) {
+        this.state.count += payload.length;
+        if (name === 'failing') throw { tag: 'failed', val: 'no' };
+      }
+    },
+  );
+  const drum = new Drum('a');
+  const target = timers({ drum: Drum });
+  const me = { kind: 't:t/t#drum', key: 'a' };
+  target.onTimer(me, 'beat', new Uint8Array(2));
+  assert.equal(drum.state.count, 2);
+  assert.equal(host.sets, 1);
+  assert.throws(() => target.onTimer(me, 'failing', new Uint8Array(1)), (error) => typeof error === 'string');
+  assert.throws(() => target.onTimer({ ...me, kind: 't:t/t#other' }, 'beat', new Uint8Array(1)));
 });

@@ -15,18 +15,22 @@ catches is a trap: it undoes what was not committed yet.
 """
 
 import json
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, fields
 from functools import wraps
 from inspect import isawaitable, iscoroutinefunction, isfunction
+from weakref import WeakValueDictionary
 
 from componentize_py_types import Err
 from wit_world.imports import state as host
 
-__all__ = ["Actor", "CallFailed", "Refused", "proxy"]
+__all__ = ["Actor", "CallFailed", "Refused", "proxy", "start_timer", "stop_timer", "timer_target"]
 
 # The name of the one durable value.
 STATE = "state"
+# The actors of this instance, by class and key, for their timers.
+_actors = WeakValueDictionary()
 # The actor whose turn runs, none while it waits for a call. Turns that interleave are tasks, and each has its own.
 _turn = ContextVar("turn", default=None)
 
@@ -64,6 +68,7 @@ class Actor:
 
     def __init__(self, key):
         self.key = key
+        _actors[type(self), key] = self
         self._load()
 
     def _load(self):
@@ -135,6 +140,57 @@ def _turn_of(method):
             return answer
 
     return turn
+
+
+def start_timer(name, after_ms, every_ms=None, payload=b""):
+    """Calls the actor's `on_timer(name, payload)` after that time, then again and again if `every_ms` is
+    given. Replaces the timer of that name; all go when the actor leaves memory."""
+    from wit_world.imports import timers
+
+    timers.start(name, after_ms, every_ms, payload)
+
+
+def stop_timer(name):
+    """Whether there was one to stop."""
+    from wit_world.imports import timers
+
+    return timers.stop(name)
+
+
+def timer_target(*kinds):
+    """The class to export as `TimerTarget` of these actors' classes: it finds whose timer it is."""
+
+    def found(me):
+        name = "".join(part.capitalize() for part in me.kind.rpartition("#")[2].split("-"))
+        for kind in kinds:
+            if len(kinds) == 1 or kind.__name__ == name:
+                return _actors.get((kind, me.key)) or kind(me.key)
+        raise Err(f"this component has no class {name}")
+
+    if any(iscoroutinefunction(kind.on_timer) for kind in kinds):
+
+        class TimerTarget:
+            async def on_timer(self, me, name, payload):
+                with _as_text():
+                    await found(me).on_timer(name, payload)
+
+    else:
+
+        class TimerTarget:
+            def on_timer(self, me, name, payload):
+                with _as_text():
+                    found(me).on_timer(name, payload)
+
+    return TimerTarget
+
+
+@contextmanager
+def _as_text():
+    """The error of a timer's turn is a text."""
+    try:
+        yield
+    except Err as error:
+        raise Err(error.value if isinstance(error.value, str) else repr(error.value)) from None
 
 
 def proxy(kind):

@@ -37,14 +37,18 @@ types = ModuleType("wit_world.imports.types")
 for name in ("TooLarge", "Denied", "Other", "Failed"):
     setattr(types, f"CallError_{name}", case(f"CallError_{name}"))
 imports = ModuleType("wit_world.imports")
-imports.state, imports.types = host, types
+timers = ModuleType("wit_world.imports.timers")
+timers.start = lambda *timer: timers.started.append(timer)
+timers.stop = lambda name: name == "there"
+timers.started = []
+imports.state, imports.types, imports.timers = host, types, timers
 bindings = ModuleType("componentize_py_types")
 bindings.Err = Err
 sys.modules.update(
     {"wit_world": ModuleType("wit_world"), "wit_world.imports": imports, "componentize_py_types": bindings}
 )
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from quark_actor import Actor, CallFailed, Refused, proxy  # noqa: E402
+from quark_actor import Actor, CallFailed, Refused, proxy, start_timer, stop_timer, timer_target  # noqa: E402
 
 CartError_Call, CartError_Full = case("CartError_Call"), case("CartError_Full")
 
@@ -153,6 +157,51 @@ class Layer(unittest.TestCase):
         answer = self.error_of(lambda: cart.add("long" * 10))
         self.assertEqual((type(answer.value).__name__, answer.value.value), ("CallError_TooLarge", 20))
         self.assertEqual(cart.state.items, ["x"])
+
+
+@dataclass
+class Beats:
+    count: int = 0
+
+
+class Drum(Actor, state=Beats):
+    def on_timer(self, name, payload):
+        self.state.count += len(payload)
+        if name == "failing":
+            raise Err(case("CallError_Failed")("no"))
+
+
+class Id:
+    kind, key = "t:t/t#drum", "a"
+
+
+class TimersTest(unittest.TestCase):
+    def setUp(self):
+        host.reset()
+
+    def test_a_timer_is_a_turn_of_its_actor(self):
+        drum = Drum("a")
+        target = timer_target(Drum)()
+        target.on_timer(Id, "beat", b"xx")
+        self.assertEqual((drum.state.count, host.sets), (2, 1))
+        with self.assertRaises(Err) as failed:
+            target.on_timer(Id, "failing", b"x")
+        self.assertIsInstance(failed.exception.value, str)
+        start_timer("beat", 5, payload=b"p")
+        start_timer("beat", 5, 7)
+        self.assertEqual(timers.started, [("beat", 5, None, b"p"), ("beat", 5, 7, b"")])
+        self.assertTrue(stop_timer("there"))
+
+    def test_of_several_kinds_the_one_is_found(self):
+        class Other(Actor, state=Beats):
+            def on_timer(self, name, payload):
+                raise AssertionError("not mine")
+
+        drum = Drum("a")
+        timer_target(Other, Drum)().on_timer(Id, "beat", b"x")
+        self.assertEqual(drum.state.count, 1)
+        with self.assertRaises(Err):
+            timer_target(Other, Other)().on_timer(Id, "beat", b"x")
 
 
 if __name__ == "__main__":

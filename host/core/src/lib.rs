@@ -13,4 +13,5 @@ pub mod manifest;
 pub mod envelope;
 pub mod state;
 pub mod commit;
+pub mod timers;
 pub mod activation;

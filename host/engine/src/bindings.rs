@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
             import quark:actor/calls@0.1.0;
             import quark:actor/blobs@0.1.0;
             import quark:actor/log@0.1.0;
+            import quark:actor/timers@0.1.0;
         }
     "#,
     world: "quark:engine/services",

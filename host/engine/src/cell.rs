@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quark_core::activation::Turn;
+use quark_core::id::ActorId;
 use quark_core::manifest::Isolation;
+use quark_core::timers::Text;
 use smallvec::{SmallVec, smallvec};
 use wasmtime::component::{Accessor, ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
 use wasmtime::{AsContextMut, Store, StoreContextMut};
@@ -64,10 +66,10 @@ impl Exports {
         if let Some(Some(func)) = self.methods.get(at) {
             return Ok(*func);
         }
-        let Some(method) = self.component.kinds[self.kind_at].methods.get(at) else {
+        if at >= self.methods.len() {
             return Err(Trap::Guest("the method's place is out of range".into()));
-        };
-        let func = self.func(store, &method.export)?;
+        }
+        let func = self.func(store, &self.kind().called(at).export)?;
         Ok(*self.methods[at].insert(func))
     }
 
@@ -90,7 +92,7 @@ impl Exports {
         };
         let member = &store.data().member;
         let activation = Val::Record(vec![
-            ("me".into(), me(member)),
+            ("me".into(), me(&member.actor)),
             ("generation".into(), Val::U64(member.generation)),
             ("version".into(), Val::String(self.component.version.clone())),
             ("cause".into(), Val::Enum(cause.into())),
@@ -105,16 +107,23 @@ impl Exports {
         why: &str,
     ) -> Result<Option<(Func, [Val; 2])>, Trap> {
         let Some(lifecycle) = &self.component.lifecycle else { return Ok(None) };
-        let arguments = [me(&store.data().member), Val::Enum(why.into())];
+        let arguments = [me(&store.data().member.actor), Val::Enum(why.into())];
         Ok(Some((self.func(&mut store, &lifecycle.deactivate)?, arguments)))
     }
 }
 
-fn me(member: &Member) -> Val {
+fn me(actor: &ActorId) -> Val {
     Val::Record(vec![
-        ("kind".into(), Val::String(member.actor.kind.to_string())),
-        ("key".into(), Val::String(member.actor.key.to_string())),
+        ("kind".into(), Val::String(actor.kind.to_string())),
+        ("key".into(), Val::String(actor.key.to_string())),
     ])
+}
+
+/// What a timer's turn gives `on-timer`.
+#[must_use]
+pub fn on_timer_arguments(actor: &ActorId, text: &Text) -> Payload {
+    let payload = Val::List(text.payload().iter().copied().map(Val::U8).collect());
+    Payload { vals: smallvec![me(actor), Val::String(text.name().into()), payload], blobs: Vec::new() }
 }
 
 /// What a hook answered: `result<_, string>`.
@@ -134,14 +143,17 @@ pub(crate) fn constructed(kind: &Kind, result: Val) -> Result<ResourceAny, Trap>
     Ok(this)
 }
 
-/// `self` and the arguments, in the Store.
+/// `self`, unless it is a hook, and the arguments, in the Store.
 pub(crate) fn arguments(
     mut store: StoreContextMut<'_, Guest>,
     this: ResourceAny,
     method: &Method,
     payload: &mut Payload,
 ) -> Result<Arguments, Trap> {
-    let mut arguments: Arguments = smallvec![Val::Resource(this)];
+    let mut arguments: Arguments = smallvec![];
+    if !method.is_hook {
+        arguments.push(Val::Resource(this));
+    }
     arguments.extend(payload.vals.drain(..));
     if method.signature.blobs_in {
         for ((_, ty), val) in method.signature.params.iter().zip(&mut arguments[1..]) {
@@ -165,6 +177,9 @@ pub(crate) fn answer(
     payload: &mut Payload,
 ) -> Result<(), Trap> {
     let signature = &method.signature;
+    if method.is_hook {
+        return results.pop().map_or(Ok(()), hook_answer).map_err(Trap::Failed);
+    }
     if signature.blobs_out {
         for val in &mut results {
             detach(&mut store, val, &mut payload.blobs).map_err(|error| Trap::Guest(error.to_string()))?;
@@ -197,7 +212,8 @@ impl Cell {
             component.pre.instantiate(&mut store)
         };
         let live = live.map_err(|error| trap(store.data(), &error))?;
-        let methods = vec![None; component.kinds[kind_at].methods.len()].into();
+        let kind = &component.kinds[kind_at];
+        let methods = vec![None; kind.methods.len() + usize::from(kind.on_timer.is_some())].into();
         let stack = fiber.then(|| component.direct_stack()).flatten();
         Ok(Self { store, exports: Exports { live, component: component.clone(), kind_at, methods }, stack })
     }
@@ -236,7 +252,7 @@ impl Cell {
     /// What a turn's call needs.
     fn begin(&mut self, this: ResourceAny, input: &mut TurnInput<'_>) -> Result<(Func, Arguments), Trap> {
         let func = self.exports.method(&mut self.store, input.method)?;
-        let method = &self.exports.component.kinds[self.exports.kind_at].methods[input.method];
+        let method = self.exports.component.kinds[self.exports.kind_at].called(input.method);
         begin(&mut self.store.data_mut().turn, method.read_only, input);
         Ok((func, arguments(self.store.as_context_mut(), this, method, input.payload)?))
     }
@@ -244,14 +260,14 @@ impl Cell {
     fn finish(&mut self, input: &mut TurnInput<'_>, outcome: wasmtime::Result<()>, results: Vals) -> Result<(), Trap> {
         self.exports.component.pace.ended(self.store.data().turn.clock.is_long());
         outcome.map_err(|error| trap(self.store.data(), &error))?;
-        let method = &self.exports.component.kinds[self.exports.kind_at].methods[input.method];
+        let method = self.exports.component.kinds[self.exports.kind_at].called(input.method);
         answer(self.store.as_context_mut(), method, results, input.payload)
     }
 
     /// Runs a turn on the caller's stack.
     pub(crate) fn turn_now(&mut self, this: ResourceAny, input: &mut TurnInput<'_>, now: Instant) -> Result<(), Trap> {
         let (func, arguments) = self.begin(this, input)?;
-        let mut results = results(&self.exports.kind().methods[input.method]);
+        let mut results = results(self.exports.kind().called(input.method));
         self.enter(false, now);
         let outcome = func.call(&mut self.store, &arguments, &mut results);
         self.finish(input, outcome, results)
@@ -265,7 +281,7 @@ impl Cell {
         now: Instant,
     ) -> Result<(), Trap> {
         let (func, arguments) = self.begin(this, input)?;
-        let mut results = results(&self.exports.kind().methods[input.method]);
+        let mut results = results(self.exports.kind().called(input.method));
         self.stack = self.stack.take().or_else(|| self.exports.component.direct_stack());
         self.enter(true, now);
         let outcome = self.call_async(func, &arguments, &mut results).await;

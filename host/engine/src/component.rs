@@ -115,8 +115,10 @@ impl Component {
         let wit = read_wit(bytes, &component_bytes)?;
         let exported = kinds::find(engine, &compiled, manifest, &wit)?;
         let lifecycle = hooks::find(engine, &compiled)?;
-        flavour::check(&exported, lifecycle.as_ref(), &imports)?;
-        let (kinds, older) = versions::newest(exported, &wit)?;
+        let on_timer = hooks::find_timer(engine, &compiled)?;
+        flavour::check(&exported, lifecycle.as_ref(), on_timer.as_deref(), &imports)?;
+        let (mut kinds, older) = versions::newest(exported, &wit)?;
+        kinds.iter_mut().for_each(|kind| kind.on_timer.clone_from(&on_timer));
         kinds.iter().try_for_each(|kind| kinds::check_policy(engine, kind))?;
         kinds.iter().try_for_each(|kind| may_share(kind, &imports))?;
         let pre = link(engine, &compiled, &imports)?;

@@ -171,6 +171,9 @@ pub enum Trap {
     /// The actor refused to wake: `activate` or the constructor answered with an error.
     #[error("it refused to wake: {0}")]
     Refused(String),
+    /// A hook answered with an error, which is a failure of its actor like a trap; the instance is whole.
+    #[error("{0}")]
+    Failed(String),
     /// A commit point failed, so the instance's memory is ahead of the store.
     #[error("{0}")]
     Commit(quark_core::commit::CommitError),
@@ -207,7 +210,7 @@ impl Trap {
     #[must_use]
     pub const fn is_own_failure(&self) -> bool {
         match self {
-            Self::Guest(_) | Self::Refused(_) | Self::Commit(_) => true,
+            Self::Guest(_) | Self::Refused(_) | Self::Failed(_) | Self::Commit(_) => true,
             Self::Abandoned | Self::Neighbour(_) | Self::Unbegun => false,
             Self::CoolsDown { .. } | Self::Stopped | Self::NoRoom(_) => false,
         }
@@ -216,6 +219,6 @@ impl Trap {
     /// Whether it counts against the limit of its restarts: what is the store's fault does not.
     #[must_use]
     pub const fn counts(&self) -> bool {
-        matches!(self, Self::Guest(_) | Self::Refused(_))
+        matches!(self, Self::Guest(_) | Self::Refused(_) | Self::Failed(_))
     }
 }

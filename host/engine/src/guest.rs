@@ -229,7 +229,7 @@ impl Guest {
         match self.turn.runs {
             Runs::Activate => "activate".into(),
             Runs::Deactivate => "deactivate".into(),
-            Runs::Method(at) => self.kind().methods[at].signature.name.clone(),
+            Runs::Method(at) => self.kind().called(at).signature.name.clone(),
         }
     }
 

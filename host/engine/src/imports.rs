@@ -15,18 +15,18 @@ use crate::proxy::ImportedKind;
 use crate::wasi;
 
 /// Services of the contract that are built.
-const BUILT: [&str; 6] = [
+const BUILT: [&str; 7] = [
     "quark:actor/types@0.1.0",
     "quark:actor/context@0.1.0",
     "quark:actor/state@0.1.0",
     "quark:actor/calls@0.1.0",
     "quark:actor/blobs@0.1.0",
     "quark:actor/log@0.1.0",
+    "quark:actor/timers@0.1.0",
 ];
 /// Services of the contract that are not.
-const NOT_BUILT: [&str; 5] = [
+const NOT_BUILT: [&str; 4] = [
     "quark:actor/journal@0.1.0",
-    "quark:actor/timers@0.1.0",
     "quark:actor/reminders@0.1.0",
     "quark:actor/streams@0.1.0",
     "quark:actor/children@0.1.0",

@@ -83,6 +83,8 @@ pub struct Method {
     /// The manifest's time for it, if it names one.
     pub timeout: Option<std::time::Duration>,
     pub(crate) export: ComponentExportIndex,
+    /// Whether it is the contract's and not the resource's: it takes no `self`, and its `err` is a failure.
+    pub(crate) is_hook: bool,
 }
 
 /// A kind that a component exports.
@@ -98,6 +100,8 @@ pub struct Kind {
     pub policy: Policy,
     /// Its methods.
     pub methods: Vec<Arc<Method>>,
+    /// What its timers call.
+    pub(crate) on_timer: Option<Arc<Method>>,
     pub(crate) by_name: HashMap<Arc<str>, usize>,
     pub(crate) constructor: ComponentExportIndex,
     /// Whether the constructor may answer with an error.
@@ -110,5 +114,18 @@ impl Kind {
     pub fn method(&self, name: &str) -> Option<(usize, &Arc<Method>)> {
         let at = *self.by_name.get(name)?;
         self.methods.get(at).map(|method| (at, method))
+    }
+
+    /// The place of what timers call, if its component has that: behind its methods.
+    #[must_use]
+    pub fn on_timer(&self) -> Option<usize> {
+        self.on_timer.as_ref().map(|_| self.methods.len())
+    }
+
+    /// What a turn calls: the method of that place, or what timers call.
+    #[must_use]
+    pub fn called(&self, at: usize) -> &Arc<Method> {
+        let method = self.methods.get(at).or(self.on_timer.as_ref());
+        method.unwrap_or_else(|| &self.methods[at])
     }
 }

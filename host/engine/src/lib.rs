@@ -30,6 +30,7 @@ mod pack;
 mod instance;
 
 pub use cache::Cache;
+pub use cell::on_timer_arguments;
 pub use compatible::{Change, breaking, broken_calls};
 pub use component::{Component, content_hash, embedded_manifest};
 pub use cost::{Cost, cost};

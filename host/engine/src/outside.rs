@@ -11,6 +11,7 @@ use quark_core::envelope::{Chain, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
+use quark_core::timers::{NewTimer, TimerRefusal};
 
 use crate::kind::Signature;
 use crate::values::Payload;
@@ -121,6 +122,15 @@ pub trait Outside: Send + Sync + 'static {
     /// That turn is at a commit point. Whether the commit is to be made now: no overlapping turn
     /// stands between its own. Only where turns of one actor overlap.
     fn reaches(&self, turn: Turn) -> bool;
+
+    /// Starts a timer of that turn's actor, in place of the one of that name.
+    ///
+    /// # Errors
+    /// When it is over a bound. Nothing was changed.
+    fn start_timer(&self, turn: Turn, timer: NewTimer<'_>) -> Result<(), TimerRefusal>;
+
+    /// Stops a timer of the actor. Whether there was one.
+    fn stop_timer(&self, name: &str) -> bool;
 
     /// Checks a tell by name against its target's types, and encodes its arguments.
     ///

@@ -191,6 +191,11 @@ impl Pack {
     }
 }
 
+/// Whether the instance goes on after a turn that ended so.
+const fn spares_others(ran: &Result<(), Trap>) -> bool {
+    matches!(ran, Ok(()) | Err(Trap::Failed(_)))
+}
+
 /// Why an actor got no seat.
 enum Unseated {
     Trap(Trap),
@@ -283,9 +288,10 @@ impl Seat {
         let Body::Alive(cell, _) = &mut *inside.body else { return Err(Trap::Unbegun) };
         self.pack.tidy(cell)?;
         cell.store.data_mut().show(self.at);
-        cell.turn_now(self.this, input, now)?;
+        let ran = cell.turn_now(self.this, input, now);
+        inside.whole = spares_others(&ran);
+        ran?;
         self.left = left(cell.store.data_mut()).map(Box::new);
-        inside.whole = true;
         Ok(())
     }
 
@@ -298,9 +304,10 @@ impl Seat {
         let Body::Alive(cell, _) = &mut *inside.body else { return Err(Trap::Unbegun) };
         pack.tidy(cell)?;
         cell.store.data_mut().show(self.at);
-        cell.turn(self.this, input, now).await?;
+        let ran = cell.turn(self.this, input, now).await;
+        inside.whole = spares_others(&ran);
+        ran?;
         self.left = left(cell.store.data_mut()).map(Box::new);
-        inside.whole = true;
         Ok(())
     }
 

@@ -4,18 +4,20 @@
 //! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
-//! overlap; `birth` makes instances, `restart` is about those that failed, `operate` for operators.
+//! overlap; `birth` makes instances, `restart` is about those that failed, `operate` is for operators,
+//! `timed` for timers.
 
 mod beside;
 mod birth;
 mod operate;
 mod restart;
+mod timed;
 mod turn;
 
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -34,7 +36,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Place;
 use crate::kinds::Served;
-use crate::message::{Message, MethodRef, Outcome, Output};
+use crate::message::{Message, MethodRef, Outcome, Output, Work};
 use crate::packs::{Seated, Shared};
 use crate::silo::Inner;
 use crate::store::StoreError;
@@ -206,6 +208,8 @@ pub(crate) struct Activation {
     progressed: AtomicBool,
     /// It has left the catalog: whoever remembers it must look the actor up again.
     over: AtomicBool,
+    /// Its place among those that have timers, plus one; 0 for none.
+    pub(crate) timers: AtomicU32,
     /// Something happened that may let a turn begin beside others; most actors have none.
     events: OnceLock<Box<Notify>>,
 }
@@ -245,6 +249,7 @@ impl Activation {
             upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            timers: AtomicU32::new(0),
             events: OnceLock::new(),
         })
     }
@@ -256,7 +261,10 @@ impl Activation {
     /// Lets a message in; the caller must drive when it is given the token.
     #[expect(clippy::result_large_err, reason = "a refused message goes on to another activation")]
     pub(crate) fn admit(&self, message: Message, now: Time) -> Result<Admitted, Refused<Message>> {
-        self.last_used.store(now.0, Ordering::Relaxed);
+        // What an actor gives itself to do is no use that others make of it.
+        if !matches!(message.work, Work::Timer(_)) {
+            self.last_used.store(now.0, Ordering::Relaxed);
+        }
         let (is_call, since) = (message.is_call(), message.since());
         let mut machine = self.machine.lock();
         let mut admitted = machine.turns.admit(message);
@@ -411,6 +419,7 @@ impl Activation {
 
     fn gone(&self, silo: &Inner, generation: Option<u64>) {
         drop(self.take_slot());
+        self.cancel_timers(silo);
         self.over.store(true, Ordering::Relaxed);
         let (calls, turns) = self.machine.lock().counts();
         silo.metrics.gone(calls, turns);
@@ -422,6 +431,7 @@ impl Activation {
 
     async fn load(&self, silo: &Arc<Inner>) {
         drop(self.take_slot());
+        self.cancel_timers(silo);
         if self.cools_down(silo) {
             return;
         }
@@ -480,6 +490,7 @@ impl Activation {
             }
             drop(live);
         }
+        self.cancel_timers(silo);
         silo.metrics.deactivated(why);
         self.upgraded.store(why == Why::Upgraded, Ordering::Relaxed);
         self.machine.lock().turns.left();

@@ -20,6 +20,7 @@ mod outbox;
 mod dispatch;
 mod outside;
 mod activation;
+mod timers;
 mod packs;
 mod room;
 mod actor_ref;

@@ -8,6 +8,7 @@ use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
+use quark_core::timers::Firing;
 use quark_engine::values::Payload;
 use tokio::sync::oneshot;
 
@@ -31,6 +32,8 @@ pub(crate) enum Work {
     Method { method: MethodRef, payload: Payload, origin: Origin },
     /// An operator's look at, or change of, the state.
     Operate(Box<Operate>),
+    /// What the actor's timer calls.
+    Timer(Firing),
 }
 
 /// Who is told how it went.
@@ -39,6 +42,8 @@ pub(crate) enum Origin {
     Caller(oneshot::Sender<Outcome>),
     /// The outbox, which keeps the tell's row until it is handled.
     Outbox(TellId),
+    /// A timer, which is armed anew.
+    Timer(Firing),
 }
 
 /// A method by its place in one version of a kind.
@@ -54,7 +59,7 @@ impl MethodRef {
     }
 
     pub(crate) fn method(&self) -> &quark_engine::Method {
-        &self.served.kind().methods[self.at]
+        self.served.kind().called(self.at)
     }
 }
 
@@ -73,11 +78,11 @@ impl Message {
         matches!(&self.work, Work::Method { origin: Origin::Caller(_), .. })
     }
 
-    /// The version that it was made for, as [`Served::since`] counts; none for an operator's.
+    /// The version that it was made for, as [`Served::since`] counts; none for an operator's and a timer's.
     pub(crate) fn since(&self) -> Option<u64> {
         match &self.work {
             Work::Method { method, .. } => Some(method.served.since),
-            Work::Operate(_) => None,
+            Work::Operate(_) | Work::Timer(_) => None,
         }
     }
 
@@ -86,6 +91,7 @@ impl Message {
         match &self.work {
             Work::Method { method, .. } => method.name(),
             Work::Operate(_) => "(operator)",
+            Work::Timer(_) => "on-timer",
         }
     }
 }
@@ -105,6 +111,10 @@ impl Waiting for Message {
 
     fn is_tell(&self) -> bool {
         matches!(self.work, Work::Method { origin: Origin::Outbox(_), .. })
+    }
+
+    fn is_timer(&self) -> bool {
+        matches!(self.work, Work::Timer(_))
     }
 
     fn is_read_only(&self) -> bool {

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) failures: Counter,
     pub(crate) overloaded: Counter,
     pub(crate) rewoken: Counter,
+    pub(crate) timer_turns: Counter,
     pub(crate) log_lines_dropped: Counter,
     commits: [Counter; 3],
     deactivations: [Counter; 5],
@@ -27,6 +28,7 @@ pub(crate) struct Metrics {
     activations_now: Gauge,
     capacity: Gauge,
     tells: Gauge,
+    timers: Gauge,
     thrashing: Gauge,
 }
 
@@ -38,6 +40,7 @@ pub(crate) struct Now {
     pub(crate) activations: usize,
     pub(crate) capacity: usize,
     pub(crate) tells: usize,
+    pub(crate) timers: usize,
     pub(crate) thrashing: bool,
     pub(crate) dead: Vec<(Reason, u64)>,
 }
@@ -57,6 +60,7 @@ impl Metrics {
         describe_counter!("quark_failures_total", "Traps, refused activations and passed limits");
         describe_counter!("quark_overloaded_total", "Messages that a full mailbox refused");
         describe_counter!("quark_rewoken_total", "Actors woken again soon after they were put to sleep for room");
+        describe_counter!("quark_timer_turns_total", "Turns of timers that began; they are turns like others too");
         describe_counter!("quark_commits_total", "Commits by outcome");
         describe_counter!("quark_dead_letters_total", "Messages that will never be handled, by reason");
         describe_counter!("quark_log_lines_dropped_total", "Lines of actors over their rate");
@@ -64,6 +68,7 @@ impl Metrics {
         describe_gauge!("quark_live_activations", "Actors in memory");
         describe_gauge!("quark_capacity_instances", "The most live instances");
         describe_gauge!("quark_thrashing", "1 while more actors are in use than there is room for");
+        describe_gauge!("quark_timers", "Timers of the actors in memory");
         describe_gauge!("quark_tells_held", "Tells on their way to their receivers");
         Self {
             handle,
@@ -74,6 +79,7 @@ impl Metrics {
             failures: counter!("quark_failures_total"),
             overloaded: counter!("quark_overloaded_total"),
             rewoken: counter!("quark_rewoken_total"),
+            timer_turns: counter!("quark_timer_turns_total"),
             log_lines_dropped: counter!("quark_log_lines_dropped_total"),
             commits: ["ok", "refused", "unknown"].map(|outcome| counter!("quark_commits_total", "outcome" => outcome)),
             deactivations: ["idle", "requested", "memory-pressure", "upgraded", "shutdown"]
@@ -85,6 +91,7 @@ impl Metrics {
             activations_now: gauge!("quark_live_activations"),
             capacity: gauge!("quark_capacity_instances"),
             tells: gauge!("quark_tells_held"),
+            timers: gauge!("quark_timers"),
             thrashing: gauge!("quark_thrashing"),
         }
     }
@@ -130,6 +137,7 @@ impl Metrics {
         self.activations_now.set(float(now.activations));
         self.capacity.set(float(now.capacity));
         self.tells.set(float(now.tells));
+        self.timers.set(float(now.timers));
         self.thrashing.set(float(usize::from(now.thrashing)));
         for ((_, counter), (_, count)) in self.dead_letters.iter().zip(now.dead) {
             counter.absolute(count);

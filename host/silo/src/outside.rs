@@ -9,6 +9,7 @@ use quark_core::commit::CommitError;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
+use quark_core::timers::{NewTimer, TimerRefusal};
 use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned, Reached};
 
 use crate::activation::{Activation, MidTurn};
@@ -77,6 +78,14 @@ impl Outside for ActorOutside {
             point.wait().await?;
             Ok(activation.machine.lock().turns.loaded_as().map_or(0, |(_, etag)| etag))
         })
+    }
+
+    fn start_timer(&self, turn: Turn, timer: NewTimer<'_>) -> Result<(), TimerRefusal> {
+        self.own().map_or(Ok(()), |(silo, activation)| activation.start_timer(&silo, turn, timer))
+    }
+
+    fn stop_timer(&self, name: &str) -> bool {
+        self.own().is_some_and(|(silo, activation)| activation.stop_timer(&silo, name))
     }
 
     fn check_tell(&self, to: &ActorId, method: &str, json: &str) -> Result<Vec<u8>, CallError> {

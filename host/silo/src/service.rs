@@ -438,6 +438,7 @@ impl Service for Silo {
             activations: silo.catalog.len(),
             capacity: usize::try_from(silo.capacity()).unwrap_or(usize::MAX),
             tells: silo.outbox.held(),
+            timers: silo.timers.len(),
             thrashing: silo.thrash.thrashes(silo.clock.now()).is_some(),
             dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),
         })

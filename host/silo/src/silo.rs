@@ -26,6 +26,7 @@ use crate::outbox::{self, Outbox};
 use crate::store::{Store, StoreError};
 use crate::supervision::Supervised;
 use crate::thrash::Thrash;
+use crate::timers::{self, Timers};
 
 /// How often idle activations are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) pressure: Pressure,
     pub(crate) thrash: Thrash,
     pub(crate) outbox: Outbox,
+    pub(crate) timers: Timers,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) metrics: Metrics,
     pub(crate) supervised: Supervised,
@@ -99,6 +101,7 @@ impl Silo {
             pressure: Pressure::of(&machine),
             thrash: Thrash::default(),
             outbox: Outbox::new(),
+            timers: Timers::default(),
             dead_letters: DeadLetters::default(),
             metrics: Metrics::new(),
             supervised: Supervised::default(),
@@ -112,6 +115,7 @@ impl Silo {
         });
         inner.restore_deployments().await?;
         inner.spawn(outbox::relay(inner.clone()));
+        inner.spawn(timers::run(inner.clone()));
         inner.spawn(sweep(inner.clone()));
         Ok(Self(inner))
     }
@@ -128,6 +132,7 @@ impl Silo {
         let silo = &self.0;
         silo.stopping.store(true, Ordering::Relaxed);
         silo.ends_waits.store(true, Ordering::Relaxed);
+        silo.timers.look();
         let end = Instant::now() + STOP_GRACE;
         while silo.catalog.len() > 0 && Instant::now() < end {
             silo.catalog.for_each(|activation| {
@@ -173,6 +178,7 @@ impl Inner {
         match origin {
             Origin::Caller(to) => drop(to.send(Err(error))),
             Origin::Outbox(id) => self.outbox.failed(&id, &error),
+            Origin::Timer(firing) => self.timers.ended(firing, self.clock.now()),
         }
     }
 
@@ -181,6 +187,7 @@ impl Inner {
             match message.work {
                 Work::Method { origin, .. } => self.answer(origin, error.clone()),
                 Work::Operate(operate) => drop(operate.reply.send(Err(error.clone().into()))),
+                Work::Timer(firing) => self.timers.ended(firing, self.clock.now()),
             }
         }
     }

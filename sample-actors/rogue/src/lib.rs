@@ -35,6 +35,30 @@ impl Rogue {
         }
     }
 
+    fn on_timer(&self, name: String) -> Result<(), String> {
+        match name.as_str() {
+            "spin" => spin(),
+            "trap" => panic!("trapped by a timer"),
+            "fail" => Err("failed by a timer".into()),
+            _ => {
+                self.pings.set(self.pings.get() + 1);
+                Ok(())
+            }
+        }
+    }
+
+    fn start_timer(
+        &self,
+        name: String,
+        after_ms: u64,
+        every_ms: Option<u64>,
+        payload_bytes: u64,
+    ) -> Result<(), CallError> {
+        let every = every_ms.map(Duration::from_millis);
+        timers::start(&name, Duration::from_millis(after_ms), every, text_of(payload_bytes).as_bytes());
+        Ok(())
+    }
+
     fn ping(&self) -> Result<u64, CallError> {
         self.pings.set(self.pings.get() + 1);
         Ok(self.pings.get())

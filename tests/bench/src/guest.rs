@@ -57,6 +57,7 @@ pub(crate) struct Guests {
     pub(crate) counter: Vec<u8>,
     pub(crate) relay: Vec<u8>,
     pub(crate) rogue: Vec<u8>,
+    pub(crate) metronome: Vec<u8>,
     /// Those once more, of `async func`.
     pub(crate) async_hop: Vec<u8>,
     pub(crate) async_counter: Vec<u8>,
@@ -79,6 +80,7 @@ impl Guests {
             counter: read("counter")?,
             relay: read("relay")?,
             rogue: read("rogue")?,
+            metronome: read("metronome")?,
             async_hop: component(&[&made_async(HOT_WIT), &made_async(HOP_WIT)], "hop-actor", hop_module())?,
             async_counter: read("async/counter")?,
             async_rogue: read("async/rogue")?,

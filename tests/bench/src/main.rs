@@ -23,6 +23,7 @@ mod density;
 mod durable;
 mod spinners;
 mod failure;
+mod timers;
 mod start;
 
 use std::process::ExitCode;
@@ -37,7 +38,7 @@ use crate::rounds::{Probed, Sizes};
 type Group = fn(&Guests, &Sizes, &mut Report) -> Result<()>;
 
 /// In this order, because a process that has just started has the cleanest memory to measure.
-const GROUPS: [(&str, Group); 10] = [
+const GROUPS: [(&str, Group); 11] = [
     ("memory", memory::run),
     ("hot", hot::run),
     ("inflight", inflight::run),
@@ -47,6 +48,7 @@ const GROUPS: [(&str, Group); 10] = [
     ("durable", durable::run),
     ("spinners", spinners::run),
     ("failure", failure::run),
+    ("timers", timers::run),
     ("start", start::run),
 ];
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 54] = [
+const ROWS: [&str; 57] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
@@ -61,6 +61,9 @@ const ROWS: [&str; 54] = [
     "failure: a crash and the next answer (rogue)",
     "failure: neighbour's p99 while one kind crashes",
     "failure: crashes in a second meanwhile",
+    "pending timers: each one takes",
+    "pending timers: CPU while none is due",
+    "timer: start and stop, by a guest",
     "silo start to first reply, cached components",
     "silo start, of which the store's open",
 ];

@@ -23,6 +23,8 @@ pub(crate) struct Sizes {
     pub(crate) packed: usize,
     /// Durable commits in one sample, one at a time; ten times as many concurrently.
     pub(crate) commits: u64,
+    /// Timers that are pending at once.
+    pub(crate) timers: usize,
     /// Samples of which the p99 is taken.
     pub(crate) latencies: usize,
     /// Runs this probe alone, for whoever looks at it with a profiler.
@@ -53,11 +55,22 @@ impl Sizes {
         live: 100_000,
         packed: 100_000,
         commits: 60,
+        timers: 1_000_000,
         latencies: 120,
         probe: None,
     };
-    pub(crate) const SMOKE: Self =
-        Self { rounds: 1, asks: 100, wakes: 5, idle: 20, live: 20, packed: 50, commits: 2, latencies: 5, probe: None };
+    pub(crate) const SMOKE: Self = Self {
+        rounds: 1,
+        asks: 100,
+        wakes: 5,
+        idle: 20,
+        live: 20,
+        packed: 50,
+        commits: 2,
+        timers: 1_000,
+        latencies: 5,
+        probe: None,
+    };
 }
 
 /// Something that gives one sample.

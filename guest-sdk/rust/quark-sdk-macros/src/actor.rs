@@ -29,6 +29,7 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
     let actor = struct_name(item)?;
     let mut methods = Vec::new();
     let mut hooks = Vec::new();
+    let mut timer = None;
     let mut exclusive = false;
     for entry in &item.items {
         let ImplItem::Fn(method) = entry else {
@@ -38,6 +39,10 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
         match method.sig.ident.to_string().as_str() {
             "on_activate" => hooks.push(hook(method, "hook_activate", "it", "Activation")),
             "on_deactivate" => hooks.push(hook(method, "hook_deactivate", "why", "Deactivation")),
+            "on_timer" => {
+                exclusive |= receiver.mutability.is_some();
+                timer = Some(timer_hook(actor, method, receiver));
+            }
             _ => {
                 exclusive |= receiver.mutability.is_some();
                 methods.push(export(actor, method, receiver)?);
@@ -53,6 +58,14 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
             );
         }
     });
+    let needs_timer_target = timer.as_ref().map(|_| {
+        quote! {
+            const _: () = assert!(
+                world::TIMER_TARGET,
+                "on_timer is called only if the world has `export quark:actor/timer-target@0.1.0;`"
+            );
+        }
+    });
     let state = arguments.state.as_ref().map(|name| quote!(const STATE: &'static str = #name;));
     Ok(quote! {
         #item
@@ -62,6 +75,7 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
             const EXCLUSIVE: bool = #exclusive;
             const HOOKS: bool = #has_hooks;
             #(#hooks)*
+            #timer
         }
 
         impl world::kinds::#actor for ::quark_sdk::rt::Handle<#actor> {
@@ -72,6 +86,7 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
         }
 
         #needs_lifecycle
+        #needs_timer_target
     })
 }
 
@@ -106,6 +121,26 @@ fn hook(method: &ImplItemFn, name: &str, argument: &str, argument_type: &str) ->
             #argument: ::quark_sdk::#argument_type,
         ) -> ::core::result::Result<(), ::std::string::String> {
             self.#own(#given)#waits
+        }
+    }
+}
+
+/// What a timer calls. It may leave out the payload, or both arguments.
+fn timer_hook(actor: &Ident, method: &ImplItemFn, receiver: &Receiver) -> TokenStream {
+    let given = [format_ident!("name"), format_ident!("payload")];
+    let given = &given[..method.sig.inputs.len().saturating_sub(1).min(given.len())];
+    let run = if receiver.mutability.is_some() { "timer_exclusive" } else { "timer_shared" };
+    let run = format_ident!("{run}");
+    let asyncness = ASYNC.then(|| format_ident!("async"));
+    let (ends, waits) = (awaits(ASYNC), awaits(method.sig.asyncness.is_some()));
+    quote! {
+        #[allow(unused_variables)]
+        #asyncness fn hook_timer(
+            key: &str,
+            name: ::std::string::String,
+            payload: ::std::vec::Vec<u8>,
+        ) -> ::core::result::Result<(), ::std::string::String> {
+            ::quark_sdk::rt::#run::<Self>(key, #asyncness |actor| #actor::on_timer(actor, #(#given),*)#waits)#ends
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn world(input: TokenStream) -> TokenStream {
 }
 
 /// Exports an `impl`: its methods are those of the resource that has the struct's name, and the
-/// hooks `on_activate` and `on_deactivate`.
+/// hooks `on_activate`, `on_deactivate` and `on_timer`.
 ///
 /// Methods that call other actors are best written `async fn`, with `.await` behind each call: the
 /// same source is then either flavour. In the plain one `async` and `.await` are left out.

@@ -62,13 +62,15 @@ struct World<'a> {
     /// The contract's imports, mapped to the SDK's modules.
     contract: Vec<(String, String)>,
     lifecycle: bool,
+    timer_target: bool,
 }
 
 impl<'a> World<'a> {
     fn new(source: &'a Source) -> std::result::Result<Self, String> {
         let resolve = &source.resolve;
         let world = &resolve.worlds[source.world];
-        let mut it = Self { source, interfaces: Vec::new(), contract: Vec::new(), lifecycle: false };
+        let mut it =
+            Self { source, interfaces: Vec::new(), contract: Vec::new(), lifecycle: false, timer_target: false };
         for (items, exported) in [(&world.imports, false), (&world.exports, true)] {
             for (key, item) in items {
                 let WorldItem::Interface { id, .. } = item else {
@@ -114,6 +116,7 @@ impl<'a> World<'a> {
                 self.contract.push((resolve.name_world_key(key), module));
             }
             (true, "lifecycle") => self.lifecycle = true,
+            (true, "timer-target") => self.timer_target = true,
             (true, name) => return Err(format!("this SDK cannot export `{CONTRACT}/{name}` yet")),
         }
         Ok(())
@@ -155,10 +158,11 @@ impl<'a> World<'a> {
         let kinds = self.kind_traits();
         let component = self.component();
         let lifecycle = self.lifecycle.then(|| self.lifecycle_export());
+        let timer_target = self.timer_target.then(|| self.timer_export());
         let sections = self.manifest_sections();
         let wit = self.wit_section()?;
         let names = self.names_in_scope();
-        let has_lifecycle = self.lifecycle;
+        let (has_lifecycle, has_timer_target) = (self.lifecycle, self.timer_target);
         let files = self.source.files.iter().map(|file| file.display().to_string());
         Ok(quote! {
             #[allow(unsafe_code, dead_code, missing_docs, unreachable_pub, unused_imports, unused_qualifications)]
@@ -169,8 +173,10 @@ impl<'a> World<'a> {
                 #conversions
                 #kinds
                 pub const LIFECYCLE: bool = #has_lifecycle;
+                pub const TIMER_TARGET: bool = #has_timer_target;
                 #component
                 #lifecycle
+                #timer_target
                 #sections
                 #wit
                 export!(Component);
@@ -446,6 +452,35 @@ impl<'a> World<'a> {
                         match me.kind.as_str() {
                             #(#deactivates,)*
                             kind => no_kind(kind),
+                        }
+                    }
+                }
+            };
+        }
+    }
+
+    fn timer_export(&self) -> TokenStream {
+        let resolve = &self.source.resolve;
+        let ends = awaits(ASYNC);
+        let kinds = self.kinds().map(|(interface, resource)| {
+            let (name, _) = kind_idents(resource);
+            let kind = kind_name(resolve, interface.id, resource);
+            quote!(#kind => <super::#name as ::quark_sdk::Actor>::hook_timer(&me.key, name, payload)#ends)
+        });
+        let asyncness = ASYNC.then(|| format_ident!("async"));
+        quote! {
+            const _: () = {
+                use exports::quark::actor::timer_target;
+
+                impl timer_target::Guest for Component {
+                    #asyncness fn on_timer(
+                        me: timer_target::ActorId,
+                        name: ::std::string::String,
+                        payload: ::std::vec::Vec<u8>,
+                    ) -> ::core::result::Result<(), ::std::string::String> {
+                        match me.kind.as_str() {
+                            #(#kinds,)*
+                            kind => ::core::result::Result::Err(::std::format!("this component has no kind {kind}")),
                         }
                     }
                 }

@@ -30,6 +30,12 @@ quark_sdk_macros::either! {
             Ok(())
         }
 
+        #[doc(hidden)]
+        #[allow(async_fn_in_trait, reason = "a guest has one thread")]
+        async fn hook_timer(_key: &str, name: String, _payload: Vec<u8>) -> Result<(), String> {
+            Err(format!("timer `{name}`: this kind has no `on_timer`"))
+        }
+
         /// Calls other actors from a `&mut self` method: saves what changed, then runs `calls`, in
         /// which the state can be read and not changed.
         ///

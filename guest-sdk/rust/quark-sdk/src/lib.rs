@@ -25,8 +25,8 @@
 //! - [`macro@state`] makes a struct storable: `Default`, and serde's traits with names of fields, so
 //!   that a field can be added later. It is one durable value, named `state`.
 //! - [`macro@actor`] exports an `impl`, whose methods are those of the resource with that name, and
-//!   the hooks `on_activate` and `on_deactivate` if there are any. Other methods belong in an
-//!   `impl` of their own.
+//!   the hooks `on_activate`, `on_deactivate` and `on_timer` if there are any. Other methods belong in
+//!   an `impl` of their own.
 //!
 //! # Two kinds of methods
 //!
@@ -73,6 +73,7 @@ extern crate self as quark_sdk;
 pub mod context;
 pub mod lifecycle;
 pub mod log;
+pub mod timers;
 pub mod wit;
 
 mod actor;
@@ -99,5 +100,5 @@ pub use {serde, wit_bindgen};
 /// What an actor's file needs.
 pub mod prelude {
     pub use crate::{Activation, Actor, ActorId, Blob, CallError, Deactivation, State, StateError};
-    pub use crate::{actor, context, debug, error, info, state, warn};
+    pub use crate::{actor, context, debug, error, info, state, timers, warn};
 }

@@ -75,6 +75,30 @@ quark_sdk_macros::either! {
         }
     }
 
+    /// `timer-target.on-timer` of an actor whose `on_timer` takes `&mut self`.
+    ///
+    /// # Errors
+    /// The hook's, or the state's.
+    pub async fn timer_exclusive<A: Actor>(
+        key: &str,
+        body: impl AsyncFnOnce(&mut A) -> Result<(), String>,
+    ) -> Result<(), String> {
+        hook(&Slot::<A>::find_or_make(key), body).await
+    }
+
+    /// The same where it takes `&self`.
+    ///
+    /// # Errors
+    /// The hook's, or the state's.
+    pub async fn timer_shared<A: Actor>(
+        key: &str,
+        body: impl AsyncFnOnce(&A) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let slot = Slot::<A>::find_or_make(key);
+        let ran = slot.shared(async |actor| Ok(body(actor).await), Err).await;
+        ran.unwrap_or_else(|error: CallError| Err(error.to_string()))
+    }
+
     async fn hook<A: Actor>(slot: &Rc<Slot<A>>, body: impl AsyncFnOnce(&mut A) -> Result<(), String>) -> Result<(), String> {
         slot.exclusive(async |actor| Ok(body(actor).await), Err).await.unwrap_or_else(|error: CallError| Err(error.to_string()))
     }

@@ -4,12 +4,17 @@ use std::collections::VecDeque;
 
 use crate::id::ActorId;
 use crate::time::Time;
+use crate::timers::TIMERS_PER_ACTIVATION_MAX;
 
 /// The most operator messages that wait in one mailbox, whatever its bounds for calls.
 pub const CONTROL_MAX: usize = 64;
 
 /// The most messages in one mailbox that come back to turns which wait for them.
 pub(super) const RETURNING_MAX: usize = 4096;
+
+/// The most turns of timers that wait in one mailbox: each timer has one there at most, and a few may be
+/// left of those of an instance that is over.
+const TIMED_MAX: usize = 2 * TIMERS_PER_ACTIVATION_MAX as usize;
 
 /// What the mailbox must know of a message.
 pub trait Message {
@@ -21,6 +26,11 @@ pub trait Message {
     fn is_control(&self) -> bool;
     /// Whether nobody waits for it and its row of the outbox goes with its turn's first commit point.
     fn is_tell(&self) -> bool;
+    /// Whether it is a turn of a timer: it has its place whatever the bounds for calls, begins in turn with
+    /// them, and goes with the instance.
+    fn is_timer(&self) -> bool {
+        false
+    }
     /// Whether its method writes nothing.
     fn is_read_only(&self) -> bool;
     /// The turn of that actor, as generation and number, that waits for what this message answers.
@@ -38,7 +48,8 @@ pub struct MailboxBounds {
     pub bytes: usize,
 }
 
-/// Messages that wait for their turn, first in first out, control messages first.
+/// Messages that wait for their turn, first in first out, control messages first. Timers and calls take
+/// turns, so that neither keeps the other waiting.
 #[derive(Debug)]
 pub struct Mailbox<M> {
     /// Few ever have any.
@@ -48,12 +59,31 @@ pub struct Mailbox<M> {
     bounds: MailboxBounds,
 }
 
-/// Messages that go before all calls.
+/// Messages that do not stand in line with the calls.
 #[derive(Debug)]
 struct Ahead<M> {
     control: VecDeque<M>,
     /// Those that come back to turns which run: behind those turns they would wait for ever.
     returning: VecDeque<M>,
+    /// Turns of timers.
+    timed: VecDeque<M>,
+    /// A timer was the last to begin: a call is next.
+    timer_was_last: bool,
+}
+
+impl<M> Ahead<M> {
+    const fn new() -> Self {
+        Self { control: VecDeque::new(), returning: VecDeque::new(), timed: VecDeque::new(), timer_was_last: false }
+    }
+
+    fn len(&self) -> usize {
+        self.control.len() + self.returning.len() + self.timed.len()
+    }
+
+    /// Whether a timer goes before the calls that wait.
+    fn times(&self, calls: &VecDeque<M>) -> bool {
+        !self.timed.is_empty() && (calls.is_empty() || !self.timer_was_last)
+    }
 }
 
 impl<M: Message> Mailbox<M> {
@@ -64,8 +94,7 @@ impl<M: Message> Mailbox<M> {
     }
 
     fn ahead(&mut self) -> &mut Ahead<M> {
-        let new = || Box::new(Ahead { control: VecDeque::new(), returning: VecDeque::new() });
-        self.ahead.get_or_insert_with(new)
+        self.ahead.get_or_insert_with(|| Box::new(Ahead::new()))
     }
 
     /// Puts the message at the end of its lane; gives it back when that is full. A message larger
@@ -80,6 +109,14 @@ impl<M: Message> Mailbox<M> {
                 return Err(message);
             }
             control.push_back(message);
+            return Ok(());
+        }
+        if message.is_timer() {
+            let timed = &mut self.ahead().timed;
+            if timed.len() >= TIMED_MAX {
+                return Err(message);
+            }
+            timed.push_back(message);
             return Ok(());
         }
         let bytes = message.bytes();
@@ -125,14 +162,15 @@ impl<M: Message> Mailbox<M> {
         if self.calls.is_empty() {
             self.calls = VecDeque::new();
         }
-        self.ahead.take_if(|ahead| ahead.control.is_empty() && ahead.returning.is_empty());
+        self.ahead.take_if(|ahead| ahead.len() == 0);
     }
 
     /// The next message, left where it is.
     #[must_use]
     pub fn peek(&self) -> Option<&M> {
-        let ahead = self.ahead.as_ref().and_then(|ahead| ahead.control.front().or_else(|| ahead.returning.front()));
-        ahead.or_else(|| self.calls.front())
+        let Some(ahead) = &self.ahead else { return self.calls.front() };
+        let first = ahead.control.front().or_else(|| ahead.returning.front());
+        first.or_else(|| if ahead.times(&self.calls) { ahead.timed.front() } else { self.calls.front() })
     }
 
     /// The next message.
@@ -143,13 +181,25 @@ impl<M: Message> Mailbox<M> {
         if let Some(message) = self.pop_returning() {
             return Some(message);
         }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.timer_was_last = ahead.times(&self.calls);
+            if ahead.timer_was_last {
+                return ahead.timed.pop_front();
+            }
+        }
         let message = self.calls.pop_front()?;
         self.bytes -= message.bytes();
         Some(message)
     }
 
-    /// Takes all but the control messages.
+    /// The instance is over, and its timers with it.
+    pub fn drop_timers(&mut self) {
+        self.ahead.iter_mut().for_each(|ahead| ahead.timed.clear());
+    }
+
+    /// Takes all but the control messages; turns of timers go.
     pub fn take_calls(&mut self) -> Vec<M> {
+        self.drop_timers();
         self.bytes = 0;
         let returning = self.ahead.as_mut().map(|ahead| std::mem::take(&mut ahead.returning));
         let mut all: Vec<M> = returning.unwrap_or_default().into();
@@ -168,8 +218,7 @@ impl<M: Message> Mailbox<M> {
     /// Messages that wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        let ahead = self.ahead.as_ref().map_or(0, |ahead| ahead.control.len() + ahead.returning.len());
-        ahead + self.calls.len()
+        self.ahead.as_ref().map_or(0, |ahead| ahead.len()) + self.calls.len()
     }
 
     /// Whether nothing waits.
@@ -229,5 +278,55 @@ mod tests {
         assert_eq!(mailbox.pop(), Some(Note(6, false)));
         assert_eq!(mailbox.push(Note(11, false)), Ok(()), "a large one passes alone");
         assert_eq!(mailbox.push(Note(0, false)), Err(Note(0, false)));
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct Beat(u32, bool);
+
+    impl Message for Beat {
+        fn deadline(&self) -> Time {
+            Time::NEVER
+        }
+        fn bytes(&self) -> usize {
+            1
+        }
+        fn is_control(&self) -> bool {
+            false
+        }
+        fn is_tell(&self) -> bool {
+            false
+        }
+        fn is_read_only(&self) -> bool {
+            false
+        }
+        fn is_timer(&self) -> bool {
+            self.1
+        }
+    }
+
+    #[test]
+    fn timers_have_their_place_and_take_turns_with_calls() {
+        let mut mailbox = Mailbox::new(MailboxBounds { capacity: 3, bytes: 3 });
+        for n in 0..3 {
+            assert_eq!(mailbox.push(Beat(n, false)), Ok(()));
+        }
+        assert_eq!(mailbox.push(Beat(3, false)), Err(Beat(3, false)), "full for calls");
+        for n in 10..14 {
+            assert_eq!(mailbox.push(Beat(n, true)), Ok(()), "and not for timers");
+        }
+        assert_eq!(mailbox.len(), 7);
+        let mut begun = Vec::new();
+        while let Some(next) = mailbox.peek().map(|next| next.0) {
+            begun.push(next);
+            assert_eq!(mailbox.pop().map(|popped| popped.0), Some(next));
+        }
+        assert_eq!(begun, [10, 0, 11, 1, 12, 2, 13]);
+        for n in 0..u32::try_from(TIMED_MAX).unwrap() {
+            assert_eq!(mailbox.push(Beat(n, true)), Ok(()));
+        }
+        assert_eq!(mailbox.push(Beat(0, true)), Err(Beat(0, true)));
+        assert_eq!(mailbox.push(Beat(0, false)), Ok(()));
+        mailbox.drop_timers();
+        assert_eq!(mailbox.take_all(), [Beat(0, false)]);
     }
 }

@@ -610,6 +610,8 @@ impl<M: Message, O> Turns<M, O> {
         // Asked to leave while it does not live: there is nothing to leave.
         self.leave = None;
         self.broken = None;
+        // Timers wake nobody.
+        self.mailbox.drop_timers();
         if self.mailbox.is_empty() {
             self.phase = Phase::Gone;
             self.held = false;
@@ -872,6 +874,46 @@ mod tests {
         assert_eq!(turns.turn_away(), [Ask(1)]);
         assert!(turns.deactivate(Why::Shutdown), "nobody waits for the end of its wait");
         assert_eq!(turns.next(NOW), Step::Gone(Some(7)));
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Timed(bool);
+
+    impl Message for Timed {
+        fn deadline(&self) -> Time {
+            Time::NEVER
+        }
+        fn bytes(&self) -> usize {
+            1
+        }
+        fn is_control(&self) -> bool {
+            false
+        }
+        fn is_tell(&self) -> bool {
+            false
+        }
+        fn is_read_only(&self) -> bool {
+            false
+        }
+        fn is_timer(&self) -> bool {
+            self.0
+        }
+    }
+
+    #[test]
+    fn timers_go_with_the_instance_and_wake_nobody() {
+        let actor = ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse("k").unwrap() };
+        let mut turns: Turns<Timed, u32> = Turns::new(actor, MailboxBounds { capacity: 4, bytes: 100 }, Overlap::None);
+        turns.admit(Timed(false)).unwrap();
+        assert_eq!(turns.next(NOW), Step::Load);
+        turns.loaded(7, 0);
+        assert!(matches!(turns.next(NOW), Step::Run(_, Timed(false))));
+        turns.admit(Timed(true)).unwrap();
+        turns.admit(Timed(true)).unwrap();
+        turns.end(None);
+        assert!(matches!(turns.next(NOW), Step::Run(_, Timed(true))), "with an instance they run");
+        turns.trapped();
+        assert_eq!(turns.next(NOW), Step::Gone(Some(7)), "without one they are no reason to load");
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

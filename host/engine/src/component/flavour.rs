@@ -3,12 +3,17 @@
 use crate::component::Lifecycle;
 use crate::error::AdmissionError;
 use crate::imports::Imports;
-use crate::kind::Kind;
+use crate::kind::{Kind, Method};
 
 /// Refuses a component that mixes both: a plain `func` cannot wait for an `async func`, and a turn
 /// that waits in a plain one holds up all others of its instance. Tells that it imports never wait,
 /// and may be either.
-pub(super) fn check(kinds: &[Kind], lifecycle: Option<&Lifecycle>, imports: &Imports) -> Result<(), AdmissionError> {
+pub(super) fn check(
+    kinds: &[Kind],
+    lifecycle: Option<&Lifecycle>,
+    on_timer: Option<&Method>,
+    imports: &Imports,
+) -> Result<(), AdmissionError> {
     let (mut plain, mut asynchronous) = (None, None);
     let mut note = |name: &dyn Fn() -> String, is_async: bool| {
         let place = if is_async { &mut asynchronous } else { &mut plain };
@@ -24,6 +29,9 @@ pub(super) fn check(kinds: &[Kind], lifecycle: Option<&Lifecycle>, imports: &Imp
     }
     for (name, is_async) in lifecycle.into_iter().flat_map(|lifecycle| lifecycle.flavours) {
         note(&|| format!("its hook `{name}`"), is_async);
+    }
+    if let Some(hook) = on_timer {
+        note(&|| format!("its hook `{}`", hook.signature.name), hook.signature.is_async);
     }
     for (name, is_async) in &imports.waits {
         note(&|| format!("the imported `{name}`"), *is_async);

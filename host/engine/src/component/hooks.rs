@@ -1,10 +1,13 @@
-//! The lifecycle's export, checked against the contract.
+//! What the host calls beside methods, where a component exports it, checked against the contract.
+
+use std::sync::Arc;
 
 use wasmtime::component::ComponentExportIndex;
 use wasmtime::component::types::ComponentItem;
 
 use crate::engine::Engine;
 use crate::error::AdmissionError;
+use crate::kind::{Method, Signature};
 use crate::values::describe;
 
 /// The lifecycle's export.
@@ -24,6 +27,12 @@ const HOOKS: [(&str, &str); 2] = [
     ),
 ];
 
+/// What timers call.
+const TIMER_TARGET: &str = "quark:actor/timer-target@0.1.0";
+
+const ON_TIMER: [(&str, &str); 1] =
+    [("on-timer", "func(record { kind: string, key: string }, string, list<u8>) -> result<_, string>")];
+
 /// The lifecycle's functions, where a component exports them.
 #[derive(Clone, Debug)]
 pub(crate) struct Lifecycle {
@@ -42,7 +51,7 @@ pub(super) fn find(
         return Ok(None);
     }
     let mistyped = |reason: String| AdmissionError::Mistyped { name: LIFECYCLE.into(), reason };
-    let flavours = check_hooks(engine, compiled).map_err(mistyped)?;
+    let flavours = check_hooks(engine, compiled, LIFECYCLE, HOOKS).map_err(mistyped)?;
     let export = |name: &str| {
         let instance = compiled.get_export_index(None, LIFECYCLE);
         compiled.get_export_index(instance.as_ref(), name).ok_or_else(|| mistyped(format!("it has no `{name}`")))
@@ -50,18 +59,50 @@ pub(super) fn find(
     Ok(Some(Lifecycle { activate: export("activate")?, deactivate: export("deactivate")?, flavours }))
 }
 
-fn check_hooks(
+/// `on-timer`, if the component exports it as the contract has it.
+pub(super) fn find_timer(
     engine: &Engine,
     compiled: &wasmtime::component::Component,
-) -> Result<[(&'static str, bool); 2], String> {
+) -> Result<Option<Arc<Method>>, AdmissionError> {
+    let ty = compiled.component_type();
+    let Some(interface) = ty.get_export(&engine.wasmtime, TIMER_TARGET) else { return Ok(None) };
+    let mistyped = |reason: String| AdmissionError::Mistyped { name: TIMER_TARGET.into(), reason };
+    let [(name, is_async)] = check_hooks(engine, compiled, TIMER_TARGET, ON_TIMER).map_err(mistyped)?;
+    let missing = || mistyped(format!("it has no function `{name}`"));
+    let ComponentItem::ComponentInstance(functions) = interface.ty else { return Err(missing()) };
+    let Some(ComponentItem::ComponentFunc(ty)) = functions.get_export(&engine.wasmtime, name).map(|export| export.ty)
+    else {
+        return Err(missing());
+    };
+    let instance = compiled.get_export_index(None, TIMER_TARGET);
+    let export = compiled.get_export_index(instance.as_ref(), name).ok_or_else(missing)?;
+    let signature = Signature {
+        name: name.into(),
+        params: ty.params().map(|(name, ty)| (name.to_owned(), ty)).collect(),
+        result: ty.results().next(),
+        hash: 0,
+        is_async,
+        blobs_in: false,
+        blobs_out: false,
+    };
+    let text = ON_TIMER[0].1.into();
+    Ok(Some(Arc::new(Method { signature, text, read_only: false, timeout: None, export, is_hook: true })))
+}
+
+fn check_hooks<const N: usize>(
+    engine: &Engine,
+    compiled: &wasmtime::component::Component,
+    interface: &str,
+    hooks: [(&'static str, &str); N],
+) -> Result<[(&'static str, bool); N], String> {
     let ty = compiled.component_type();
     let Some(ComponentItem::ComponentInstance(instance)) =
-        ty.get_export(&engine.wasmtime, LIFECYCLE).map(|export| export.ty)
+        ty.get_export(&engine.wasmtime, interface).map(|export| export.ty)
     else {
         return Err("it is no interface".into());
     };
-    let mut flavours = HOOKS.map(|(name, _)| (name, false));
-    for ((name, contract), flavour) in HOOKS.into_iter().zip(&mut flavours) {
+    let mut flavours = hooks.map(|(name, _)| (name, false));
+    for ((name, contract), flavour) in hooks.into_iter().zip(&mut flavours) {
         let Some(ComponentItem::ComponentFunc(ty)) =
             instance.get_export(&engine.wasmtime, name).map(|export| export.ty)
         else {

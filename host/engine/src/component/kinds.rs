@@ -191,6 +191,7 @@ impl KindReader<'_> {
                         timeout: policy.and_then(|policy| policy.timeout),
                         export: index(function)?,
                         signature,
+                        is_hook: false,
                     }));
                 }
                 ComponentItem::Resource(_)
@@ -214,7 +215,7 @@ impl KindReader<'_> {
             )));
         };
         let (interface, wit) = (self.interface.to_owned(), self.text.clone());
-        Ok(Kind { name, interface, wit, policy, methods, by_name, constructor, constructor_fails })
+        Ok(Kind { name, interface, wit, policy, methods, on_timer: None, by_name, constructor, constructor_fails })
     }
 
     /// Functions beside the resource's methods have no actor to run on.

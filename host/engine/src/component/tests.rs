@@ -165,6 +165,29 @@ fn hooks_of_another_type_than_the_contracts_are_refused_before_an_actor_wakes() 
 }
 
 #[test]
+fn what_timers_call_is_checked_against_the_contract() {
+    let contracts =
+        with_contract(&format!("{KIND} world made {{ export quark:actor/timer-target@0.1.0; export things; }}"));
+    let kind = &admit(&contracts, "").unwrap().kinds[0];
+    assert_eq!(kind.on_timer(), Some(kind.methods.len()), "it is no method");
+    assert_eq!(&*kind.called(kind.methods.len()).signature.name, "on-timer");
+    assert!(kind.method("on-timer").is_none());
+    for target in ["on-timer: func(name: string) -> result<_, string>;", "on-time: func();"] {
+        let wit = format!(
+            "package test:made; package quark:actor@0.1.0 {{ interface timer-target {{ {target} }} }} {KIND} world \
+             made {{ export quark:actor/timer-target@0.1.0; export things; }}"
+        );
+        let error = refused(&module(Resolve::default(), &wit), "");
+        let named = matches!(&error, AdmissionError::Mistyped { name, .. } if name == "quark:actor/timer-target@0.1.0");
+        assert!(named && error.to_string().contains("on-timer"), "{error}");
+    }
+    let mixed =
+        with_contract(&format!("{ASYNC_KIND} world made {{ export quark:actor/timer-target@0.1.0; export things; }}"));
+    let error = refused(&mixed, "");
+    assert!(matches!(&error, AdmissionError::Mixed { plain, .. } if plain == "its hook `on-timer`"), "{error}");
+}
+
+#[test]
 fn an_unknown_import_is_named_with_the_nearest_known_one() {
     let unknown = |inside: &str, name: &str, near: Option<&str>| {
         let wit = format!("package test:made; {inside} {KIND} world made {{ import {name}; export things; }}");
@@ -249,7 +272,7 @@ fn what_never_waits_may_be_either() {
 
 #[test]
 fn a_service_that_is_not_built_yet_is_refused_by_name() {
-    for service in ["journal", "timers", "reminders", "streams", "children"] {
+    for service in ["journal", "reminders", "streams", "children"] {
         let name = format!("quark:actor/{service}@0.1.0");
         let wit = format!("{KIND} world made {{ import {name}; export things; }}");
         check_refused(&wit, |error| *error == AdmissionError::NotYet(name.clone()), service);

@@ -5,6 +5,7 @@ pub(crate) mod calls;
 pub(crate) mod context;
 pub(crate) mod log;
 pub(crate) mod state;
+pub(crate) mod timers;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
@@ -44,6 +45,14 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     context.func_wrap("set-timeout", does_of_turn(|guest, (each,)| actor::context::Host::set_timeout(guest, each)))?;
     context.func_wrap("deactivate-soon", does_of_turn(|guest, ()| actor::context::Host::deactivate_soon(guest)))?;
     context.func_wrap("keep-awake", does_of_turn(|guest, (time,)| actor::context::Host::keep_awake(guest, time)))?;
+    let mut of_timers = linker.instance("quark:actor/timers@0.1.0")?;
+    of_timers.func_wrap(
+        "start",
+        does_of_turn(|guest, (name, after, every, payload)| {
+            actor::timers::Host::start(guest, name, after, every, payload)
+        }),
+    )?;
+    of_timers.func_wrap("stop", of_turn(|guest, (name,)| actor::timers::Host::stop(guest, name)))?;
     let mut of_log = linker.instance("quark:actor/log@0.1.0")?;
     of_log.func_wrap(
         "log",

@@ -45,9 +45,8 @@ impl Pack {
                 let Started { head, turn, method, handles, mut payload } = *turn;
                 // From here on it has begun: what fails is its own fault.
                 let run = self.desk.lock().begins(seat, Reply::Turns(done));
-                let exported = &self.component.kinds[self.kind_at].methods;
+                let exported = self.component.kinds[self.kind_at].called(method);
                 let func = accessor.with(|mut access| exports.method(access.as_context_mut(), method))?;
-                let Some(exported) = exported.get(method) else { return Ok(None) };
                 let arguments = accessor
                     .with(|mut access| cell::arguments(access.as_context_mut(), this, exported, &mut payload))?;
                 let mut context = self.context(turn, Runs::Method(method));
@@ -110,16 +109,27 @@ impl Pack {
         let mut results: Vals = cell::results(method);
         let run = begun.run;
         let task = self.call(accessor, begun, &mut results).await?;
-        let (write, wishes) = accessor.with(|mut access| {
+        let turned = accessor.with(|mut access| {
             let mut store = access.as_context_mut();
-            cell::answer(store.as_context_mut(), method, results, &mut payload)?;
+            let answered = cell::answer(store.as_context_mut(), method, results, &mut payload);
             let guest = store.data_mut();
-            let left = (guest.reached(), std::mem::take(&mut guest.member.wishes));
+            let turned = match answered {
+                Ok(()) => {
+                    let (write, wishes) = (guest.reached(), std::mem::take(&mut guest.member.wishes));
+                    Turned::Ended { payload, write, wishes }
+                }
+                // It leaves the other actors alone; other turns of its own would go on.
+                Err(failed @ Trap::Failed(_)) if !self.overlap => {
+                    guest.member.undo();
+                    Turned::Trapped(failed)
+                }
+                Err(trap) => return Err(trap),
+            };
             guest.end(task);
-            Ok(left)
+            Ok(turned)
         })?;
         if let Some(Reply::Turns(done)) = self.ended(run) {
-            done(Turned::Ended { payload, write, wishes });
+            done(turned);
         }
         Ok(())
     }

@@ -133,12 +133,17 @@ impl Activation {
         if let Some(wait) = wishes.keep_awake {
             self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
         }
+        let mut timer = None;
         let output = match origin {
             Origin::Caller(to) => {
                 let outcome = within_limit(method.served.kind(), &payload).map(|()| payload);
                 Output::Reply { to, outcome, progressed: true }
             }
             Origin::Outbox(id) => Output::Told(id),
+            Origin::Timer(firing) => {
+                timer = Some(firing);
+                Output::Nothing
+            }
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
@@ -165,6 +170,7 @@ impl Activation {
             machine.turns.deactivate(Why::Requested);
         }
         drop(machine);
+        timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));
         self.pass(silo, point);
     }
 
@@ -201,6 +207,7 @@ impl Activation {
             self.restart.store(true, Ordering::Relaxed);
             machine.beside = None;
             let undone = machine.turns.trapped();
+            self.cancel_timers(silo);
             let waiting = trap.map(|trap| self.failed(silo, &mut machine, trap));
             (undone, std::mem::take(&mut machine.slot), waiting.unwrap_or_default())
         })

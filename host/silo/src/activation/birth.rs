@@ -39,6 +39,7 @@ impl Activation {
         let Live { instance, served, generation, home } = *live;
         let state = instance.into_state().await;
         drop(home);
+        self.cancel_timers(silo);
         let Some(mut state) = state else { return Err(Trap::Neighbour("its values went with it".into())) };
         // What its hook wrote when it woke is written again.
         state.undo();

@@ -64,6 +64,7 @@ impl Activation {
         let Live { instance, served, generation, home } = *live;
         let state = instance.into_state().await;
         drop(home);
+        self.cancel_timers(silo);
         let Some(mut state) = state else { return (Slot::Empty, Write::default()) };
         let write = hook.unwrap_or_else(|trap| {
             silo.hook_failed(&self.id, &trap);

@@ -70,6 +70,7 @@ pub(super) fn turn_away(silo: &Arc<Inner>, waiting: Vec<Message>, trap: &Trap) {
     for message in waiting {
         match message.work {
             Work::Method { origin, .. } => answer_trap(silo, origin, trap.clone()),
+            Work::Timer(firing) => silo.timers.ended(firing, silo.clock.now()),
             Work::Operate(operate) => drop(operate.reply.send(Err(super::turn::trap_error(trap.clone()).into()))),
         }
     }

@@ -144,6 +144,14 @@ impl Activation {
         let (method, mut payload, origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
+            Work::Timer(firing) => match self.on_timer() {
+                Some(method) => (method, Payload::default(), Origin::Timer(firing)),
+                // Its instance is over, and so is the timer.
+                None => {
+                    self.not_begun(turn);
+                    return self.cancel_timers(silo);
+                }
+            },
         };
         // Recalled meanwhile: it comes again in its place.
         if matches!(&origin, Origin::Outbox(id) if !silo.outbox.begin(id)) {
@@ -169,13 +177,17 @@ impl Activation {
         let method = match same_method(&live.served, method) {
             Ok(method) => method,
             Err(error) => {
-                if self.runs(turn) {
-                    self.machine.lock().slot = Slot::Live(live);
-                }
-                self.not_begun(turn);
+                self.put_back(turn, live);
                 return silo.answer(origin, error);
             }
         };
+        if let Origin::Timer(firing) = &origin {
+            match self.begin_timer(silo, *firing) {
+                Some(arguments) => payload = arguments,
+                // It was stopped or put off.
+                None => return self.put_back(turn, live),
+            }
+        }
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
         if live.served.component.overlap(live.served.at) != Overlap::None {
@@ -194,6 +206,14 @@ impl Activation {
         self.finished(silo, Finished { ran, method, origin, started });
     }
 
+    /// The turn did nothing with the instance.
+    fn put_back(&self, turn: Turn, live: Box<Live>) {
+        if self.runs(turn) {
+            self.machine.lock().slot = Slot::Live(live);
+        }
+        self.not_begun(turn);
+    }
+
     fn runs(&self, turn: Turn) -> bool {
         self.machine.lock().turns.runs(turn)
     }
@@ -210,6 +230,9 @@ impl Activation {
     pub(super) fn begin_again(&self, silo: &Arc<Inner>, message: Message) {
         match message.work {
             Work::Method { origin: origin @ Origin::Outbox(_), .. } => silo.answer(origin, trap_error(Trap::Unbegun)),
+            Work::Method { origin: Origin::Timer(firing), .. } | Work::Timer(firing) => {
+                silo.timers.ended(firing, silo.clock.now());
+            }
             Work::Method { origin: Origin::Caller(_), .. } | Work::Operate(_) => silo.deliver_again(&self.id, message),
         }
     }
@@ -267,6 +290,7 @@ impl Activation {
                 let mut machine = self.machine.lock();
                 machine.ran += 1;
                 let undone = machine.turns.trapped();
+                self.cancel_timers(silo);
                 let waiting = self.failed(silo, &mut machine, &trap);
                 drop(machine);
                 undone.into_iter().for_each(|output| output.undone(silo));
@@ -280,18 +304,20 @@ impl Activation {
         }
         let progressed = self.progressed.load(Ordering::Relaxed);
         let tell = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
+        let timer = if let Origin::Timer(firing) = &origin { Some(*firing) } else { None };
         let output = match origin {
             Origin::Caller(to) => {
                 let outcome = within_limit(live.served.kind(), &payload).map(|()| payload);
                 Output::Reply { to, outcome, progressed }
             }
-            Origin::Outbox(_) => Output::Nothing,
+            Origin::Outbox(_) | Origin::Timer(_) => Output::Nothing,
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
         let point = machine.turns.commit_point(write, output);
         if let Point::Failed(output, error) = point {
             let undone = machine.turns.trapped();
+            self.cancel_timers(silo);
             drop(machine);
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(live);
@@ -306,6 +332,7 @@ impl Activation {
             machine.turns.deactivate(quark_core::activation::Why::Requested);
         }
         drop(machine);
+        timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));
         self.pass(silo, point);
     }
 
@@ -317,6 +344,7 @@ impl Activation {
         let waiting = machine.turns.refused();
         // All that waited have their answer.
         self.failed(silo, &mut machine, &trap);
+        self.cancel_timers(silo);
         drop(machine);
         answer_trap(silo, origin, trap.clone());
         turn_away(silo, waiting, &trap);
@@ -483,7 +511,7 @@ pub(super) fn answer_trap(silo: &Inner, origin: Origin, trap: Trap) {
 /// What a caller is told of a turn that ended so.
 pub(super) fn trap_error(trap: Trap) -> CallError {
     match trap {
-        Trap::Guest(reason) => CallError::Failed(reason),
+        Trap::Guest(reason) | Trap::Failed(reason) => CallError::Failed(reason),
         Trap::Refused(reason) => CallError::Failed(format!("it refused to wake: {reason}")),
         Trap::Commit(error) => commit_failed(error),
         Trap::NoRoom(_) => CallError::Overloaded(NO_ROOM_RETRY_MS),

@@ -7,6 +7,7 @@ mod calls;
 mod flavours;
 mod blobs;
 mod tells;
+mod timers;
 mod hostile;
 mod stacks;
 mod lifecycle;
