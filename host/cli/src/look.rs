@@ -196,7 +196,7 @@ pub(crate) fn show_values(actor: &ActorReport, out: &mut Output<'_>) {
     out.line(table(&[("NAME", false), ("BYTES", true)], rows));
 }
 
-/// Have an actor leave memory now; it wakes at its next message.
+/// Have an actor leave memory now; it wakes at its next message, without a wait if it had failed.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  quark deactivate counter/alice")]
 pub(crate) struct Deactivate {

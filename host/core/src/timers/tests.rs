@@ -1,3 +1,5 @@
+//! Tests of `timers`.
+
 use super::*;
 
 const MS: u64 = 1_000_000;
