@@ -17,6 +17,7 @@ mod deployed;
 mod deploy;
 mod call;
 mod look;
+mod letters;
 mod standing;
 mod state;
 mod wit;
@@ -54,7 +55,7 @@ enum Command {
     Deactivate(look::Deactivate),
     Stop(standing::Stop),
     Start(standing::Start),
-    DeadLetters(look::DeadLetters),
+    DeadLetters(letters::DeadLetters),
     Wit(wit::Wit),
     Doctor(doctor::Doctor),
     Completions(Completions),

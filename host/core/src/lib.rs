@@ -11,6 +11,7 @@ pub mod time;
 pub mod supervision;
 pub mod manifest;
 pub mod envelope;
+pub mod waits;
 pub mod state;
 pub mod commit;
 pub mod timers;

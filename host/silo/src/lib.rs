@@ -17,6 +17,7 @@ mod supervision;
 mod message;
 mod catalog;
 mod outbox;
+mod waits;
 mod dispatch;
 mod outside;
 mod activation;

@@ -31,6 +31,7 @@ use super::overlap::{Begins, Group, Overlap};
 use crate::commit::{Commit, CommitError, Write};
 use crate::id::ActorId;
 use crate::time::Time;
+use crate::waits::Running;
 
 /// The most commits of one actor under way; the next turn waits.
 pub const PENDING_COMMITS_MAX: usize = 64;
@@ -234,6 +235,12 @@ impl<M: Message, O> Turns<M, O> {
         Some(Turn { generation: self.generation?, number: self.running.last()? })
     }
 
+    /// All turns that run now; none while nothing is loaded.
+    #[must_use]
+    pub fn all_running(&self) -> Option<Running> {
+        Some(Running { generation: self.generation?, turns: self.running.numbers() })
+    }
+
     /// Whether that turn runs.
     #[must_use]
     pub fn runs(&self, turn: Turn) -> bool {
@@ -367,7 +374,7 @@ impl<M: Message, O> Turns<M, O> {
             return Step::Leave(self.begin(generation, Begins::alone()), why);
         }
         let (Some(next), Some(generation)) = (self.mailbox.peek(), self.generation) else { return self.rests() };
-        let (begins, expired) = (Begins::of(next), next.deadline() <= now);
+        let (begins, expired) = (Begins::of(next), next.deadline() <= now || next.is_given_up());
         if !expired && !self.running.admits(begins) {
             return Step::Wait;
         }
@@ -384,7 +391,7 @@ impl<M: Message, O> Turns<M, O> {
     fn next_returning(&mut self, now: Time) -> Option<Step<M>> {
         let generation = self.generation.filter(|_| !self.running.is_empty() && self.broken.is_none())?;
         let next = self.mailbox.peek_returning()?;
-        let (begins, expired) = (Begins::of(next), next.deadline() <= now);
+        let (begins, expired) = (Begins::of(next), next.deadline() <= now || next.is_given_up());
         if !expired && !self.running.admits_returning(begins) {
             return None;
         }
@@ -427,6 +434,11 @@ impl<M: Message, O> Turns<M, O> {
         self.running.clear();
         self.phase = Phase::Draining;
         if loading { self.mailbox.take_all() } else { self.mailbox.take_calls() }
+    }
+
+    /// Takes all that waits, since nobody will run it any more.
+    pub fn take_waiting(&mut self) -> Vec<M> {
+        self.mailbox.take_all()
     }
 
     /// Whether a commit point without a write would let its output leave at once, and do nothing

@@ -1,4 +1,4 @@
-//! Tests of `timers`.
+//! The machine step by step, and against a plain list by seeds.
 
 use super::*;
 
