@@ -172,6 +172,17 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
         let (ago, count) = (shown_ago(failure.at_ms), failure.count);
         rows.push(("last failure", format!("{} ({ago}, {count} since the silo started)", failure.reason)));
     }
+    if actor.stopped {
+        rows.push(("stopped", "yes: `quark start` lets it be woken".to_owned()));
+    }
+    if let Some(held) = &actor.held {
+        let left = shown_ms(held.left_ms);
+        let what = match &*held.why {
+            "backoff" => format!("in {left}; messages wait"),
+            _ => format!("in {left}: it failed too often and cools down; messages are refused"),
+        };
+        rows.push(("restart", what));
+    }
     out.line(list(rows));
     if !actor.state.is_empty() {
         out.line("");
@@ -185,7 +196,7 @@ pub(crate) fn show_values(actor: &ActorReport, out: &mut Output<'_>) {
     out.line(table(&[("NAME", false), ("BYTES", true)], rows));
 }
 
-/// Have an actor leave memory now; it wakes at its next message.
+/// Have an actor leave memory now; it wakes at its next message, without a wait if it had failed.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  quark deactivate counter/alice")]
 pub(crate) struct Deactivate {
@@ -266,6 +277,8 @@ mod tests {
             state_bytes: 0,
             state_limit: 1 << 20,
             last_failure: None,
+            stopped: false,
+            held: None,
         };
         let away = shown(|out| show_actor(&actor, out));
         assert!(away.contains("phase    not in memory\n"), "{away}");

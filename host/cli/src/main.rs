@@ -18,6 +18,7 @@ mod deploy;
 mod call;
 mod look;
 mod letters;
+mod standing;
 mod state;
 mod wit;
 mod doctor;
@@ -52,6 +53,8 @@ enum Command {
     Inspect(look::Inspect),
     State(state::State),
     Deactivate(look::Deactivate),
+    Stop(standing::Stop),
+    Start(standing::Start),
     DeadLetters(letters::DeadLetters),
     Wit(wit::Wit),
     Doctor(doctor::Doctor),
@@ -93,6 +96,8 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Inspect(inspect) => inspect.run(out),
         Command::State(state) => state.run(out),
         Command::Deactivate(deactivate) => deactivate.run(out),
+        Command::Stop(stop) => stop.run(out),
+        Command::Start(start) => start.run(out),
         Command::DeadLetters(letters) => letters.run(out),
         Command::Wit(wit) => wit.run(out),
         Command::Doctor(doctor) => doctor.run(out),

@@ -13,11 +13,13 @@ use toml::de::{DeTable, DeValue};
 
 use self::reader::{Item, Only, Section};
 use self::units::{GIB, KIB, MIB};
+use crate::supervision::Supervision;
 
 pub use self::error::{ManifestError, Place, Problem};
 
 mod error;
 mod reader;
+mod supervision;
 mod units;
 
 /// The longest manifest, in bytes.
@@ -42,6 +44,8 @@ pub struct Policy {
     pub memory_profile: Option<MemoryProfile>,
     /// What one actor may use.
     pub limits: Limits,
+    /// What becomes of its actors when they fail.
+    pub supervision: Supervision,
 }
 
 /// How instances lie in memory.
@@ -161,6 +165,7 @@ impl Default for Policy {
                 table_elements: 20_000,
                 handles: 10_000,
             },
+            supervision: Supervision::default(),
         }
     }
 }
@@ -199,6 +204,7 @@ enum Setting {
     Result(u64),
     TableElements(usize),
     Handles(usize),
+    Supervision(supervision::Setting),
 }
 
 impl Manifest {
@@ -311,6 +317,7 @@ impl Setting {
             Self::Result(bytes) => policy.limits.result = *bytes,
             Self::TableElements(count) => policy.limits.table_elements = *count,
             Self::Handles(count) => policy.limits.handles = *count,
+            Self::Supervision(setting) => setting.apply(&mut policy.supervision),
         }
     }
 }
@@ -361,6 +368,9 @@ fn read_actor(mut actor: Section<'_, '_>) -> Result<Table, ManifestError> {
     }
     if let Some(item) = actor.take("limits") {
         read_limits(item.section()?, &mut settings)?;
+    }
+    if let Some(item) = actor.take("supervision") {
+        supervision::read(item.section()?, &mut |setting| settings.push(Setting::Supervision(setting)))?;
     }
     for (key, default) in NOT_YET {
         actor.refuse_unless(key, default)?;
@@ -432,22 +442,6 @@ const NOT_YET: &[(&str, Only)] = &[
         )]),
     ),
     ("events", Only::Table(&[("retries", Only::Number(5.0))])),
-    (
-        "supervision",
-        Only::Table(&[
-            ("strategy", Only::Text("one-for-one")),
-            ("restarts", Only::Table(&[("max", Only::Number(10.0)), ("within", Only::Time(Duration::from_mins(1)))])),
-            (
-                "backoff",
-                Only::Table(&[
-                    ("min", Only::Time(Duration::from_millis(100))),
-                    ("max", Only::Time(Duration::from_secs(30))),
-                    ("factor", Only::Number(2.0)),
-                    ("jitter", Only::Number(0.2)),
-                ]),
-            ),
-        ]),
-    ),
     ("grants", Only::Table(&[("http", Only::Nothing), ("secrets", Only::Nothing), ("kinds", Only::Nothing)])),
 ];
 

@@ -226,11 +226,10 @@ impl Engine {
     /// What the pools take that are made, or are not.
     fn pools(&self, wanted: impl Fn(bool) -> bool) -> impl Iterator<Item = u64> {
         let made = self.all.made.lock().each_ref().map(|made| made[MemoryProfile::Roomy as usize].is_some());
-        // Turns nest where functions are plain.
         let [plain, asynchronous] = self.config.roomy;
-        let stacks = [u64::from(plain) + u64::from(NESTED_STACKS_MAX), asynchronous.into()];
+        let stacks = [stacks(Flavour::Plain, plain), stacks(Flavour::Async, asynchronous)];
         let pools = made.into_iter().zip(stacks).filter(move |(made, _)| wanted(*made));
-        pools.map(|(_, stacks)| MAPPINGS_PER_SLOT * stacks)
+        pools.map(|(_, stacks)| MAPPINGS_PER_SLOT * u64::from(stacks))
     }
 
     /// Tells compiled components of differently configured engines apart.
@@ -261,8 +260,7 @@ impl All {
             MemoryProfile::Roomy => config.roomy[flavour as usize],
             MemoryProfile::Dense => config.dense,
         };
-        let nested = if flavour == Flavour::Plain { NESTED_STACKS_MAX } else { 0 };
-        let stacks = instances.max(STACKS_MIN).saturating_add(nested);
+        let stacks = stacks(flavour, instances);
         let start = || {
             let mut shared = shared(flavour);
             match profile {
@@ -307,6 +305,12 @@ impl Ticker {
         let thread = thread::Builder::new().name("quark-ticker".into()).spawn(ticks);
         thread.map(drop).map_err(|error| EngineError::Ticker(error.to_string()))
     }
+}
+
+/// How many stacks there are for so many instances. Turns nest where functions are plain.
+fn stacks(flavour: Flavour, instances: u32) -> u32 {
+    let nested = if flavour == Flavour::Plain { NESTED_STACKS_MAX } else { 0 };
+    instances.max(STACKS_MIN).saturating_add(nested)
 }
 
 /// Each instance of the pooling allocator has slots of its own: large, with copy-on-write images.

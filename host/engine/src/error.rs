@@ -197,6 +197,20 @@ pub enum Trap {
     /// Its instance was over before the turn began. Nothing was done.
     #[error("its instance was over before the turn began; nothing was done, so a repeat is safe")]
     Unbegun,
+    /// It failed too often, of late with this reason, and is not to be woken now. Nothing was done.
+    #[error(
+        "it failed too often and cools down; nothing was done, try again in {retry_ms} ms, or end that with \
+         `quark deactivate`; its last failure: {reason}"
+    )]
+    CoolsDown {
+        /// Until it may be woken.
+        retry_ms: u64,
+        /// Of its last failure.
+        reason: String,
+    },
+    /// It was stopped. Nothing was done.
+    #[error("it is stopped")]
+    Stopped,
     /// There is no room for one more live instance.
     #[error("no room for one more live instance: {0}")]
     NoRoom(String),
@@ -208,7 +222,14 @@ impl Trap {
     pub const fn is_own_failure(&self) -> bool {
         match self {
             Self::Guest(_) | Self::Refused(_) | Self::Failed(_) | Self::Commit(_) => true,
-            Self::Abandoned | Self::Neighbour(_) | Self::Unbegun | Self::NoRoom(_) => false,
+            Self::Abandoned | Self::Neighbour(_) | Self::Unbegun => false,
+            Self::CoolsDown { .. } | Self::Stopped | Self::NoRoom(_) => false,
         }
+    }
+
+    /// Whether it counts against the limit of its restarts: what is the store's fault does not.
+    #[must_use]
+    pub const fn counts(&self) -> bool {
+        matches!(self, Self::Guest(_) | Self::Refused(_) | Self::Failed(_))
     }
 }

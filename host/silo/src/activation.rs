@@ -5,13 +5,15 @@
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
 //! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `callers` tells
-//! who still waits, `operate` is for operators, `timed` for timers.
+//! who still waits, `restart` is about those that failed, `operate` is for operators, `timed` for
+//! timers.
 
 mod beside;
 mod birth;
 mod callers;
 mod nested;
 mod operate;
+mod restart;
 mod timed;
 mod turn;
 
@@ -56,6 +58,9 @@ const SPINS_MAX: u32 = 8;
 const SPIN: u32 = 16;
 /// How long a `deactivate` hook has.
 const HOOK_GRACE: Duration = Duration::from_secs(5);
+
+/// What callers of an actor are told whose standing a later version of Quark wrote.
+const UNREADABLE: &str = "what its silo keeps of it was written by a later version of Quark: run that one";
 
 thread_local! {
     static INLINE_DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -111,6 +116,12 @@ struct Loaded {
     cause: Cause,
 }
 
+impl Loaded {
+    fn is_stopped(&self) -> bool {
+        self.state.standing().is_some_and(|standing| standing.stopped)
+    }
+}
+
 /// An instance that lives, and what goes with it.
 struct Live {
     instance: Instance,
@@ -161,12 +172,10 @@ impl Machine {
     }
 
     /// A message for a newer version than the one that is loaded finds that one, whatever is told
-    /// to go meanwhile.
-    fn catch_up(&mut self, with: Option<u64>) {
-        if self.serves.as_ref().zip(with).is_some_and(|(served, since)| served.since < since) {
-            // The token is held after a message was let in, so this cannot grant it.
-            self.turns.deactivate(Why::Upgraded);
-        }
+    /// to go meanwhile. True when that grants the token: it was down, and a new version ends that.
+    fn catch_up(&mut self, with: Option<u64>) -> bool {
+        let behind = self.serves.as_ref().zip(with).is_some_and(|(served, since)| served.since < since);
+        behind && self.turns.deactivate(Why::Upgraded)
     }
 
     /// The turn of a call that may begin at once, with the instance to run it.
@@ -264,9 +273,9 @@ impl Activation {
         }
         let (is_call, since) = (message.is_call(), message.since());
         let mut machine = self.machine.lock();
-        let admitted = machine.turns.admit(message);
-        if admitted.is_ok() {
-            machine.catch_up(since);
+        let mut admitted = machine.turns.admit(message);
+        if admitted.is_ok() && machine.catch_up(since) {
+            admitted = Ok(Admitted::Token);
         }
         machine.calls += u64::from(is_call && admitted.is_ok());
         if machine.turns.overlaps() {
@@ -429,6 +438,9 @@ impl Activation {
     async fn load(&self, silo: &Arc<Inner>) {
         drop(self.take_slot());
         self.cancel_timers(silo);
+        if self.cools_down(silo) {
+            return;
+        }
         // Under the lock, so that no message for a version that was not seen here comes in before.
         let served = {
             let mut machine = self.machine.lock();
@@ -441,13 +453,17 @@ impl Activation {
                 Ok(claim) => {
                     let limit = usize::try_from(served.kind().policy.limits.state).unwrap_or(usize::MAX);
                     let upgraded = self.upgraded.swap(false, Ordering::Relaxed);
-                    let failed = silo.failures.woke(&self.id);
+                    let failed = silo.supervised.woke(&self.id);
                     let cause = match self.restart.swap(false, Ordering::Relaxed) || failed {
                         true => Cause::Restart,
                         false if upgraded => Cause::Upgrade,
                         false => Cause::Message,
                     };
                     let state = State::new(claim.values, limit);
+                    if state.standing().is_none() {
+                        let waiting = self.machine.lock().turns.refused();
+                        return silo.answer_all(waiting, &CallError::Failed(UNREADABLE.into()));
+                    }
                     let mut machine = self.machine.lock();
                     let generation = claim.generation;
                     machine.turns.set_overlap(served.component.overlap(served.at));
@@ -476,7 +492,7 @@ impl Activation {
                 Ok(_) => {}
                 // Its instance ended before, by no fault of its own.
                 Err(Trap::Unbegun | Trap::Neighbour(_)) => {}
-                Err(trap) => silo.failed(&self.id, "deactivate", &trap),
+                Err(trap) => silo.hook_failed(&self.id, &trap),
             }
             drop(live);
         }

@@ -283,7 +283,7 @@ pub struct ActivationReport {
     pub kind: String,
     /// The key.
     pub key: String,
-    /// `asleep`, `loading`, `awake`, `leaving`, `draining`.
+    /// `asleep`, `loading`, `awake`, `leaving`, `draining`, `down`.
     pub phase: String,
     /// Messages that wait.
     pub waiting: u64,
@@ -316,12 +316,18 @@ pub struct ActorReport {
     pub state_limit: u64,
     /// Its last failure since the silo started.
     pub last_failure: Option<FailureReport>,
+    /// Whether it was stopped: it is not woken until it is started.
+    #[serde(default)]
+    pub stopped: bool,
+    /// What keeps it from being started after its failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldReport>,
 }
 
 /// The live part of an [`ActorReport`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveReport {
-    /// `asleep`, `loading`, `awake`, `leaving`, `draining`.
+    /// `asleep`, `loading`, `awake`, `leaving`, `draining`, `down`.
     pub phase: String,
     /// Of this activation.
     pub generation: u64,
@@ -350,6 +356,17 @@ pub struct ValueReport {
     pub name: String,
     /// Its size.
     pub bytes: u64,
+}
+
+/// Why an actor that failed is not started now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldReport {
+    /// `backoff`: messages wait for its restart. `cool-down`: it failed too often, and they are refused.
+    pub why: String,
+    /// Milliseconds until that is over.
+    pub left_ms: u64,
+    /// Failures that count against its limit now.
+    pub failures: u32,
 }
 
 /// A failure of an actor.
@@ -381,6 +398,10 @@ pub enum StateOperation {
     Set(Vec<u8>),
     /// Remove it.
     Delete,
+    /// End it for good: it is not woken until it is started. Of no value.
+    Stop,
+    /// Let it be woken again. Of no value.
+    Start,
 }
 
 /// Which dead letters to show.

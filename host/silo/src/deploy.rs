@@ -296,11 +296,13 @@ impl Inner {
     }
 
     /// Live activations go on after their turn with the new version.
+    /// What held them back for failures of the one before is over.
     fn upgrade_live(self: &Arc<Self>, component: &Component, before: Option<&Component>) {
+        let affects =
+            |kind: &KindName| component.kind_at(kind).is_some() || before.is_some_and(|it| it.kind_at(kind).is_some());
+        self.supervised.forgive_kinds(affects);
         self.catalog.for_each(|activation| {
-            let kind = &activation.id.kind;
-            let affected = component.kind_at(kind).is_some() || before.is_some_and(|it| it.kind_at(kind).is_some());
-            if affected && activation.machine.lock().turns.deactivate(Why::Upgraded) {
+            if affects(&activation.id.kind) && activation.machine.lock().turns.deactivate(Why::Upgraded) {
                 self.spawn(activation.clone().run(None));
             }
         });

@@ -83,11 +83,13 @@ async fn serve(config: SiloConfig, started: impl FnOnce(std::net::SocketAddr)) -
     }
     started(address);
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopping = silo.clone();
     let stop = async move {
         tokio::select! {
             _ = term.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
         }
+        stopping.end_waits();
     };
     gateway.serve(stop).await;
     silo.stop().await;

@@ -9,6 +9,7 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
+use quark_core::state::{STANDING, Standing};
 use quark_core::time::Time;
 use quark_engine::Schemas;
 use quark_engine::values::{ArgumentError, Payload, call_errors, json, msgpack, wave};
@@ -155,9 +156,10 @@ impl Silo {
     ) -> Result<StateValue, Failure> {
         self.check_running()?;
         let (_, to) = self.actor(kind, key)?;
-        if operation == StateOperation::Get && self.0.catalog.get(&to).is_none() {
+        let is_away = |activation: &Arc<Activation>| activation.machine.lock().turns.phase() == Phase::Down;
+        if operation == StateOperation::Get && self.0.catalog.get(&to).as_ref().is_none_or(is_away) {
             let snapshot = self.0.store.read(&to).await.map_err(unavailable)?;
-            let found = snapshot.and_then(|snapshot| {
+            let found = snapshot.filter(|_| name != STANDING).and_then(|snapshot| {
                 snapshot.values.get(name).map(|value| (value.to_vec(), snapshot.etag.to_string()))
             });
             return match found {
@@ -172,6 +174,9 @@ impl Silo {
         let operate = Operate { name: name.into(), operation, if_match, reply };
         let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0, waits: None };
         self.0.deliver(&to, message, now)?;
+        if let Some(activation) = self.0.catalog.get(&to) {
+            activation.cut_short();
+        }
         match tokio::time::timeout_at(self.0.clock.instant(deadline), answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into()).into()),
@@ -183,12 +188,14 @@ impl Silo {
         let (served, id) = self.actor(kind, key)?;
         let snapshot = self.0.store.read(&id).await.map_err(unavailable)?;
         let activation = self.0.catalog.get(&id).map(|activation| live_report(&activation, &served, self.0.clock));
+        let row = snapshot.as_ref().and_then(|snapshot| snapshot.values.get(STANDING));
+        let stopped = Standing::decode(row.map(|row| &**row)).is_some_and(|standing| standing.stopped);
         let state: Vec<ValueReport> = snapshot.as_ref().map_or_else(Vec::new, |snapshot| {
             let value = |(name, value): (&Arc<str>, &quark_core::state::Value)| ValueReport {
                 name: name.to_string(),
                 bytes: value.len() as u64,
             };
-            snapshot.values.iter().map(value).collect()
+            snapshot.values.iter().filter(|(name, _)| &***name != STANDING).map(value).collect()
         });
         Ok(ActorReport {
             kind: id.kind.to_string(),
@@ -200,12 +207,27 @@ impl Silo {
             state_bytes: state.iter().map(|value| value.bytes).sum(),
             state,
             state_limit: served.kind().policy.limits.state,
-            last_failure: self.0.failures.last(&id),
+            last_failure: self.0.supervised.last_failure(&id),
+            stopped,
+            held: self.0.supervised.held(&id, &served.kind().policy.supervision, self.0.clock.now()),
         })
+    }
+
+    /// Stops or starts an actor; false when it was so already.
+    async fn set_stopped(&self, kind: &str, key: &str, stop: bool) -> Result<bool, Failure> {
+        let (_, id) = self.actor(kind, key)?;
+        let before = self.report(kind, key).await?.stopped;
+        let operation = if stop { StateOperation::Stop } else { StateOperation::Start };
+        self.operate((kind, key, ""), operation, None).await?;
+        if !stop {
+            self.0.supervised.forgive(&id);
+        }
+        Ok(before != stop)
     }
 
     async fn put_to_sleep(&self, kind: &str, key: &str) -> Result<bool, Failure> {
         let (_, id) = self.actor(kind, key)?;
+        self.0.supervised.forgive(&id);
         let Some(activation) = self.0.catalog.get(&id) else { return Ok(false) };
         if activation.machine.lock().turns.deactivate(Why::Requested) {
             activation.drive();
@@ -291,6 +313,7 @@ const fn phase_name(phase: Phase) -> &'static str {
         Phase::Loading => "loading",
         Phase::Awake => "awake",
         Phase::Leaving => "leaving",
+        Phase::Down => "down",
         Phase::Draining | Phase::Gone => "draining",
     }
 }
@@ -365,6 +388,10 @@ impl Service for Silo {
     fn deactivate(&self, kind: &str, key: &str) -> BoxFuture<'_, Result<bool, Failure>> {
         let (kind, key) = (kind.to_owned(), key.to_owned());
         Box::pin(async move { self.put_to_sleep(&kind, &key).await })
+    }
+
+    fn set_stopped<'a>(&'a self, kind: &'a str, key: &'a str, stop: bool) -> BoxFuture<'a, Result<bool, Failure>> {
+        Box::pin(Self::set_stopped(self, kind, key, stop))
     }
 
     fn dead_letters(&self, wanted: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {

@@ -11,19 +11,20 @@ use quark_core::id::ActorId;
 use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
 use tokio::task::JoinHandle;
 
+use crate::activation::Activation;
 use crate::capacity::{self, Machine, TooMany};
 use crate::catalog::Catalog;
-use crate::clock::{Clock, unix_ms};
+use crate::clock::Clock;
 use crate::config::SiloConfig;
 use crate::dead_letters::{DeadLetters, Letter, Reason};
 use crate::deploy::Deploys;
-use crate::failures::Failures;
 use crate::kinds::Kinds;
 use crate::machine::Pressure;
 use crate::message::{Message, Origin, Work};
 use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
 use crate::store::{Store, StoreError};
+use crate::supervision::Supervised;
 use crate::thrash::Thrash;
 use crate::timers::{self, Timers};
 use crate::waits;
@@ -72,9 +73,10 @@ pub(crate) struct Inner {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) waits: waits::Shared,
     pub(crate) metrics: Metrics,
-    pub(crate) failures: Failures,
+    pub(crate) supervised: Supervised,
     log_second: AtomicU64,
     log_lines: AtomicU64,
+    ends_waits: AtomicBool,
     stopping: AtomicBool,
     stopped: AtomicBool,
     runtime: tokio::runtime::Handle,
@@ -105,9 +107,10 @@ impl Silo {
             dead_letters: DeadLetters::default(),
             waits: waits::Shared::default(),
             metrics: Metrics::new(),
-            failures: Failures::default(),
+            supervised: Supervised::default(),
             log_second: AtomicU64::new(0),
             log_lines: AtomicU64::new(0),
+            ends_waits: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
@@ -120,11 +123,18 @@ impl Silo {
         Ok(Self(inner))
     }
 
+    /// The silo is about to stop: from now on no message waits for the restart of an actor that failed.
+    pub fn end_waits(&self) {
+        self.0.ends_waits.store(true, Ordering::Relaxed);
+        self.0.catalog.for_each(Activation::cut_short);
+    }
+
     /// Ends what runs, runs the hooks, makes everything durable and lets go of the store. Messages
     /// that come meanwhile are refused.
     pub async fn stop(&self) {
         let silo = &self.0;
         silo.stopping.store(true, Ordering::Relaxed);
+        silo.ends_waits.store(true, Ordering::Relaxed);
         silo.timers.look();
         let end = Instant::now() + STOP_GRACE;
         while silo.catalog.len() > 0 && Instant::now() < end {
@@ -156,6 +166,10 @@ impl Inner {
         future: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
         self.runtime.spawn(future)
+    }
+
+    pub(crate) fn ends_waits(&self) -> bool {
+        self.ends_waits.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -220,14 +234,22 @@ impl Inner {
         tracing::warn!(all, "calls that waited for their turns were not handled");
     }
 
-    /// Remembers an actor's failure and says so.
-    pub(crate) fn failed(&self, id: &ActorId, method: &str, trap: &Trap) {
-        self.metrics.failures.increment(1);
-        let reason = trap.to_string();
-        if self.log_allowed() {
-            tracing::warn!(actor = %id, method, reason, "an actor failed");
+    /// Counts an actor's own failure and says so. It has been remembered before.
+    pub(crate) fn report_failure(&self, id: &ActorId, method: &str, trap: &Trap) {
+        if !trap.is_own_failure() {
+            return;
         }
-        self.failures.add(id, reason, unix_ms());
+        self.metrics.failures.increment(1);
+        if self.log_allowed() {
+            tracing::warn!(actor = %id, method, reason = %trap, "an actor failed");
+        }
+    }
+
+    /// A `deactivate` hook failed. The actor leaves memory all the same, so nothing waits for a restart.
+    pub(crate) fn hook_failed(&self, id: &ActorId, trap: &Trap) {
+        let policy = self.kinds.get(&id.kind).map(|served| served.kind().policy.supervision).unwrap_or_default();
+        self.supervised.failed(id, trap, &policy, self.clock.now());
+        self.report_failure(id, "deactivate", trap);
     }
 
     /// Whether one more line of an actor's log is within the rate.

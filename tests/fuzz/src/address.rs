@@ -182,6 +182,10 @@ impl Service for Witness {
         nothing()
     }
 
+    fn set_stopped<'a>(&'a self, _: &'a str, _: &'a str, _: bool) -> BoxFuture<'a, Result<bool, Failure>> {
+        nothing()
+    }
+
     fn dead_letters(&self, _: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {
         Ok(Vec::new())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quark_core::manifest::{Isolation, MANIFEST_BYTES_MAX, Manifest, MethodPolicy, Policy, Reentrancy};
+use quark_core::supervision::Supervision;
 
 /// The longest text of an error.
 const ERROR_CHARS_MAX: usize = 2000;
@@ -38,8 +39,8 @@ pub fn manifest(data: &[u8]) {
 }
 
 fn check_ranges(policy: &Policy) {
-    let Policy { idle_timeout, reentrancy: _, isolation, mailbox, config: _, methods, memory_profile: _, limits } =
-        policy;
+    let Policy { idle_timeout, reentrancy: _, isolation, mailbox, config: _, methods, .. } = policy;
+    let Policy { memory_profile: _, limits, supervision, .. } = policy;
     let within = |name: &str, value: u64, min: u64, max: u64| {
         assert!((min..=max).contains(&value), "{name} is {value}, not {min} to {max}");
     };
@@ -57,6 +58,13 @@ fn check_ranges(policy: &Policy) {
     within("limits.result", limits.result, KIB, 256 * MIB);
     within("limits.table-elements", limits.table_elements as u64, 1, 1_000_000);
     within("limits.handles", limits.handles as u64, 1, 1_000_000);
+    within("restarts.max", supervision.restarts.max.into(), 0, 1000);
+    within("restarts.within", ms(&supervision.restarts.within), 1, 24 * 3_600_000);
+    within("backoff.min", ms(&supervision.backoff.min), 1, 3_600_000);
+    within("backoff.max", ms(&supervision.backoff.max), ms(&supervision.backoff.min), 3_600_000);
+    within("backoff.factor", supervision.backoff.factor.0.into(), 1000, 100_000);
+    within("backoff.jitter", supervision.backoff.jitter.0.into(), 0, 1000);
+    within("backoff.reset-after", ms(&supervision.backoff.reset_after), 1, 24 * 3_600_000);
     for timeout in methods.values().filter_map(|method| method.timeout) {
         within("timeout", ms(&timeout), 1, 24 * 3_600_000);
     }
@@ -64,7 +72,8 @@ fn check_ranges(policy: &Policy) {
 
 /// A manifest that says all of this.
 fn write(policy: &Policy) -> String {
-    let Policy { idle_timeout, reentrancy, isolation, mailbox, config, methods, memory_profile, limits } = policy;
+    let Policy { idle_timeout, reentrancy, isolation, mailbox, config, methods, memory_profile, limits, supervision } =
+        policy;
     let reentrancy = reentrancy.map_or("", |who| match who {
         Reentrancy::None => "reentrancy = \"none\"\n",
         Reentrancy::CallChain => "reentrancy = \"call-chain\"\n",
@@ -80,7 +89,7 @@ fn write(policy: &Policy) -> String {
         "[actor]\nidle-timeout = \"{}ms\"\n{reentrancy}isolation = {isolation}\n\
          mailbox = {{ capacity = {}, bytes = {} }}\n\
          {profile}[actor.limits]\n{memory}turn = \"{}ms\"\nstate = \"{}B\"\narguments = {}\nresult = {}\n\
-         table-elements = {}\nhandles = {}\n{}{}",
+         table-elements = {}\nhandles = {}\n{}{}{}",
         idle_timeout.as_millis(),
         mailbox.capacity,
         mailbox.bytes,
@@ -90,8 +99,24 @@ fn write(policy: &Policy) -> String {
         limits.result,
         limits.table_elements,
         limits.handles,
+        write_supervision(supervision),
         write_config(config),
         write_methods(methods)
+    )
+}
+
+fn write_supervision(supervision: &Supervision) -> String {
+    let Supervision { strategy: _, restarts, backoff } = supervision;
+    format!(
+        "[actor.supervision]\nrestarts = {{ max = {}, within = \"{}ms\" }}\n\
+         backoff = {{ min = \"{}ms\", max = \"{}ms\", factor = {}, jitter = {}, reset-after = \"{}ms\" }}\n",
+        restarts.max,
+        restarts.within.as_millis(),
+        backoff.min.as_millis(),
+        backoff.max.as_millis(),
+        f64::from(backoff.factor.0) / 1000.0,
+        f64::from(backoff.jitter.0) / 1000.0,
+        backoff.reset_after.as_millis(),
     )
 }
 

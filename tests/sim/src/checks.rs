@@ -28,6 +28,7 @@ struct Actor {
     submitted: BTreeMap<(u64, u64), Vec<u64>>,
     // Lost in a crash.
     token: bool,
+    down: Option<Time>,
     runs: Vec<Run>,
     begun: BTreeMap<Source, u64>,
     /// Generation and bytes of each commit under way.
@@ -98,6 +99,7 @@ impl Actor {
             handled: BTreeMap::new(),
             submitted: BTreeMap::new(),
             token: false,
+            down: None,
             runs: Vec::new(),
             begun: BTreeMap::new(),
             pending: BTreeMap::new(),
@@ -166,6 +168,7 @@ impl Checks {
             | Event::Paused(_)
             | Event::Calm
             | Event::Failing(_)
+            | Event::Cools(_)
             | Event::Scanned { .. } => Ok(()),
             Event::Retry { .. } | Event::Gone(_) | Event::FoundGone(_) | Event::Returned { .. } => Ok(()),
             Event::Crash => self.crash(),
@@ -216,6 +219,17 @@ impl Checks {
             &Event::Unclaimed(actor) => {
                 let left = self.inside.iter().find(|(_, it)| it.to == actor);
                 check(left.is_none(), Rule::Ends, || format!("{actor} cannot be claimed and {left:?} waits on"))
+            }
+            &Event::Down { actor, until } => {
+                self.actors[actor].down = Some(until);
+                Ok(())
+            }
+            &Event::Lifted(actor) => {
+                self.actors[actor].down = None;
+                Ok(())
+            }
+            &Event::Loading(actor) if self.actors[actor].down.is_some_and(|until| now < until) => {
+                broken(Rule::Restart, format!("{actor} is loaded before its wait is over"))
             }
             Event::Token(_) | Event::TokenBack { .. } | Event::Loading(_) | Event::Loaded { .. } => {
                 self.activation(event)
@@ -512,6 +526,7 @@ impl Checks {
             actor.owner = None;
             actor.submitted.clear();
             actor.token = false;
+            actor.down = None;
             actor.runs.clear();
             actor.pending.clear();
         }

@@ -34,6 +34,7 @@ pub(crate) enum Due {
     Abandoned { actor: usize, turn: Turn },
     Idle { actor: usize, mark: u64 },
     Forget { actor: usize, mark: u64 },
+    GoOn(usize),
     Relay { from: Option<usize>, to: usize },
     Scan,
     // The store's; lost too.

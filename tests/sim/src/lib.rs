@@ -62,6 +62,10 @@ pub enum Mutation {
     TrustDoubt,
     /// A tell's row goes with its turn's last commit, not with its first.
     HandleLate,
+    /// An actor that failed is loaded at once, whatever its wait.
+    RestartEarly,
+    /// Nobody ends the wait of an actor that failed.
+    ForgetDown,
     /// The store does not check the generation.
     IgnoreFence,
     /// The store does not check the e-tag.
@@ -135,6 +139,8 @@ const fn sight(event: &Event) -> Option<&'static str> {
         Event::Returned { nested: true, .. } => Some("a turn inside another"),
         Event::Returned { nested: false, .. } => Some("a turn beside one that waits for it"),
         Event::Submitted { messages, .. } if messages.len() > 1 => Some("a group committed"),
+        Event::Down { .. } => Some("down"),
+        Event::Cools(_) => Some("cools down"),
         Event::Unclaimed(_) => Some("not claimed"),
         Event::Scanned { gone: 1.., .. } => Some("a doubtful tell was handled"),
         Event::Scanned { added: 1.., .. } => Some("the outbox had tells"),

@@ -29,6 +29,8 @@ pub enum Rule {
     Group,
     /// One holder of the token at a time.
     Token,
+    /// An actor that failed is not loaded before its wait is over.
+    Restart,
     /// Mailboxes and pipelines are bounded.
     Bounds,
     /// When faults have stopped, everything drains.

@@ -7,6 +7,7 @@ use quark_core::activation::{Admitted, Phase, Refusal, Refused, Step, Turn, Turn
 use quark_core::commit::CommitError;
 use quark_core::error::CallError;
 use quark_core::state::State;
+use quark_core::supervision::{Failures, Verdict};
 
 use crate::Mutation;
 use crate::context::{Context, Due};
@@ -47,6 +48,7 @@ pub(crate) struct Silo {
     pub(crate) relay: Relay,
     pub(crate) catalog: Vec<Option<Activation>>,
     pub(crate) waiters: BTreeMap<u64, Waiter>,
+    failures: Vec<Failures>,
     pub(crate) up: bool,
     pub(crate) stopping: bool,
 }
@@ -58,6 +60,7 @@ impl Silo {
             relay: Relay::default(),
             catalog: (0..actors).map(|_| None).collect(),
             waiters: BTreeMap::new(),
+            failures: vec![Failures::default(); actors],
             up: false,
             stopping: false,
         }
@@ -86,6 +89,7 @@ impl Silo {
     pub(crate) fn forget(&mut self) {
         self.relay = Relay::default();
         self.catalog.fill_with(|| None);
+        self.failures.fill_with(Failures::default);
         (self.up, self.stopping) = (false, false);
     }
 
@@ -110,6 +114,7 @@ impl Silo {
                     self.catalog[actor] = None;
                 }
             }
+            Due::GoOn(actor) => self.go_on(cx, actor),
             Due::Relay { from, to } => self.relay.pump(cx, &mut self.store, from, to),
             Due::Scan => self.relay.read(cx, &self.store),
             Due::Claim(actor) => self.store.claim(cx, actor),
@@ -229,6 +234,9 @@ impl Silo {
 
     pub(crate) fn deactivate(&mut self, cx: &mut Context, actor: usize, why: Why) {
         let Some(activation) = &mut self.catalog[actor] else { return };
+        if matches!(why, Why::Upgraded | Why::Requested | Why::Shutdown) {
+            cx.log(Event::Lifted(actor));
+        }
         if activation.turns.deactivate(why) {
             cx.log(Event::Token(actor));
             self.drive(cx, actor);
@@ -297,6 +305,59 @@ impl Silo {
             }
         }
         self.drive(cx, actor);
+    }
+
+    /// The actor itself failed: it may have to wait before it is loaded again.
+    pub(crate) fn failed(&mut self, cx: &mut Context, actor: usize) {
+        let random = cx.rng.next();
+        let verdict = self.failures[actor].failed(&cx.work.supervision, cx.now, random);
+        let Some(activation) = &mut self.catalog[actor] else { return };
+        match verdict {
+            Verdict::Restart(until) if until <= cx.now => {}
+            Verdict::Restart(until) => {
+                cx.log(Event::Down { actor, until });
+                if !cx.mistake(Mutation::RestartEarly) {
+                    activation.turns.hold_down();
+                }
+                if !cx.mistake(Mutation::ForgetDown) {
+                    cx.at(until, Due::GoOn(actor));
+                }
+            }
+            Verdict::CoolDown(_) => {
+                cx.log(Event::Cools(actor));
+                let waiting = activation.turns.turn_away();
+                self.turn_away(cx, &waiting);
+            }
+        }
+    }
+
+    /// Whether it failed too often to be woken now.
+    pub(crate) fn cools(&self, cx: &Context, actor: usize) -> bool {
+        matches!(self.failures[actor].verdict(cx.now), Some(Verdict::CoolDown(_)))
+    }
+
+    fn go_on(&mut self, cx: &mut Context, actor: usize) {
+        // It may have failed again since, if its wait was cut short.
+        if self.failures[actor].verdict(cx.now).is_some() {
+            return;
+        }
+        cx.log(Event::Lifted(actor));
+        let Some(activation) = &mut self.catalog[actor] else { return };
+        if activation.turns.go_on() {
+            cx.log(Event::Token(actor));
+            self.drive(cx, actor);
+        }
+    }
+
+    /// Answers all that waited for an actor that cools down; tells come again.
+    pub(crate) fn turn_away(&mut self, cx: &mut Context, waiting: &[Msg]) {
+        for message in waiting {
+            let error = match message.what {
+                What::Tell { .. } => CallError::Overloaded(100),
+                What::Call | What::Control => CallError::Failed("it cools down".into()),
+            };
+            self.refuse(cx, std::slice::from_ref(message), &error);
+        }
     }
 
     /// Answers all that waited for an activation that cannot be.

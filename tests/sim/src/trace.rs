@@ -180,6 +180,15 @@ pub(crate) enum Event {
         outcome: &'static str,
     },
     Gone(usize),
+    /// It failed and waits until then for its restart.
+    Down {
+        actor: usize,
+        until: Time,
+    },
+    /// Its wait is over, or is cut short by somebody who may.
+    Lifted(usize),
+    /// It failed too often and refuses messages.
+    Cools(usize),
     // The store.
     /// What a store holds of an actor when it is opened.
     Recovered {

@@ -133,13 +133,23 @@ impl Silo {
             handled = Some(tell.clone());
             message.begun = true;
         }
+        if !activation.awake && message.what != What::Control && self.cools(cx, actor) {
+            let Some(activation) = &mut self.catalog[actor] else { return };
+            let mut refused = activation.turns.refused();
+            activation.drop_instance();
+            cx.log(Event::Ended { actor, message: Some(id), how: "cools down" });
+            refused.insert(0, message);
+            return self.turn_away(cx, &refused);
+        }
+        let Some(activation) = &mut self.catalog[actor] else { return };
         if !activation.awake && message.what != What::Control {
             if cx.faults && cx.rng.chance(cx.work.refuses) {
                 let mut refused = activation.turns.refused();
                 activation.drop_instance();
                 cx.log(Event::Ended { actor, message: Some(id), how: "refused to wake" });
                 refused.insert(0, message);
-                return self.refuse(cx, &refused, &CallError::Failed("refused to wake".into()));
+                self.refuse(cx, &refused, &CallError::Failed("refused to wake".into()));
+                return self.failed(cx, actor);
             }
             activation.awake = true;
         }
@@ -453,6 +463,9 @@ impl Silo {
                 What::Tell { .. } if run.handled.is_none() => {}
                 What::Tell { .. } | What::Call | What::Control => self.tell_caller(cx, message, error),
             }
+        }
+        if matches!(how, "trapped" | "no room") {
+            self.failed(cx, actor);
         }
         self.drive(cx, actor);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quark_core::activation::{MailboxBounds, Message, Overlap, Returns};
 use quark_core::envelope::{Chain, Head, Path, Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::supervision::{Backoff, RestartLimit, Supervision, Thousandths};
 use quark_core::time::Time;
 
 use crate::rng::Rng;
@@ -76,6 +77,8 @@ pub(crate) struct Workload {
     pub(crate) window: usize,
     /// An activation refuses to wake, in a hundred.
     pub(crate) refuses: u64,
+    /// What becomes of actors that fail.
+    pub(crate) supervision: Supervision,
     pub(crate) crashes: u64,
     /// Faults and operators' deeds in the whole run, crashes apart.
     pub(crate) faults: u64,
@@ -114,6 +117,18 @@ impl Workload {
             programs.push(program(rng, actors, methods, &[gives], huge));
             programs.push(program(rng, actors, methods, &[Op::Write { pad: if huge { 60_000 } else { 0 } }], huge));
         }
+        let millis = |rng: &mut Rng, most| Duration::from_millis(rng.range(1, most));
+        let supervision = Supervision {
+            restarts: RestartLimit { max: u32::try_from(rng.range(0, 8)).expect("few"), within: millis(rng, 300) },
+            backoff: Backoff {
+                min: millis(rng, 20),
+                max: millis(rng, 100),
+                factor: Thousandths(2000),
+                jitter: Thousandths(500),
+                reset_after: millis(rng, 300),
+            },
+            ..Supervision::default()
+        };
         Self {
             clients: rng.index(4) + 1,
             length: Duration::from_millis(rng.range(100, 900)),
@@ -125,6 +140,7 @@ impl Workload {
             batch_max: rng.index(32) + 1,
             idle: Duration::from_millis(rng.range(20, 300)),
             window: rng.index(4) + 1,
+            supervision,
             refuses: if rng.chance(50) { rng.range(1, 20) } else { 0 },
             crashes: if rng.chance(60) { rng.range(1, 4) } else { 0 },
             faults: rng.range(0, 12),

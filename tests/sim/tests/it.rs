@@ -88,10 +88,12 @@ const SIGHTS: &[&str] = &[
     "abandoned",
     "commit failed",
     "conflict",
+    "cools down",
     "crash",
     "dead letter",
     "deadline-exceeded",
     "deadlock",
+    "down",
     "entered",
     "err",
     "expired",
@@ -166,6 +168,8 @@ fn mistakes_of_the_driver_are_found() {
     check_mutation(Mutation::MissDeadlocks, &[Rule::Deadlock]);
     check_mutation(Mutation::DenyAll, &[Rule::Honest]);
     check_mutation(Mutation::WidenMailbox, &[Rule::Bounds]);
+    check_mutation(Mutation::RestartEarly, &[Rule::Restart]);
+    check_mutation(Mutation::ForgetDown, &[Rule::Liveness]);
     check_mutation(Mutation::HandleLate, &[Rule::Sum]);
 }
 

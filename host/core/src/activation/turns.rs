@@ -10,7 +10,9 @@
 //!                             v
 //!                            Gone
 //! ```
-//! Draining waits for the end of the activation's commits; only then may the actor be loaded anew.
+//! Draining waits for the end of the activation's commits; only then may the actor be loaded anew. One
+//! that failed too often to be loaded at once is Down after that ([`Turns::hold_down`]): messages wait,
+//! nobody runs it, until [`Turns::go_on`].
 //!
 //! Whoever is *granted the token* (by [`Turns::admit`], [`Turns::landed`], [`Turns::deactivate`])
 //! must call [`Turns::next`] until it answers [`Step::Idle`] or [`Step::Gone`], carrying out each
@@ -54,6 +56,8 @@ pub enum Phase {
     Leaving,
     /// Its instance is over; it waits for the end of its commits.
     Draining,
+    /// It failed and waits for its restart; messages wait with it.
+    Down,
     /// It is over; a message must find another activation.
     Gone,
 }
@@ -171,6 +175,8 @@ pub struct Turns<M, O> {
     running: Group<O>,
     broken: Option<CommitError>,
     leave: Option<Why>,
+    /// It is to wait when it has drained.
+    down: bool,
     /// Moving mean of turn times, for the wait that `Overloaded` names.
     turn_time: Duration,
 }
@@ -191,6 +197,7 @@ impl<M: Message, O> Turns<M, O> {
             running: Group::new(overlap),
             broken: None,
             leave: None,
+            down: false,
             turn_time: Duration::from_micros(100),
         }
     }
@@ -280,7 +287,7 @@ impl<M: Message, O> Turns<M, O> {
         let pushed = if returns { self.mailbox.push_returning(message) } else { self.mailbox.push(message) };
         match pushed {
             Err(message) => Err(Refused { message, why: Refusal::Overloaded(self.retry_ms()) }),
-            Ok(()) if self.grant() => Ok(Admitted::Token),
+            Ok(()) if self.phase != Phase::Down && self.grant() => Ok(Admitted::Token),
             Ok(()) => Ok(Admitted::Waits),
         }
     }
@@ -314,10 +321,16 @@ impl<M: Message, O> Turns<M, O> {
 
     /// Asks it to leave memory: now if it is idle, else once its running turn has ended. True when
     /// the caller now holds the token. An idle one with messages waiting stays, unless the reason
-    /// is an operator's or the silo's.
+    /// is an operator's or the silo's: then one that is down goes on at once.
     pub fn deactivate(&mut self, why: Why) -> bool {
         let busy = self.is_busy();
         match (self.phase, why) {
+            (Phase::Down, Why::Idle | Why::MemoryPressure) => false,
+            (Phase::Down, _) => self.go_on(),
+            (Phase::Leaving | Phase::Draining, Why::Upgraded | Why::Requested | Why::Shutdown) => {
+                self.down = false;
+                false
+            }
             (Phase::Gone | Phase::Leaving | Phase::Draining, _) => false,
             (_, Why::Idle | Why::MemoryPressure) if busy => false,
             _ => {
@@ -336,9 +349,13 @@ impl<M: Message, O> Turns<M, O> {
                 if self.gate.commits() > 0 {
                     return self.idle();
                 }
+                if self.down {
+                    self.phase = Phase::Down;
+                    return self.idle();
+                }
                 self.load_or_go()
             }
-            Phase::Loading | Phase::Leaving | Phase::Gone => {
+            Phase::Loading | Phase::Leaving | Phase::Down | Phase::Gone => {
                 debug_assert!(false, "next() in {:?}", self.phase);
                 self.idle()
             }
@@ -555,6 +572,29 @@ impl<M: Message, O> Turns<M, O> {
         self.running.take_held()
     }
 
+    /// It failed, and is not to be loaded before [`Turns::go_on`]. Right after [`Turns::trapped`], or
+    /// [`Turns::refused`] by an actor that did not wake.
+    pub fn hold_down(&mut self) {
+        debug_assert_eq!(self.phase, Phase::Draining);
+        self.down = true;
+    }
+
+    /// The wait of one that is held down is over. True when the caller now holds the token.
+    pub fn go_on(&mut self) -> bool {
+        self.down = false;
+        if self.phase != Phase::Down {
+            return false;
+        }
+        self.phase = Phase::Draining;
+        self.grant()
+    }
+
+    /// It failed too often: those that wait for it get the same answer. Operators' messages stay.
+    pub fn turn_away(&mut self) -> Vec<M> {
+        debug_assert!(matches!(self.phase, Phase::Draining | Phase::Loading | Phase::Down));
+        self.mailbox.take_calls()
+    }
+
     /// The deactivate hook has ended, with its commit point made, and the instance is dropped.
     pub fn left(&mut self) {
         debug_assert_eq!(self.phase, Phase::Leaving);
@@ -586,7 +626,7 @@ impl<M: Message, O> Turns<M, O> {
         match self.phase {
             Phase::Awake => !self.is_full() && (self.leave.is_some() || !self.mailbox.is_empty()),
             Phase::Draining => self.gate.commits() == 0,
-            Phase::Asleep | Phase::Loading | Phase::Leaving | Phase::Gone => false,
+            Phase::Asleep | Phase::Loading | Phase::Leaving | Phase::Down | Phase::Gone => false,
         }
     }
 
@@ -837,6 +877,49 @@ mod tests {
         assert_eq!(turns.next(Time(1000)), Step::Expired(Ask(0)));
         assert_eq!(run(&mut turns), Ask(1));
         assert_eq!(turns.refused(), [Ask(2), Ask(3)]);
+        assert_eq!(turns.next(NOW), Step::Gone(Some(7)));
+    }
+
+    #[test]
+    fn one_that_is_down_lets_messages_wait_and_nobody_run_it() {
+        let mut turns = awake();
+        run(&mut turns);
+        let Point::Submit(first) = turns.commit_point(write(), 0) else { panic!() };
+        turns.trapped();
+        turns.hold_down();
+        assert_eq!(turns.next(NOW), Step::Idle, "its commit comes first");
+        assert_eq!(turns.admit(Ask(1)).unwrap(), Admitted::Token);
+        assert_eq!(turns.next(NOW), Step::Idle);
+        assert!(turns.landed(first.etag, Ok(())).token);
+        assert_eq!(turns.next(NOW), Step::Idle);
+        assert_eq!(turns.phase(), Phase::Down);
+        assert_eq!(turns.admit(Ask(2)).unwrap(), Admitted::Waits);
+        assert_eq!(turns.enter(false), None);
+        assert!(!turns.deactivate(Why::Idle) && !turns.deactivate(Why::MemoryPressure));
+        turns.admit(Ask(3)).unwrap();
+        turns.admit(Ask(4)).unwrap();
+        assert!(matches!(turns.admit(Ask(5)).unwrap_err().why, Refusal::Overloaded(_)), "its mailbox is bounded");
+        assert!(turns.go_on());
+        assert!(!turns.go_on(), "once");
+        assert_eq!(turns.next(NOW), Step::Load);
+        turns.loaded(8, first.etag);
+        assert_eq!(run(&mut turns), Ask(1));
+        turns.trapped();
+        turns.hold_down();
+        assert!(!turns.go_on(), "it was not down yet, and its driver goes on");
+        assert_eq!(turns.next(NOW), Step::Load);
+    }
+
+    #[test]
+    fn one_that_is_down_ends_with_its_silo_and_when_nothing_waits() {
+        let mut turns = awake();
+        run(&mut turns);
+        turns.trapped();
+        turns.hold_down();
+        assert_eq!(turns.next(NOW), Step::Idle);
+        turns.admit(Ask(1)).unwrap();
+        assert_eq!(turns.turn_away(), [Ask(1)]);
+        assert!(turns.deactivate(Why::Shutdown), "nobody waits for the end of its wait");
         assert_eq!(turns.next(NOW), Step::Gone(Some(7)));
     }
 

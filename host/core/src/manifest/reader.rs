@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ManifestError, Place, Problem};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
 use super::{Isolation, MemoryProfile, Reentrancy};
+use crate::supervision::Thousandths;
 
 /// A TOML table while its keys are taken out one by one; what is left at the end is unknown.
 pub(super) struct Section<'t, 'i> {
@@ -136,6 +137,21 @@ impl<'t, 'i> Item<'t, 'i> {
         })
     }
 
+    pub(super) fn thousandths(&self, range: RangeInclusive<Thousandths>) -> Result<Thousandths, ManifestError> {
+        let number = self.number().map(|number| (number * 1000.0).round()).filter(|number| *number >= 0.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and has a range")]
+        let number = number.map(|number| Thousandths(number as u32));
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            let (min, max) = (f64::from(range.start().0) / 1000.0, f64::from(range.end().0) / 1000.0);
+            self.misfit(&format!("a number from {min} to {max}"))
+        })
+    }
+
+    fn number(&self) -> Option<f64> {
+        let float = self.value.as_float().map(|float| float.as_str());
+        float.or_else(|| self.value.as_integer().map(|integer| integer.as_str()))?.parse().ok()
+    }
+
     pub(super) fn reentrancy(&self) -> Result<Reentrancy, ManifestError> {
         match self.value.as_str() {
             Some("none") => Ok(Reentrancy::None),
@@ -170,13 +186,8 @@ impl<'t, 'i> Item<'t, 'i> {
         let holds = match only {
             Only::Text(text) => value.as_str() == Some(text),
             Only::Bool(yes) => value.as_bool() == Some(*yes),
-            Only::Number(number) => {
-                let float = value.as_float().map(|float| float.as_str());
-                let text = float.or_else(|| value.as_integer().map(|integer| integer.as_str()));
-                text.and_then(|text| text.parse().ok()) == Some(*number)
-            }
+            Only::Number(number) => self.number() == Some(*number),
             Only::Bytes(bytes) => value.as_str().and_then(parse_size).or(integer) == Some(*bytes),
-            Only::Time(time) => value.as_str().and_then(parse_duration) == Some(*time),
             Only::Nothing => value.as_array().is_some_and(|array| array.is_empty()),
             Only::Table(keys) if value.is_table() => {
                 let mut section = self.section()?;
@@ -254,7 +265,6 @@ pub(super) enum Only {
     Bool(bool),
     Number(f64),
     Bytes(u64),
-    Time(Duration),
     /// An empty array.
     Nothing,
     Table(&'static [(&'static str, Self)]),
@@ -267,7 +277,6 @@ impl fmt::Display for Only {
             Self::Bool(yes) => write!(f, "{yes}"),
             Self::Number(number) => write!(f, "{number}"),
             Self::Bytes(bytes) => write!(f, "\"{}\"", show_size(*bytes)),
-            Self::Time(time) => write!(f, "\"{}\"", show_duration(*time)),
             Self::Nothing => f.write_str("[]"),
             Self::Table(_) => f.write_str("a table of its defaults"),
         }

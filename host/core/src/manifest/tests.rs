@@ -1,6 +1,7 @@
 //! Tests of `manifest`.
 
 use super::*;
+use crate::supervision::{Backoff, RestartLimit, Thousandths};
 
 /// The sample of the design: all features of this version, and the defaults of the others.
 const FULL: &str = r#"
@@ -36,8 +37,8 @@ snapshot = { every = 1000, bytes = "256KiB" }
 retries = 5
 [actor.supervision]
 strategy = "one-for-one"
-restarts = { max = 10, within = "1m" }
-backoff = { min = "100ms", max = "30s", factor = 2, jitter = 0.2 }
+restarts = { max = 3, within = "5s" }
+backoff = { min = "50ms", max = "7s", factor = 2.5, jitter = 1, reset-after = "2m" }
 [actor.grants]
 http = []
 "#;
@@ -67,6 +68,17 @@ fn every_setting_reaches_its_policy() {
             result: 256 << 20,
             table_elements: 7,
             handles: 9,
+        },
+        supervision: Supervision {
+            restarts: RestartLimit { max: 3, within: Duration::from_secs(5) },
+            backoff: Backoff {
+                min: Duration::from_millis(50),
+                max: Duration::from_secs(7),
+                factor: Thousandths(2500),
+                jitter: Thousandths(1000),
+                reset_after: Duration::from_mins(2),
+            },
+            ..Supervision::default()
         },
     };
     assert_eq!(policy, expected);
@@ -236,13 +248,32 @@ fn keys_of_features_to_come_are_refused_with_anything_but_their_default() {
         "mailbox = { overflow = \"drop\" }",
         "journal = { snapshot = { every = 999 } }",
         "events = { retries = 6 }",
-        "supervision = { strategy = \"one-for-all\" }",
-        "supervision = { backoff = { jitter = 0.3 } }",
+        "supervision = { strategy = \"all-for-one\" }",
         "grants = { http = [\"api.example.com\"] }",
     ] {
         let error = Manifest::parse(&format!("[actor]\n{line}")).expect_err(line);
         assert!(matches!(error.problem, Problem::Unsupported { .. }), "{line}: {error}");
     }
+}
+
+#[test]
+fn numbers_and_times_of_supervision_have_their_ranges() {
+    for line in [
+        "restarts = { max = 1001 }",
+        "restarts = { within = \"0ms\" }",
+        "backoff = { factor = 0.999 }",
+        "backoff = { factor = -2 }",
+        "backoff = { factor = nan }",
+        "backoff = { factor = 1e99 }",
+        "backoff = { jitter = 1.001 }",
+        "backoff = { jitter = \"0.2\" }",
+        "backoff = { min = \"2s\", max = \"1s\" }",
+    ] {
+        let error = Manifest::parse(&format!("[actor.supervision]\n{line}")).expect_err(line);
+        assert!(matches!(error.problem, Problem::Value { .. }), "{line}: {error}");
+    }
+    let error = Manifest::parse("[actor.supervision]\nbackoff = { maximum = \"1s\" }").unwrap_err();
+    assert!(error.to_string().contains("`actor.supervision.backoff.maximum`; did you mean `max`?"), "{error}");
 }
 
 #[test]

@@ -20,11 +20,10 @@ impl state::Host for Guest {
             return Ok(Err(StateError::ReadOnly));
         }
         self.stages();
-        Ok(self
-            .member
-            .state
-            .set(&name, value.into())
-            .map_err(|StageError::TooLarge(limit)| StateError::TooLarge(limit)))
+        Ok(self.member.state.set(&name, value.into()).map_err(|error| match error {
+            StageError::TooLarge(limit) => StateError::TooLarge(limit),
+            StageError::Reserved => StateError::Unavailable(error.to_string()),
+        }))
     }
 
     fn delete(&mut self, name: String) -> wasmtime::Result<Result<(), StateError>> {

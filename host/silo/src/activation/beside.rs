@@ -199,7 +199,7 @@ impl Activation {
 
     /// A commit failed: the guest's memory is ahead of the store.
     fn end_instance(&self, silo: &Arc<Inner>, turn: Turn, error: CommitError) {
-        let Some((undone, slot)) = self.take_trapped(silo, turn) else { return };
+        let Some((undone, slot, _)) = self.take_trapped(silo, turn, None) else { return };
         undone.into_iter().for_each(|output| output.undone(silo));
         if let Slot::Live(live) = slot {
             // Turns that still run in it are told by their pack.
@@ -216,8 +216,14 @@ impl Activation {
         turns.iter().for_each(|turns| turns.end(Trap::Commit(error)));
     }
 
-    /// What goes with the instance in which that turn ran, unless it went before.
-    fn take_trapped(&self, silo: &Inner, turn: Turn) -> Option<(Vec<Output>, Slot)> {
+    /// What goes with the instance in which that turn ran, unless it went before; and, if the actor failed
+    /// too often with it, the messages to turn away.
+    fn take_trapped(
+        &self,
+        silo: &Arc<Inner>,
+        turn: Turn,
+        trap: Option<&Trap>,
+    ) -> Option<(Vec<Output>, Slot, Vec<Message>)> {
         let mut machine = self.machine.lock();
         machine.beside.iter_mut().for_each(|times| times.end(turn));
         machine.turns.runs(turn).then(|| {
@@ -225,7 +231,8 @@ impl Activation {
             machine.beside = None;
             let undone = machine.turns.trapped();
             self.cancel_timers(silo);
-            (undone, std::mem::take(&mut machine.slot))
+            let waiting = trap.map(|trap| self.failed(silo, &mut machine, trap));
+            (undone, std::mem::take(&mut machine.slot), waiting.unwrap_or_default())
         })
     }
 
@@ -233,12 +240,11 @@ impl Activation {
         let Beside { turn, method, origin, started: _, last } = beside;
         self.machine.lock().ran += 1;
         // Of several turns that end with their instance the first one counts.
-        if let Some((undone, slot)) = self.take_trapped(silo, turn) {
+        if let Some((undone, slot, waiting)) = self.take_trapped(silo, turn, Some(&trap)) {
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(slot);
-            if trap.is_own_failure() {
-                silo.failed(&self.id, method.name(), &trap);
-            }
+            self.turn_away(silo, waiting);
+            silo.report_failure(&self.id, method.name(), &trap);
         }
         let of_another = trap == Trap::Abandoned && tokio::time::Instant::now() < last;
         answer_trap(silo, origin, if of_another { Trap::Neighbour(trap.to_string()) } else { trap });
@@ -247,7 +253,7 @@ impl Activation {
     /// Nothing was done: the message waits again.
     fn again(&self, silo: &Arc<Inner>, beside: Beside, started: Started) {
         let Beside { turn, method, origin, started: _, last: _ } = beside;
-        if let Some((undone, slot)) = self.take_trapped(silo, turn) {
+        if let Some((undone, slot, _)) = self.take_trapped(silo, turn, None) {
             undone.into_iter().for_each(|output| output.undone(silo));
             drop(slot);
         }

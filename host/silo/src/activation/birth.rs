@@ -20,7 +20,15 @@ impl Activation {
         match self.take_slot() {
             Slot::Live(live) if live.instance.is_over() => Box::pin(self.wake_elsewhere(silo, live)).await,
             Slot::Live(live) => Ok(live),
-            Slot::Loaded(loaded) => self.born(silo, *loaded).await,
+            // What is loaded stays, for those who ask next.
+            Slot::Loaded(loaded) if loaded.is_stopped() => {
+                self.machine.lock().slot = Slot::Loaded(loaded);
+                Err(Trap::Stopped)
+            }
+            Slot::Loaded(loaded) => match silo.supervised.cools(&self.id, silo.clock.now()) {
+                Some(trap) => Err(trap),
+                None => self.born(silo, *loaded).await,
+            },
             Slot::Empty => Err(Trap::Guest("nothing is loaded".into())),
         }
     }

@@ -1,11 +1,11 @@
-//! An operator's look at, or change of, an actor's state: one of its turns.
+//! An operator's look at, or change of, an actor's state or standing: one of its turns.
 
 use std::sync::Arc;
 
 use quark_core::activation::{Point, Why};
 use quark_core::commit::Write;
 use quark_core::error::CallError;
-use quark_core::state::Value;
+use quark_core::state::{Standing, Value};
 use quark_engine::Cause;
 
 use super::turn::NO_ROOM_RETRY_MS;
@@ -67,7 +67,7 @@ impl Activation {
         self.cancel_timers(silo);
         let Some(mut state) = state else { return (Slot::Empty, Write::default()) };
         let write = hook.unwrap_or_else(|trap| {
-            silo.failed(&self.id, "deactivate", &trap);
+            silo.hook_failed(&self.id, &trap);
             state.undo();
             Write::default()
         });
@@ -84,6 +84,10 @@ async fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Resul
     match operation {
         StateOperation::Get => {
             shown(name, (state.get(name).cloned(), state.iter().map(|(name, _)| name.clone()).collect()))
+        }
+        StateOperation::Stop | StateOperation::Start => {
+            state.set_standing(Standing { stopped: operation == StateOperation::Stop });
+            Ok(None)
         }
         StateOperation::Set(bytes) => match state.set(name, bytes.into()) {
             Ok(()) => Ok(None),

@@ -15,6 +15,7 @@ use quark_engine::values::Payload;
 use quark_engine::{Kind, Left, Reached, Trap, TurnInput};
 use tokio::sync::oneshot;
 
+use super::restart::turn_away;
 use super::{Activation, Entered, Home, Live, Slot};
 use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Origin, Outcome, Output, Work, commit_failed};
@@ -171,6 +172,10 @@ impl Activation {
                 let work = Work::Method { method, payload, origin };
                 return self.begin_again(silo, Message { head, work, bytes, waits: None });
             }
+            Err(Trap::Stopped) => {
+                self.not_begun(turn);
+                return answer_trap(silo, origin, Trap::Stopped);
+            }
             Err(trap) => return self.refused(silo, origin, trap),
         };
         let method = match same_method(&live.served, method) {
@@ -292,11 +297,11 @@ impl Activation {
                 machine.ran += 1;
                 let undone = machine.turns.trapped();
                 self.cancel_timers(silo);
+                let waiting = self.failed(silo, &mut machine, &trap);
                 drop(machine);
                 undone.into_iter().for_each(|output| output.undone(silo));
-                if trap.is_own_failure() {
-                    silo.failed(&self.id, method.name(), &trap);
-                }
+                self.turn_away(silo, waiting);
+                silo.report_failure(&self.id, method.name(), &trap);
                 return answer_trap(silo, origin, trap);
             }
         };
@@ -339,15 +344,16 @@ impl Activation {
 
     /// The actor would not wake: the same answer for all that waited for it.
     fn refused(&self, silo: &Arc<Inner>, origin: Origin, trap: Trap) {
-        if trap.is_own_failure() {
-            silo.failed(&self.id, "activate", &trap);
-        }
+        silo.report_failure(&self.id, "activate", &trap);
         self.restart.store(true, Ordering::Relaxed);
-        let waiting = self.machine.lock().turns.refused();
+        let mut machine = self.machine.lock();
+        let waiting = machine.turns.refused();
+        // All that waited have their answer.
+        self.failed(silo, &mut machine, &trap);
         self.cancel_timers(silo);
-        let error = trap_error(trap.clone());
-        answer_trap(silo, origin, trap);
-        silo.answer_all(waiting, &error);
+        drop(machine);
+        answer_trap(silo, origin, trap.clone());
+        turn_away(silo, waiting, &trap);
     }
 
     /// Carries out what the machine said of a commit point.
@@ -498,11 +504,12 @@ pub(super) fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<Met
     }
 }
 
-/// Tells whoever waits for a turn that it ended so. A tell that a neighbour's failure ended comes again,
-/// and that is not counted against it.
+/// Tells whoever waits for a turn that it ended so. A tell that a neighbour's failure ended, or that its
+/// receiver cannot take now, comes again, and that is not counted against it.
 pub(super) fn answer_trap(silo: &Inner, origin: Origin, trap: Trap) {
     let error = match (&origin, trap) {
         (Origin::Outbox(_), Trap::Neighbour(_)) => CallError::Overloaded(NO_ROOM_RETRY_MS),
+        (Origin::Outbox(_), Trap::CoolsDown { retry_ms, .. }) => CallError::Overloaded(retry_ms),
         (_, trap) => trap_error(trap),
     };
     silo.answer(origin, error);
@@ -515,7 +522,8 @@ pub(super) fn trap_error(trap: Trap) -> CallError {
         Trap::Refused(reason) => CallError::Failed(format!("it refused to wake: {reason}")),
         Trap::Commit(error) => commit_failed(error),
         Trap::NoRoom(_) => CallError::Overloaded(NO_ROOM_RETRY_MS),
-        Trap::Neighbour(_) => CallError::Failed(trap.to_string()),
+        Trap::Neighbour(_) | Trap::CoolsDown { .. } => CallError::Failed(trap.to_string()),
+        Trap::Stopped => CallError::Stopped,
         Trap::Unbegun => CallError::Overloaded(NO_ROOM_RETRY_MS),
         Trap::Abandoned => CallError::DeadlineExceeded,
     }

@@ -150,6 +150,19 @@ pub(super) async fn deactivate(State(edge): State<Arc<Edge>>, target: Target) ->
     Ok(Json(json!({ "deactivated": left })))
 }
 
+pub(super) async fn stop(State(edge): State<Arc<Edge>>, target: Target) -> Result<Json<Value>, Refused> {
+    Ok(Json(json!({ "stopped": set_stopped(&edge, target, true).await? })))
+}
+
+pub(super) async fn start(State(edge): State<Arc<Edge>>, target: Target) -> Result<Json<Value>, Refused> {
+    Ok(Json(json!({ "started": set_stopped(&edge, target, false).await? })))
+}
+
+async fn set_stopped(edge: &Edge, target: Target, stop: bool) -> Result<bool, Refused> {
+    let service = Arc::clone(&edge.service);
+    to_its_end(async move { service.set_stopped(&target.kind, &target.key, stop).await }).await
+}
+
 pub(super) async fn state_get(
     State(edge): State<Arc<Edge>>,
     target: Target,

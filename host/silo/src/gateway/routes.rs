@@ -29,6 +29,8 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/dead-letters", get(admin::dead_letters))
         .route("/v1/actors/{kind}/{key}", get(admin::inspect))
         .route("/v1/actors/{kind}/{key}/-/deactivate", post(admin::deactivate))
+        .route("/v1/actors/{kind}/{key}/-/stop", post(admin::stop))
+        .route("/v1/actors/{kind}/{key}/-/start", post(admin::start))
         .route(
             "/v1/actors/{kind}/{key}/-/state/{name}",
             get(admin::state_get).put(admin::state_set).delete(admin::state_delete),
@@ -51,7 +53,8 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 const ROUTES: &str = "there are POST /v1/actors/KIND/KEY/METHOD, GET /v1/actors/KIND/KEY, \
-    POST /v1/actors/KIND/KEY/-/deactivate, GET PUT DELETE /v1/actors/KIND/KEY/-/state/NAME, POST /v1/deployments, \
+    POST /v1/actors/KIND/KEY/-/deactivate, POST /v1/actors/KIND/KEY/-/stop, \
+    POST /v1/actors/KIND/KEY/-/start, GET PUT DELETE /v1/actors/KIND/KEY/-/state/NAME, POST /v1/deployments, \
     GET /v1/kinds, GET /v1/versions, GET /v1/activations, \
     GET /v1/dead-letters, GET /openapi.json, GET /healthz, GET /readyz, GET /metrics";
 

@@ -11,7 +11,7 @@ use crate::api::{
 ///
 /// A `kind` is as the client wrote it, short or full; a `key` has 1 to 512 bytes. The future of a
 /// [`call`](Self::call) is dropped when its client goes away; what changes something for longer
-/// (`deploy`, `state`, `deactivate`) is always run to its end.
+/// (`deploy`, `state`, `deactivate`, `set_stopped`) is always run to its end.
 pub trait Service: Send + Sync + 'static {
     /// Sends a message and waits for what comes of it.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>>;
@@ -54,6 +54,10 @@ pub trait Service: Send + Sync + 'static {
 
     /// Has an actor leave memory, after the turns that wait; false when it was not there.
     fn deactivate<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
+
+    /// Stops an actor for good, or lets it be woken again; false when it was so already. What stops it
+    /// is durable, and runs behind the turns that wait.
+    fn set_stopped<'a>(&'a self, kind: &'a str, key: &'a str, stop: bool) -> BoxFuture<'a, Result<bool, Failure>>;
 
     /// The newest dead letters first.
     ///

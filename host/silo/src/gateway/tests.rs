@@ -138,6 +138,7 @@ impl Service for Fake {
                 StateOperation::Get => {}
                 StateOperation::Set(bytes) => *value = Some(bytes),
                 StateOperation::Delete => *value = None,
+                StateOperation::Stop | StateOperation::Start => return Ok(StateValue { bytes: None, etag: None }),
             }
             Ok(StateValue { bytes: value.clone(), etag: Some("e-1".into()) })
         })
@@ -146,6 +147,11 @@ impl Service for Fake {
     fn deactivate(&self, _: &str, key: &str) -> BoxFuture<'_, Result<bool, Failure>> {
         let live = key == "live";
         Box::pin(async move { Ok(live) })
+    }
+
+    fn set_stopped(&self, _: &str, key: &str, stop: bool) -> BoxFuture<'_, Result<bool, Failure>> {
+        let changes = (key == "live") == stop;
+        Box::pin(async move { Ok(changes) })
     }
 
     fn dead_letters(&self, _: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {

@@ -224,6 +224,8 @@ fn every_command_explains_itself() {
         "inspect",
         "state",
         "deactivate",
+        "stop",
+        "start",
         "dead-letters",
         "wit",
         "completions",

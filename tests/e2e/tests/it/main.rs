@@ -14,6 +14,7 @@ mod letters;
 mod hostile;
 mod stacks;
 mod lifecycle;
+mod supervision;
 mod packs;
 mod overlap;
 mod state;

@@ -265,7 +265,9 @@ fn a_trap_undoes_what_overlapping_turns_wrote_and_fails_them_all() {
 
 #[test]
 fn traps_amid_overlapping_turns_fail_those_that_run_and_nobody_else() {
-    let mut silo = crowd(&full());
+    // So many traps are not to make it wait or cool down.
+    let often = "[actor.supervision]\nrestarts = { within = \"1ms\" }\nbackoff = { max = \"1ms\" }\n";
+    let mut silo = crowd(&format!("{}{often}", full()));
     let client = silo.client();
     let done = AtomicU64::new(0);
     thread::scope(|scope| {

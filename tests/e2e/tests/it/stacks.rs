@@ -62,6 +62,8 @@ const DIGGER: &str = r#"(module
 
 /// Far more than any stack holds.
 const BOTTOMLESS: u32 = 10_000_000;
+/// They fail on purpose, again and again, and are not to wait or to cool down for that.
+const FAILS_OFTEN: &str = "[actor.supervision]\nrestarts = { within = \"1ms\" }\nbackoff = { max = \"1ms\" }\n";
 /// Turns after which a component's turns are known to be short.
 const SHORT_TURNS: usize = 100;
 
@@ -76,9 +78,9 @@ fn component(wit: &[&str], world: &str, module: &str) -> Vec<u8> {
 
 fn deployed(silo: &Silo) -> Client {
     let client = silo.client();
-    let _ = client.deploy_bytes(&component(&[DEEP_WIT], "deep-actor", DEEP), "").expect(200);
+    let _ = client.deploy_bytes(&component(&[DEEP_WIT], "deep-actor", DEEP), FAILS_OFTEN).expect(200);
     let digger = component(&[DEEP_WIT, DIGGER_WIT], "digger-actor", DIGGER);
-    let _ = client.deploy_bytes(&digger, "").expect(200);
+    let _ = client.deploy_bytes(&digger, FAILS_OFTEN).expect(200);
     for _ in 0..SHORT_TURNS {
         assert_eq!(client.call("deep/a", "go", &json!([1])).expect(200).json(), 1);
     }

@@ -20,6 +20,8 @@ async fn every_admin_route_takes_the_token() {
         "GET /v1/dead-letters",
         "GET /v1/actors/c/k",
         "POST /v1/actors/c/k/-/deactivate",
+        "POST /v1/actors/c/k/-/stop",
+        "POST /v1/actors/c/k/-/start",
         &format!("GET {state}"),
         &format!("PUT {state}"),
         &format!("DELETE {state}"),
@@ -151,6 +153,10 @@ async fn actors_are_inspected_and_sent_away() {
     assert_eq!((live.status, live.json()), (200, json!({"deactivated": true})));
     let away = silo.admin("POST /v1/actors/c/away/-/deactivate", &[], "").await;
     assert_eq!(away.json(), json!({"deactivated": false}));
+    let stopped = silo.admin("POST /v1/actors/c/live/-/stop", &[], "").await;
+    assert_eq!((stopped.status, stopped.json()), (200, json!({"stopped": true})));
+    let started = silo.admin("POST /v1/actors/c/live/-/start", &[], "").await;
+    assert_eq!((started.status, started.json()), (200, json!({"started": false})));
 }
 
 #[tokio::test]
