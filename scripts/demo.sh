@@ -135,6 +135,20 @@ step "A deadlock is an answer, not a hang"
 expect 1 '*deadlock*relay/a.chain -> relay/b.chain -> relay/a.chain*' quark call relay/a chain '["b", "a"]'
 why "a waits for b, b calls a again: a is in the middle of its turn, so the call is refused with its path"
 
+step "Two actors that wait for each other are told so, with both paths"
+for round in 1 2 3 4 5 6 7 8 9 10; do
+  # Both hold their turns until the same slow actor has answered; then each calls the other.
+  gate="\"slow-activate-$round\""
+  quark call relay/a chain-after "$gate" '["b"]' >"$folder/a" 2>&1 &
+  first=$!
+  quark call relay/b chain-after "$gate" '["a"]' >"$folder/b" 2>&1
+  wait "$first"
+  grep -q deadlock "$folder/a" "$folder/b" && break
+done
+grep -h . "$folder/a" "$folder/b" | sed 's/^/     /'
+grep -q 'chain, while relay/.*chain-after -> relay/' "$folder/a" "$folder/b" || wrong "neither was told of the other"
+why "whichever called last was refused at once, and the other one went on"
+
 step "A trap ends one actor's turn and nothing else"
 expect 3 '*failed*on purpose*' quark call rogue/bad trap '"on purpose"'
 expect 0 'ok(1)' quark call rogue/good ping

@@ -1,6 +1,6 @@
-//! What is there: `ps`, `inspect`, `dead-letters`; and `deactivate`.
+//! What is there: `ps`, `inspect`; and `deactivate`.
 
-use quark_silo::api::{ActivationReport, ActorReport, DeadLetter, Health, KindReport};
+use quark_silo::api::{ActivationReport, ActorReport, Health, KindReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ureq::http::Method;
@@ -213,44 +213,6 @@ impl Deactivate {
             out.json(&done);
         } else {
             out.line(if done.deactivated { "deactivated" } else { "it was not in memory" });
-        }
-        Ok(Exit::Done)
-    }
-}
-
-/// List messages that nobody will handle, and why; the newest first.
-#[derive(clap::Args)]
-#[command(after_help = "Example:\n  quark dead-letters --limit 20")]
-pub(crate) struct DeadLetters {
-    /// At most this many.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    remote: Remote,
-}
-
-impl DeadLetters {
-    pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
-        #[derive(Deserialize, Serialize)]
-        struct Letters {
-            dead_letters: Vec<DeadLetter>,
-        }
-        let client = Client::new(&self.remote, None)?;
-        let letters: Letters = client.get(&format!("/v1/dead-letters?limit={}", self.limit))?;
-        if self.json {
-            out.json(&letters);
-        } else if letters.dead_letters.is_empty() {
-            out.line("no dead letters");
-        } else {
-            let columns = [("WHEN", true), ("TO", false), ("METHOD", false), ("FROM", false), ("REASON", false)];
-            let rows = letters.dead_letters.iter().map(|letter| {
-                let from = letter.from.clone().unwrap_or_else(|| "outside".to_owned());
-                vec![shown_ago(letter.at_ms), letter.to.clone(), letter.method.clone(), from, letter.reason.clone()]
-            });
-            out.line(table(&columns, rows));
         }
         Ok(Exit::Done)
     }

@@ -17,6 +17,7 @@ mod deployed;
 mod deploy;
 mod call;
 mod look;
+mod letters;
 mod state;
 mod wit;
 mod doctor;
@@ -51,7 +52,7 @@ enum Command {
     Inspect(look::Inspect),
     State(state::State),
     Deactivate(look::Deactivate),
-    DeadLetters(look::DeadLetters),
+    DeadLetters(letters::DeadLetters),
     Wit(wit::Wit),
     Doctor(doctor::Doctor),
     Completions(Completions),

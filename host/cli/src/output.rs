@@ -61,6 +61,11 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Whether the reader wants no more.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Flushes, and says whether all of it went out or the reader wanted no more.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         self.write(|to| to.flush());

@@ -50,10 +50,13 @@ pub struct Frame {
     pub method: Arc<str>,
     /// Its activation.
     pub generation: u64,
-    /// Its turn.
+    /// Its turn; 0 in a hook, which runs while no other turn of the actor can.
     pub turn: u64,
     /// Which of the calls that the turn ever made.
     pub call: u32,
+    /// Whether it does nothing but wait. Where a turn may have several calls under way it may go on
+    /// when any of them ends.
+    pub alone: bool,
     /// Who called it; none for a chain's first actor.
     pub parent: Path,
     depth: u32,
@@ -68,11 +71,29 @@ impl Path {
     /// The path of a chain's first message.
     pub const START: Self = Self(None);
 
-    /// This path with one more waiting turn.
+    /// This path with one more turn, which waits for nothing else.
     #[must_use]
     pub fn with(&self, actor: ActorId, method: Arc<str>, (generation, turn): (u64, u64), call: u32) -> Self {
+        self.with_one_of(actor, method, (generation, turn), call, true)
+    }
+
+    /// The same; not `alone` when the turn may have other calls under way.
+    #[must_use]
+    pub fn with_one_of(
+        &self,
+        actor: ActorId,
+        method: Arc<str>,
+        (generation, turn): (u64, u64),
+        call: u32,
+        alone: bool,
+    ) -> Self {
         let (parent, depth) = (self.clone(), self.depth() + 1);
-        Self(Some(Arc::new(Frame { actor, method, generation, turn, call, parent, depth })))
+        Self(Some(Arc::new(Frame { actor, method, generation, turn, call, alone, parent, depth })))
+    }
+
+    /// The waiting turns, newest first.
+    pub fn frames(&self) -> impl Iterator<Item = &Frame> {
+        std::iter::successors(self.0.as_deref(), |frame| frame.parent.0.as_deref())
     }
 
     /// The actor whose turn waits for the message itself.
@@ -90,36 +111,21 @@ impl Path {
     /// The frame of that actor nearest to the message, if it waits on this path.
     #[must_use]
     pub fn find(&self, actor: &ActorId) -> Option<&Frame> {
-        let mut at = self.0.as_deref();
-        while let Some(frame) = at {
-            if frame.actor == *actor {
-                return Some(frame);
-            }
-            at = frame.parent.0.as_deref();
-        }
-        None
+        self.frames().find(|frame| frame.actor == *actor)
     }
 
     /// How many of the turns that wait are that actor's.
     #[must_use]
     pub fn count(&self, actor: &ActorId) -> u32 {
-        let (mut at, mut count) = (self.0.as_deref(), 0);
-        while let Some(frame) = at {
-            count += u32::from(frame.actor == *actor);
-            at = frame.parent.0.as_deref();
-        }
-        count
+        let turns = self.frames().filter(|frame| frame.actor == *actor).count();
+        u32::try_from(turns).unwrap_or(u32::MAX)
     }
 
     /// The path to a message, for people: `cart/42.checkout -> pay/9.charge -> cart/42.total`.
     #[must_use]
     pub fn describe(&self, to: &ActorId, method: &str) -> String {
         let mut hops = vec![format!("{to}.{method}")];
-        let mut at = self.0.as_deref();
-        while let Some(frame) = at {
-            hops.push(format!("{}.{}", frame.actor, frame.method));
-            at = frame.parent.0.as_deref();
-        }
+        hops.extend(self.frames().map(|frame| format!("{}.{}", frame.actor, frame.method)));
         hops.reverse();
         hops.join(" -> ")
     }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod time;
 pub mod manifest;
 pub mod envelope;
+pub mod waits;
 pub mod state;
 pub mod commit;
 pub mod timers;

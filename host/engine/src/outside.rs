@@ -133,6 +133,9 @@ pub trait Outside: Send + Sync + 'static {
     /// Commits what the call carries and sends it.
     fn call(&self, call: OutgoingCall) -> Calling;
 
+    /// Whether nobody waits for that turn any more, or for one that waits for it on its path.
+    fn is_given_up(&self, turn: Turn, path: &Path) -> bool;
+
     /// Commits for that turn, and gives the e-tag that is durable then.
     fn commit(&self, turn: Turn, write: Reached) -> Owned<Result<u64, CommitError>>;
 

@@ -144,6 +144,10 @@ impl Outside for Trial {
         Box::pin(async move { Ok(Returned { started, ended: Box::new(ended) }) })
     }
 
+    fn is_given_up(&self, _: Turn, _: &Path) -> bool {
+        false
+    }
+
     fn staged(&self, _: Turn) {}
 
     fn reaches(&self, _: Turn) -> bool {

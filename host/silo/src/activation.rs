@@ -4,11 +4,12 @@
 //! stack ([`Activation::enter`]). Other messages go through the mailbox, and whoever is granted the
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
-//! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `operate` is for
-//! operators, `timed` for timers.
+//! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `callers` tells who
+//! still waits, `operate` is for operators, `timed` for timers.
 
 mod beside;
 mod birth;
+mod callers;
 mod nested;
 mod operate;
 mod timed;
@@ -199,6 +200,8 @@ pub(crate) struct Activation {
     upgraded: AtomicBool,
     /// Whether the running turn has done something that a failed last commit does not undo.
     progressed: AtomicBool,
+    /// Whoever waited for the running turn is gone. Only while it runs in a task of its own.
+    given_up: AtomicBool,
     /// It has left the catalog: whoever remembers it must look the actor up again.
     over: AtomicBool,
     /// Its place among those that have timers, plus one; 0 for none.
@@ -241,6 +244,7 @@ impl Activation {
             restart: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             over: AtomicBool::new(false),
             timers: AtomicU32::new(0),
             events: OnceLock::new(),

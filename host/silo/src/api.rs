@@ -383,17 +383,34 @@ pub enum StateOperation {
     Delete,
 }
 
+/// Which dead letters to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LettersWanted {
+    /// At most so many, the newest.
+    pub limit: usize,
+    /// Only those with this reason.
+    pub reason: Option<String>,
+    /// Only those to or from this actor, `KIND/KEY` with the kind's short or full name.
+    pub actor: Option<String>,
+    /// Only those after the one with this number.
+    pub after: Option<u64>,
+}
+
 /// A message that will never be handled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
+    /// Its number, which grows.
+    pub id: u64,
     /// Whom it was for.
     pub to: String,
     /// The method.
     pub method: String,
     /// Who sent it; none for a client outside.
     pub from: Option<String>,
-    /// Why nobody handles it.
+    /// Why nobody handles it: one of a few words.
     pub reason: String,
+    /// More of that, for people; may be empty.
+    pub detail: String,
     /// Milliseconds since 1970.
     pub at_ms: u64,
 }

@@ -12,8 +12,10 @@ use quark_core::time::Time;
 use quark_engine::values::{Payload, json, msgpack};
 use quark_engine::{Answer, CallFailure, Calling, OutgoingWork, Signature};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::activation::{Activation, Entered};
+use crate::dead_letters::Reason;
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Origin, Outcome, Work};
 use crate::silo::Inner;
@@ -51,6 +53,15 @@ pub(crate) enum Asking {
     Done(Outcome),
     /// Its answer will come, at the latest at the deadline.
     Waits(oneshot::Receiver<Outcome>, tokio::time::Instant),
+}
+
+/// A task that nobody needs once this is dropped.
+struct LetGo<T>(JoinHandle<T>);
+
+impl<T> Drop for LetGo<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Asking {
@@ -192,9 +203,36 @@ impl Inner {
         });
         let waits = waits || path.count(to) >= RETURNS_MAX;
         if waits || path.depth() > PATH_DEPTH_MAX {
+            self.metrics.deadlocks.increment(1);
             return Err(CallError::Deadlock(path.describe(to, method)));
         }
         Ok(())
+    }
+
+    fn deadline(&self, call: &Outgoing, method: &MethodRef, at: Time) -> Time {
+        let timeout = call.timeout.or_else(|| method.method().timeout).unwrap_or(self.config.default_timeout);
+        call.deadline.min(at.after(timeout))
+    }
+
+    /// A client's call. It has a task of its own, since a turn on the client's own stack could neither be
+    /// left at the deadline nor see that the client is gone.
+    pub(crate) async fn ask_from_outside(
+        self: &Arc<Self>,
+        to: Arc<Activation>,
+        call: Outgoing,
+        method: MethodRef,
+        payload: Payload,
+    ) -> Outcome {
+        let now = Instant::now();
+        let deadline = self.clock.instant(self.deadline(&call, &method, self.clock.at(now)));
+        let silo = self.clone();
+        let asking = async move { silo.ask(&to, call, &method, payload, now).outcome().await };
+        let mut asking = LetGo(self.spawn_joined(asking));
+        match tokio::time::timeout_at(deadline, &mut asking.0).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the call".into())),
+            Err(_) => Err(CallError::DeadlineExceeded),
+        }
     }
 
     /// Makes a call: its turn runs on this very stack if the actor is idle and awake; otherwise it
@@ -213,8 +251,7 @@ impl Inner {
             return Asking::Done(Err(CallError::TooLarge(policy.limits.arguments)));
         }
         let at = self.clock.at(now);
-        let timeout = call.timeout.or_else(|| method.method().timeout).unwrap_or(self.config.default_timeout);
-        let deadline = call.deadline.min(at.after(timeout));
+        let deadline = self.deadline(&call, method, at);
         if deadline <= at {
             return Asking::Done(Err(CallError::DeadlineExceeded));
         }
@@ -224,9 +261,13 @@ impl Inner {
             Entered::Done(outcome) => return Asking::Done(outcome.map(|()| payload)),
             Entered::Waits(answer) => return Asking::Waits(answer, self.clock.instant(deadline)),
         }
+        let waits = match self.waits_for(&head.path, &to.id, method.name(), (deadline, at)) {
+            Ok(waits) => waits,
+            Err(deadlock) => return Asking::Done(Err(deadlock)),
+        };
         let (reply, mut answer) = oneshot::channel();
         let work = Work::Method { method: method.clone(), payload, origin: Origin::Caller(reply) };
-        let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD };
+        let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD, waits };
         match self.place(to.clone(), message, at) {
             Err((_, error)) => return Asking::Done(Err(error)),
             Ok(None) => {}
@@ -281,6 +322,10 @@ impl Inner {
                     message = refused.message;
                     if let Refusal::Overloaded(ms) = refused.why {
                         self.metrics.overloaded.increment(1);
+                        // A tell comes again.
+                        if message.is_call() {
+                            self.bury(Reason::Overflow, "", &activation.id, &message);
+                        }
                         return Err((message, CallError::Overloaded(ms)));
                     }
                     // It is over and about to leave the catalog.
@@ -333,7 +378,7 @@ impl Inner {
             chain: Arc::new(tell.chain.clone()),
         };
         let work = Work::Method { method, payload, origin: Origin::Outbox(id.clone()) };
-        self.deliver_later(&tell.to, Message { head, work, bytes })
+        self.deliver_later(&tell.to, Message { head, work, bytes, waits: None })
     }
 }
 

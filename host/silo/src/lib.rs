@@ -17,6 +17,7 @@ mod kinds;
 mod message;
 mod catalog;
 mod outbox;
+mod waits;
 mod dispatch;
 mod outside;
 mod activation;

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::api::{Failure, StateOperation, StateValue};
 use crate::kinds::Served;
 use crate::silo::Inner;
+use crate::waits::Recorded;
 
 /// What a caller gets.
 pub(crate) type Outcome = Result<Payload, CallError>;
@@ -24,6 +25,9 @@ pub(crate) struct Message {
     pub(crate) head: Head,
     pub(crate) work: Work,
     pub(crate) bytes: usize,
+    /// Whoever waits for it is known to wait as long as this lives: dropped before its turn runs and
+    /// before it is answered.
+    pub(crate) waits: Option<Box<Recorded>>,
 }
 
 /// What its turn does.
@@ -78,6 +82,11 @@ impl Message {
         matches!(&self.work, Work::Method { origin: Origin::Caller(_), .. })
     }
 
+    /// Whether somebody waits for its answer.
+    pub(crate) const fn is_answered(&self) -> bool {
+        matches!(&self.work, Work::Method { origin: Origin::Caller(_), .. } | Work::Operate(_))
+    }
+
     /// The version that it was made for, as [`Served::since`] counts; none for an operator's and a timer's.
     pub(crate) fn since(&self) -> Option<u64> {
         match &self.work {
@@ -119,6 +128,10 @@ impl Waiting for Message {
 
     fn is_read_only(&self) -> bool {
         matches!(&self.work, Work::Method { method, .. } if method.method().read_only)
+    }
+
+    fn is_given_up(&self) -> bool {
+        matches!(&self.work, Work::Method { origin: Origin::Caller(to), .. } if to.is_closed())
     }
 
     fn returns_to(&self, actor: &ActorId) -> Option<Returns> {

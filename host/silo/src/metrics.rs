@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) activations: Counter,
     pub(crate) failures: Counter,
     pub(crate) overloaded: Counter,
+    pub(crate) deadlocks: Counter,
+    waits_skipped: Counter,
     pub(crate) rewoken: Counter,
     pub(crate) timer_turns: Counter,
     pub(crate) log_lines_dropped: Counter,
@@ -41,6 +43,7 @@ pub(crate) struct Now {
     pub(crate) capacity: usize,
     pub(crate) tells: usize,
     pub(crate) timers: usize,
+    pub(crate) waits_skipped: u64,
     pub(crate) thrashing: bool,
     pub(crate) dead: Vec<(Reason, u64)>,
 }
@@ -59,6 +62,11 @@ impl Metrics {
         describe_counter!("quark_deactivations_total", "Activations that left memory, by reason");
         describe_counter!("quark_failures_total", "Traps, refused activations and passed limits");
         describe_counter!("quark_overloaded_total", "Messages that a full mailbox refused");
+        describe_counter!("quark_deadlocks_total", "Calls that were refused since they would wait for themselves");
+        describe_counter!(
+            "quark_waits_skipped_total",
+            "Calls that waited with no look for a deadlock: too many waited"
+        );
         describe_counter!("quark_rewoken_total", "Actors woken again soon after they were put to sleep for room");
         describe_counter!("quark_timer_turns_total", "Turns of timers that began; they are turns like others too");
         describe_counter!("quark_commits_total", "Commits by outcome");
@@ -78,6 +86,8 @@ impl Metrics {
             activations: counter!("quark_activations_total"),
             failures: counter!("quark_failures_total"),
             overloaded: counter!("quark_overloaded_total"),
+            deadlocks: counter!("quark_deadlocks_total"),
+            waits_skipped: counter!("quark_waits_skipped_total"),
             rewoken: counter!("quark_rewoken_total"),
             timer_turns: counter!("quark_timer_turns_total"),
             log_lines_dropped: counter!("quark_log_lines_dropped_total"),
@@ -133,6 +143,7 @@ impl Metrics {
         // Both only grow: a lower number, of an activation that was just going, is not taken.
         self.calls.absolute(now.calls);
         self.turns.absolute(now.turns);
+        self.waits_skipped.absolute(now.waits_skipped);
         self.live.set(float(now.live));
         self.activations_now.set(float(now.activations));
         self.capacity.set(float(now.capacity));

@@ -6,11 +6,12 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use quark_core::activation::Turn;
 use quark_core::commit::CommitError;
+use quark_core::envelope::Path;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
-use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned, Reached, Returned};
+use quark_engine::{CallFailure, Calling, Lane, Level, OutgoingCall, Outside, Owned, Reached, Returned};
 
 use crate::activation::{Activation, MidTurn};
 use crate::dispatch::{Outgoing, Route};
@@ -38,9 +39,14 @@ impl ActorOutside {
 }
 
 /// All that the turn wrote is durable: the call leaves.
-fn send(silo: &Arc<Inner>, last: Option<&Mutex<Option<Box<Route>>>>, from: &ActorId, call: OutgoingCall) -> Calling {
+fn send(
+    silo: &Arc<Inner>,
+    last: Option<&Mutex<Option<Box<Route>>>>,
+    (from, alone): (&ActorId, bool),
+    call: OutgoingCall,
+) -> Calling {
     let OutgoingCall { to, work, from_method, deadline, path, chain, turn, call, timeout, write: _ } = call;
-    let path = path.with(from.clone(), from_method, (turn.generation, turn.number), call);
+    let path = path.with_one_of(from.clone(), from_method, (turn.generation, turn.number), call, alone);
     let outgoing = Outgoing { path, chain, deadline, timeout };
     silo.call_from(last, to, outgoing, work, Instant::now())
 }
@@ -50,12 +56,14 @@ impl Outside for ActorOutside {
         let Some((silo, activation)) = self.own() else {
             return Calling::Done(Err(CallFailure::Commit(CommitError::Fenced)));
         };
+        // In the concurrent lane a turn may have several calls under way.
+        let alone = self.served.component.lane != Lane::Concurrent;
         match activation.commit_point(&silo, call.turn, std::mem::replace(&mut call.write, Reached::Free(None))) {
-            MidTurn::Open => send(&silo, Some(&self.last), &activation.id, call),
+            MidTurn::Open => send(&silo, Some(&self.last), (&activation.id, alone), call),
             MidTurn::Failed(error) => Calling::Done(Err(CallFailure::Commit(error))),
             point @ MidTurn::Wait(_) => Calling::Waits(Box::pin(async move {
                 point.wait().await.map_err(CallFailure::Commit)?;
-                match send(&silo, None, &activation.id, call) {
+                match send(&silo, None, (&activation.id, alone), call) {
                     Calling::Done(answer) => answer,
                     Calling::Waits(answer) => answer.await,
                 }
@@ -77,6 +85,16 @@ impl Outside for ActorOutside {
             let Some((silo, activation)) = own else { return Err(CommitError::Fenced) };
             activation.returning(&silo, &served).await
         })
+    }
+
+    fn is_given_up(&self, turn: Turn, path: &Path) -> bool {
+        let Some((silo, activation)) = self.own() else { return true };
+        activation.is_given_up(turn)
+            || path.frames().any(|frame| {
+                let turn = Turn { generation: frame.generation, number: frame.turn };
+                let above = silo.catalog.get(&frame.actor);
+                above.is_none_or(|above| !above.may_run(turn) || above.is_given_up(turn))
+            })
     }
 
     fn staged(&self, turn: Turn) {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use quark_core::activation::{Phase, Why};
@@ -18,8 +17,8 @@ use tokio::sync::oneshot;
 use crate::activation::Activation;
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    KindContract, KindReport, LiveReport, Reply, Request, StateOperation, StateValue, ValueReport, VersionReport,
-    codes,
+    KindContract, KindReport, LettersWanted, LiveReport, Reply, Request, StateOperation, StateValue, ValueReport,
+    VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -106,7 +105,7 @@ impl Silo {
             timeout: request.timeout_ms.map(|ms| std::time::Duration::from_millis(ms.min(TIMEOUT_MS_MAX))),
         };
         let activation = self.0.activation(&to);
-        let outcome = self.0.ask(&activation, call, &method, payload, Instant::now()).outcome().await?;
+        let outcome = self.0.ask_from_outside(activation, call, method.clone(), payload).await?;
         let signature = &method.method().signature;
         let (Some(ty), Some(val)) = (&signature.result, outcome.vals.first()) else {
             return Err(Failure::new(codes::INTERNAL, "the answer has no value"));
@@ -171,7 +170,7 @@ impl Silo {
         let deadline = now.after(OPERATE_TIMEOUT);
         let head = Head { teller: None, deadline, path: Path::START, chain: Arc::default() };
         let operate = Operate { name: name.into(), operation, if_match, reply };
-        let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0 };
+        let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0, waits: None };
         self.0.deliver(&to, message, now)?;
         match tokio::time::timeout_at(self.0.clock.instant(deadline), answer).await {
             Ok(Ok(outcome)) => outcome,
@@ -368,8 +367,13 @@ impl Service for Silo {
         Box::pin(async move { self.put_to_sleep(&kind, &key).await })
     }
 
-    fn dead_letters(&self, limit: usize) -> Vec<DeadLetter> {
-        self.0.dead_letters.newest(limit)
+    fn dead_letters(&self, wanted: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {
+        let names = Reason::ALL.map(Reason::name);
+        match wanted.reason.as_deref().filter(|reason| !names.contains(reason)) {
+            None => Ok(self.0.dead_letters.newest(wanted)),
+            Some(reason) => Err(Failure::new(codes::BAD_REQUEST, format!("no dead letter has the reason `{reason}`"))
+                .next(format!("ask for one of {}", names.join(", ")))),
+        }
     }
 
     fn health(&self) -> Health {
@@ -412,6 +416,7 @@ impl Service for Silo {
             capacity: usize::try_from(silo.capacity()).unwrap_or(usize::MAX),
             tells: silo.outbox.held(),
             timers: silo.timers.len(),
+            waits_skipped: silo.waits.lock().skipped(),
             thrashing: silo.thrash.thrashes(silo.clock.now()).is_some(),
             dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),
         })

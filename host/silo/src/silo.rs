@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quark_core::activation::Why;
+use quark_core::activation::{Message as _, Why};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_engine::{Cache, Engine, EngineConfig, EngineError, Trap};
@@ -15,7 +15,7 @@ use crate::capacity::{self, Machine, TooMany};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, unix_ms};
 use crate::config::SiloConfig;
-use crate::dead_letters::{DeadLetters, Reason};
+use crate::dead_letters::{DeadLetters, Letter, Reason};
 use crate::deploy::Deploys;
 use crate::failures::Failures;
 use crate::kinds::Kinds;
@@ -26,6 +26,7 @@ use crate::outbox::{self, Outbox};
 use crate::store::{Store, StoreError};
 use crate::thrash::Thrash;
 use crate::timers::{self, Timers};
+use crate::waits;
 
 /// How often idle activations are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -69,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) outbox: Outbox,
     pub(crate) timers: Timers,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) waits: waits::Shared,
     pub(crate) metrics: Metrics,
     pub(crate) failures: Failures,
     log_second: AtomicU64,
@@ -101,6 +103,7 @@ impl Silo {
             outbox: Outbox::new(),
             timers: Timers::default(),
             dead_letters: DeadLetters::default(),
+            waits: waits::Shared::default(),
             metrics: Metrics::new(),
             failures: Failures::default(),
             log_second: AtomicU64::new(0),
@@ -135,6 +138,7 @@ impl Silo {
         let left = silo.catalog.len();
         if left > 0 {
             tracing::warn!(left, "some actors did not end in time; what they had not committed is lost");
+            silo.bury_what_waits();
         }
         silo.stopped.store(true, Ordering::Relaxed);
         silo.outbox.look();
@@ -147,7 +151,10 @@ impl Inner {
         drop(self.runtime.spawn(future));
     }
 
-    pub(crate) fn spawn_joined(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    pub(crate) fn spawn_joined<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         self.runtime.spawn(future)
     }
 
@@ -169,8 +176,9 @@ impl Inner {
     }
 
     pub(crate) fn answer_all(&self, messages: Vec<Message>, error: &CallError) {
-        for message in messages {
-            match message.work {
+        for Message { work, waits, .. } in messages {
+            drop(waits);
+            match work {
                 Work::Method { origin, .. } => self.answer(origin, error.clone()),
                 Work::Operate(operate) => drop(operate.reply.send(Err(error.clone().into()))),
                 Work::Timer(firing) => self.timers.ended(firing, self.clock.now()),
@@ -180,8 +188,36 @@ impl Inner {
 
     /// A message whose caller has stopped waiting before its turn.
     pub(crate) fn expired(&self, to: &ActorId, message: Message) {
-        self.dead_letters.add(Reason::Expired, "", to, message.method(), message.head.sender());
+        let late = self.clock.now() >= message.head.deadline;
+        let reason = if late { Reason::Expired } else { Reason::Cancelled };
+        self.bury(reason, "", to, &message);
         self.answer_all(vec![message], &CallError::DeadlineExceeded);
+    }
+
+    /// Tells people of a message that nobody will handle.
+    pub(crate) fn bury(&self, reason: Reason, detail: &str, to: &ActorId, message: &Message) {
+        let (method, from, tell) = (message.method(), message.head.sender(), message.is_tell());
+        self.dead_letters.add(reason, detail, &Letter { to, method, from, tell });
+    }
+
+    /// The silo ends: calls that wait now are never handled. Tells are rows of the store, and wait for
+    /// the next start.
+    fn bury_what_waits(&self) {
+        let mut waiting = Vec::new();
+        self.catalog.for_each(|activation| {
+            let messages = activation.machine.lock().turns.take_waiting();
+            waiting.push((activation.id.clone(), messages));
+        });
+        let calls = |(id, messages): (ActorId, Vec<Message>)| {
+            messages.into_iter().filter(|message| message.is_answered()).map(move |message| (id.clone(), message))
+        };
+        let mut all = 0;
+        for (id, message) in waiting.into_iter().flat_map(calls) {
+            all += 1;
+            self.bury(Reason::Shutdown, "", &id, &message);
+            self.answer_all(vec![message], &CallError::Unreachable("the silo stopped before its turn".into()));
+        }
+        tracing::warn!(all, "calls that waited for their turns were not handled");
     }
 
     /// Remembers an actor's failure and says so.

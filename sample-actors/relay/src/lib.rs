@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quark_sdk::log::Level;
 use quark_sdk::prelude::*;
 
 quark_sdk::world!("relay-actor");
@@ -34,6 +35,35 @@ impl Relay {
             None => Ok(0),
             Some((next, rest)) => Ok(1 + relays::Relay::new(next).chain(rest).await?),
         }
+    }
+
+    async fn chain_after(&self, gate: String, keys: Vec<String>) -> Result<u32, CallError> {
+        rogues::Rogue::new(&gate).ping().await?;
+        self.chain(keys).await
+    }
+
+    async fn until_cancelled(&self, keys: Vec<String>, ms: u64) -> Result<bool, CallError> {
+        if let Some((next, rest)) = keys.split_first() {
+            return relays::Relay::new(next).until_cancelled(rest, ms).await;
+        }
+        let end = context::now().saturating_add(ms);
+        while context::now() < end {
+            if context::cancelled() {
+                quark_sdk::log::log(Level::Info, "the caller gave up", &[]);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn time_left(&self, keys: Vec<String>) -> Result<Vec<u64>, CallError> {
+        let left = context::deadline().map_or(u64::MAX, |deadline| deadline.saturating_sub(context::now()));
+        let mut all = vec![left];
+        if let Some((next, rest)) = keys.split_first() {
+            context::set_timeout(Duration::from_millis(left / 2));
+            all.extend(relays::Relay::new(next).time_left(rest).await?);
+        }
+        Ok(all)
     }
 
     async fn header_on(&self, key: String, name: String, value: String) -> Result<Option<String>, RelayError> {

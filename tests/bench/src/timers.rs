@@ -76,7 +76,7 @@ fn start(quark: &Host, actors: usize) -> Result<()> {
 /// Milliseconds of processor time in a second in which nothing happens.
 fn idle(quark: &Host) -> Result<f64> {
     let before = cpu_ms()?;
-    quark.runtime.block_on(tokio::time::sleep(IDLE));
+    quark.runtime.block_on(async { tokio::time::sleep(IDLE).await });
     Ok((cpu_ms()? - before) / IDLE.as_secs_f64())
 }
 

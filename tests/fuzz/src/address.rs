@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use quark_core::id::{KEY_BYTES_MAX, KIND_BYTES_MAX, KindName, split_address};
 use quark_silo::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport,
-    Reply, Request, StateOperation, StateValue, VersionReport, codes,
+    LettersWanted, Reply, Request, StateOperation, StateValue, VersionReport, codes,
 };
 use quark_silo::gateway::fuzzing::Unconnected;
 use quark_silo::gateway::{GatewayConfig, Service};
@@ -182,8 +182,8 @@ impl Service for Witness {
         nothing()
     }
 
-    fn dead_letters(&self, _: usize) -> Vec<DeadLetter> {
-        Vec::new()
+    fn dead_letters(&self, _: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {
+        Ok(Vec::new())
     }
 
     fn health(&self) -> Health {

@@ -33,6 +33,10 @@ pub trait Message {
     }
     /// Whether its method writes nothing.
     fn is_read_only(&self) -> bool;
+    /// Whether nobody waits for its answer any more though its deadline is to come.
+    fn is_given_up(&self) -> bool {
+        false
+    }
     /// The turn of that actor that waits for what this message answers.
     fn returns_to(&self, _actor: &ActorId) -> Option<Returns> {
         None

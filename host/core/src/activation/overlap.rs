@@ -127,6 +127,10 @@ impl<O> Group<O> {
         self.members.last().map(|member| member.number)
     }
 
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.members.iter().map(|member| member.number).collect()
+    }
+
     pub(super) fn contains(&self, number: u64) -> bool {
         self.members.iter().any(|member| member.number == number)
     }

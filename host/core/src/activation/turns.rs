@@ -32,6 +32,7 @@ use super::overlap::{Begins, Group, Overlap};
 use crate::commit::{Commit, CommitError, Write};
 use crate::id::ActorId;
 use crate::time::Time;
+use crate::waits::Running;
 
 /// The most commits of one actor under way; the next turn waits.
 pub const PENDING_COMMITS_MAX: usize = 64;
@@ -230,6 +231,12 @@ impl<M: Message, O> Turns<M, O> {
         Some(Turn { generation: self.generation?, number: self.running.last()? })
     }
 
+    /// All turns that run now; none while nothing is loaded.
+    #[must_use]
+    pub fn all_running(&self) -> Option<Running> {
+        Some(Running { generation: self.generation?, turns: self.running.numbers() })
+    }
+
     /// Whether that turn runs.
     #[must_use]
     pub fn runs(&self, turn: Turn) -> bool {
@@ -355,7 +362,7 @@ impl<M: Message, O> Turns<M, O> {
             return Step::Leave(self.begin(generation, Begins::alone()), why);
         }
         let (Some(next), Some(generation)) = (self.mailbox.peek(), self.generation) else { return self.rests() };
-        let (begins, expired) = (Begins::of(next), next.deadline() <= now);
+        let (begins, expired) = (Begins::of(next), next.deadline() <= now || next.is_given_up());
         if !expired && !self.running.admits(begins) {
             return Step::Wait;
         }
@@ -375,9 +382,9 @@ impl<M: Message, O> Turns<M, O> {
         let (actor, running) = (&self.actor, &self.running);
         let message = self.mailbox.take_returning(|message| {
             let to = message.returns_to(actor).unwrap_or(Returns { generation: 0, turn: 0, call: 0 });
-            message.deadline() <= now || running.admits_returning(Begins::of(message), to)
+            message.deadline() <= now || message.is_given_up() || running.admits_returning(Begins::of(message), to)
         })?;
-        if message.deadline() <= now {
+        if message.deadline() <= now || message.is_given_up() {
             return Some(Step::Expired(message));
         }
         Some(Step::Run(self.begin(generation, Begins::of(&message)), message))
@@ -440,6 +447,11 @@ impl<M: Message, O> Turns<M, O> {
         self.running.clear();
         self.phase = Phase::Draining;
         if loading { self.mailbox.take_all() } else { self.mailbox.take_calls() }
+    }
+
+    /// Takes all that waits, since nobody will run it any more.
+    pub fn take_waiting(&mut self) -> Vec<M> {
+        self.mailbox.take_all()
     }
 
     /// Whether a commit point without a write would let its output leave at once, and do nothing

@@ -1,3 +1,5 @@
+//! The machine step by step, and against a plain list by seeds.
+
 use super::*;
 
 const MS: u64 = 1_000_000;

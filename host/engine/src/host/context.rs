@@ -79,7 +79,8 @@ impl context::Host for Guest {
     }
 
     fn cancelled(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.member.host.now() >= self.turn.head.deadline)
+        let (host, head) = (&self.member.host, &self.turn.head);
+        Ok(host.now() >= head.deadline || host.is_given_up(self.turn.turn, &head.path))
     }
 
     fn now(&mut self) -> wasmtime::Result<u64> {

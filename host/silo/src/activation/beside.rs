@@ -4,10 +4,11 @@
 //! stack of whoever runs the pack: there all their commit points are made, in the order in which the
 //! guest reached them.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use quark_core::activation::{Point, Turn, Why};
 use quark_core::commit::CommitError;
 use quark_core::envelope::Head;
@@ -32,27 +33,42 @@ struct Beside {
     last: tokio::time::Instant,
 }
 
-/// Turns that overlap, each with the time after which it is given up.
+/// Turns that overlap and have not ended.
 #[derive(Default)]
-pub(super) struct Times(Vec<(u64, tokio::time::Instant)>);
+pub(super) struct Times(Vec<Begun>);
+
+struct Begun {
+    number: u64,
+    /// After that it is given up.
+    last: tokio::time::Instant,
+    /// Only looked at, whether somebody still waits for it.
+    origin: Weak<Mutex<Option<Origin>>>,
+}
 
 impl Times {
-    fn begin(&mut self, turn: Turn, last: tokio::time::Instant) {
-        self.0.push((turn.number, last));
+    fn begin(&mut self, turn: Turn, last: tokio::time::Instant, origin: &Arc<Mutex<Option<Origin>>>) {
+        self.0.push(Begun { number: turn.number, last, origin: Arc::downgrade(origin) });
     }
 
     fn end(&mut self, turn: Turn) {
-        self.0.retain(|(number, _)| *number != turn.number);
+        self.0.retain(|begun| begun.number != turn.number);
     }
 
     fn first(&self) -> Option<tokio::time::Instant> {
-        self.0.iter().map(|(_, last)| *last).min()
+        self.0.iter().map(|begun| begun.last).min()
+    }
+
+    /// Whether whoever called for that turn is gone.
+    fn is_given_up(&self, turn: Turn) -> bool {
+        let begun = self.0.iter().find(|begun| begun.number == turn.number);
+        let origin = begun.and_then(|begun| begun.origin.upgrade());
+        origin.is_some_and(|origin| matches!(&*origin.lock(), Some(Origin::Caller(to)) if to.is_closed()))
     }
 
     /// Whether the time of one has passed: it is told once.
     fn pass(&mut self, now: tokio::time::Instant) -> bool {
         let all = self.0.len();
-        self.0.retain(|(_, last)| *last > now);
+        self.0.retain(|begun| begun.last > now);
         self.0.len() < all
     }
 }
@@ -79,19 +95,21 @@ impl Activation {
             let bytes = payload.bytes();
             let Some(silo) = self.silo.upgrade() else { return };
             let work = Work::Method { method, payload, origin };
-            return self.begin_again(&silo, Message { head, work, bytes });
+            return self.begin_again(&silo, Message { head, work, bytes, waits: None });
         }
         machine.slot = Slot::Live(live);
-        machine.beside.get_or_insert_default().begin(turn, last);
-        drop(machine);
         let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
+        let origin = Arc::new(Mutex::new(Some(origin)));
+        machine.beside.get_or_insert_default().begin(turn, last, &origin);
+        drop(machine);
+        let begun = Instant::now();
         let started = Started { head, turn, method: method.at, handles, payload };
-        let beside = Beside { turn, method, origin, started: Instant::now(), last };
         let (me, silo) = (self.me.clone(), self.silo.clone());
         let done = move |turned| {
             // Neither is there any more only while the silo is being dropped.
-            if let (Some(me), Some(silo)) = (me.upgrade(), silo.upgrade()) {
-                me.ended_beside(&silo, beside, turned);
+            let origin = origin.lock().take();
+            if let (Some(me), Some(silo), Some(origin)) = (me.upgrade(), silo.upgrade(), origin) {
+                me.ended_beside(&silo, Beside { turn, method, origin, started: begun, last }, turned);
             }
         };
         match turns {
@@ -117,6 +135,11 @@ impl Activation {
         drop(machine);
         tracing::debug!(actor = %self.id, "a turn was given up");
         turns.iter().for_each(|turns| turns.end(Trap::Abandoned));
+    }
+
+    /// Whether whoever called for that turn, which overlaps, is gone.
+    pub(super) fn is_given_up_beside(&self, turn: Turn) -> bool {
+        self.machine.lock().beside.as_ref().is_some_and(|times| times.is_given_up(turn))
     }
 
     fn ended_beside(&self, silo: &Arc<Inner>, beside: Beside, turned: Turned) {
@@ -230,7 +253,7 @@ impl Activation {
         }
         let Started { head, payload, .. } = started;
         let bytes = payload.bytes();
-        self.begin_again(silo, Message { head, work: Work::Method { method, payload, origin }, bytes });
+        self.begin_again(silo, Message { head, work: Work::Method { method, payload, origin }, bytes, waits: None });
     }
 
     /// A commit point of a turn that overlaps, in its middle, while others are between their own.

@@ -63,7 +63,8 @@ impl Activation {
         }
         let Slot::Live(mut live) = std::mem::take(&mut machine.slot) else { return Some(message) };
         drop(machine);
-        let Message { head, work, .. } = message;
+        let Message { head, work, waits, .. } = message;
+        drop(waits);
         let Work::Method { method, payload, origin } = work else { return None };
         let (mut head, mut payload) = (head, payload);
         let input = TurnInput { head: &mut head, turn, method: method.at, handles: None, payload: &mut payload };
@@ -83,10 +84,10 @@ impl Activation {
         started: Instant,
     ) {
         let Some(silo) = self.silo.upgrade() else { return };
-        // After that nobody waits for it any more, and the instance cannot be entered again.
         let last = silo.clock.instant(deadline.after(ABANDONED_GRACE));
-        let ran = tokio::time::timeout_at(last, turn).await.unwrap_or(Err(Trap::Abandoned));
-        self.finished(&silo, Finished { ran, method, origin: Origin::Caller(reply), started });
+        let mut origin = Origin::Caller(reply);
+        let ran = self.to_its_end(turn, &mut origin, last).await;
+        self.finished(&silo, Finished { ran, method, origin, started });
         drop(silo);
         self.run(None).await;
     }
@@ -139,8 +140,8 @@ impl Activation {
 
     /// A turn with all that may wait before it.
     pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
-        let Message { mut head, work, bytes } = message;
-        let (method, mut payload, origin) = match work {
+        let Message { mut head, work, bytes, waits } = message;
+        let (method, mut payload, mut origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Method { method, payload, origin } => (method, payload, origin),
             Work::Timer(firing) => match self.on_timer() {
@@ -160,12 +161,15 @@ impl Activation {
             head.deadline = silo.clock.now().after(silo.config.default_timeout);
         }
         let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
-        let mut live = match tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned)) {
+        let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
+        // Until here it waited, perhaps for a hook that waits for others.
+        drop(waits);
+        let mut live = match woken {
             Ok(live) => live,
             // Turns that run beside it ended the instance just now: it begins in the next one.
             Err(_) if !self.runs(turn) => {
                 let work = Work::Method { method, payload, origin };
-                return self.begin_again(silo, Message { head, work, bytes });
+                return self.begin_again(silo, Message { head, work, bytes, waits: None });
             }
             Err(trap) => return self.refused(silo, origin, trap),
         };
@@ -196,8 +200,7 @@ impl Activation {
             return self.finished(silo, Finished { ran, method, origin, started });
         }
         let turn = self.on_its_own(live, head, payload, Alone { turn, method: method.at, handles, started });
-        // After that nobody waits for it any more, and the instance cannot be entered again.
-        let ran = tokio::time::timeout_at(last, turn).await.unwrap_or(Err(Trap::Abandoned));
+        let ran = self.to_its_end(turn, &mut origin, last).await;
         self.finished(silo, Finished { ran, method, origin, started });
     }
 
@@ -209,7 +212,7 @@ impl Activation {
         self.not_begun(turn);
     }
 
-    fn runs(&self, turn: Turn) -> bool {
+    pub(super) fn runs(&self, turn: Turn) -> bool {
         self.machine.lock().turns.runs(turn)
     }
 
@@ -253,7 +256,10 @@ impl Activation {
                     Err(Trap::Unbegun) => {}
                     Err(trap) => return Err(trap),
                 }
-                let owner = packed.as_ref().and_then(|(me, silo)| Some((me.upgrade()?, silo.upgrade()?)));
+                // A timer is gone with the pack.
+                let moves = live.served.kind().on_timer() != Some(method);
+                let owner =
+                    packed.as_ref().filter(|_| moves).and_then(|(me, silo)| Some((me.upgrade()?, silo.upgrade()?)));
                 let Some((me, silo)) = owner else { return Err(Trap::Unbegun) };
                 // Boxed, since all other turns would carry it for nothing.
                 live = Box::pin(me.wake_elsewhere(&silo, live)).await?;

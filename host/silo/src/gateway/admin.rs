@@ -17,7 +17,7 @@ use super::actors::{content_type, wrong_content_type};
 use super::edge::{Edge, bad_query};
 use super::failure::Refused;
 use super::target::Target;
-use crate::api::{ActorReport, DeployReport, DeployRequest, Failure, StateOperation, StateValue, codes};
+use crate::api::{ActorReport, DeployReport, DeployRequest, Failure, LettersWanted, StateOperation, StateValue, codes};
 
 const COMPONENT: &str = "application/wasm";
 /// Carries `actor.toml`, base64.
@@ -50,8 +50,11 @@ pub(super) struct VersionsQuery {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
+pub(super) struct LettersQuery {
     limit: Option<usize>,
+    reason: Option<String>,
+    actor: Option<String>,
+    after: Option<u64>,
 }
 
 pub(super) async fn deploy(
@@ -121,10 +124,11 @@ pub(super) async fn activations(
 
 pub(super) async fn dead_letters(
     State(edge): State<Arc<Edge>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    query: Result<Query<LettersQuery>, QueryRejection>,
 ) -> Result<Json<Value>, Refused> {
-    let Query(query) = query.map_err(bad_query)?;
-    Ok(Json(json!({ "dead_letters": edge.service.dead_letters(limit(query.limit)?) })))
+    let Query(LettersQuery { limit: most, reason, actor, after }) = query.map_err(bad_query)?;
+    let wanted = LettersWanted { limit: limit(most)?, reason, actor, after };
+    Ok(Json(json!({ "dead_letters": edge.service.dead_letters(&wanted)? })))
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Refused> {

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport,
-    Reply, Request, StateOperation, StateValue, VersionReport,
+    LettersWanted, Reply, Request, StateOperation, StateValue, VersionReport,
 };
 
 /// A silo, as the gateway sees it.
@@ -56,7 +56,10 @@ pub trait Service: Send + Sync + 'static {
     fn deactivate<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
 
     /// The newest dead letters first.
-    fn dead_letters(&self, limit: usize) -> Vec<DeadLetter>;
+    ///
+    /// # Errors
+    /// When there is no such reason.
+    fn dead_letters(&self, wanted: &LettersWanted) -> Result<Vec<DeadLetter>, Failure>;
 
     /// How the silo is; cheap, asked often.
     fn health(&self) -> Health;

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::{Gateway, GatewayConfig, Service};
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    KindReport, Reply, Request, StateOperation, StateValue, VersionReport, codes,
+    KindReport, LettersWanted, Reply, Request, StateOperation, StateValue, VersionReport, codes,
 };
 
 mod admin;
@@ -148,8 +148,8 @@ impl Service for Fake {
         Box::pin(async move { Ok(live) })
     }
 
-    fn dead_letters(&self, _: usize) -> Vec<DeadLetter> {
-        Vec::new()
+    fn dead_letters(&self, _: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {
+        Ok(Vec::new())
     }
 
     fn health(&self) -> Health {

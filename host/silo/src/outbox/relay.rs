@@ -1,20 +1,26 @@
 //! The task that moves tells: asks the store, fills mailboxes, buries what is dead.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quark_core::envelope::{Tell, TellId};
 use quark_core::error::CallError;
+use quark_core::id::KindName;
 
 use super::STORE_RETRY;
 use super::lines::Next;
-use super::state::BACKOFF;
-use crate::dead_letters::Reason;
+use crate::dead_letters::{Letter, Reason};
 use crate::silo::Inner;
 use crate::store::{PAGE_MAX, StoreError};
 
 /// How often a tell's turn may fail before it is a dead letter.
 const ATTEMPTS_MAX: u32 = 5;
+/// How long a tell waits for a kind that nothing serves: its deployment may just be on its way.
+const NO_KIND_GRACE: Duration = Duration::from_secs(15);
+const NO_KIND_RETRY: Duration = Duration::from_secs(5);
+/// The most kinds that are known to be missing; tells to others wait.
+const MISSING_MAX: usize = 1_024;
 /// How many tells are delivered before the store is looked at again.
 const ROUND_MAX: usize = 1024;
 /// How long the relay waits before it looks again at a row that cannot be read.
@@ -23,6 +29,7 @@ const DAMAGED_RETRY: Duration = Duration::from_secs(10);
 /// Delivers until the silo stops.
 pub(crate) async fn relay(silo: Arc<Inner>) {
     let mut reader = Reader { limit: PAGE_MAX, retry_at: None };
+    let mut missing = Missing::default();
     loop {
         if silo.is_stopped() {
             return;
@@ -33,7 +40,7 @@ pub(crate) async fn relay(silo: Arc<Inner>) {
             continue;
         }
         reader.read(&silo).await;
-        let wake = match deliver_round(&silo) {
+        let wake = match deliver_round(&silo, &mut missing) {
             Round::Cut => {
                 tokio::task::yield_now().await;
                 continue;
@@ -59,26 +66,33 @@ enum Round {
     Idle(Option<Instant>),
 }
 
-fn deliver_round(silo: &Arc<Inner>) -> Round {
+fn deliver_round(silo: &Arc<Inner>, missing: &mut Missing) -> Round {
     for _ in 0..ROUND_MAX {
         let next = silo.outbox.state.lock().next(Instant::now());
         match next {
-            Ok(next) => deliver(silo, &next),
+            Ok(next) => deliver(silo, &next, missing),
             Err(wake) => return Round::Idle(wake),
         }
     }
     Round::Cut
 }
 
-fn deliver(silo: &Arc<Inner>, next: &Next) {
+fn deliver(silo: &Arc<Inner>, next: &Next, missing: &mut Missing) {
     let Next { id, tell, failures, dead } = next;
     if *dead || *failures >= ATTEMPTS_MAX {
         return discard(silo, id, tell, Reason::Failed, "its turns failed too often");
     }
     if silo.kinds.get(&tell.to.kind).is_none() {
-        // Perhaps its deployment cannot be served since this start: the row waits for the next one.
-        return silo.outbox.refused(id, BACKOFF.1);
+        // Perhaps it is one of a deployment that cannot be served since this start: the row waits for the
+        // next one.
+        return match missing.since(&tell.to.kind, Instant::now()) {
+            Some(since) if since >= NO_KIND_GRACE && silo.deploys.broken.lock().is_empty() => {
+                discard(silo, id, tell, Reason::Undeliverable, "no deployment serves its kind");
+            }
+            Some(_) | None => silo.outbox.refused(id, NO_KIND_RETRY),
+        };
     }
+    missing.forget(&tell.to.kind);
     match silo.deliver_tell(id, tell) {
         Ok(()) => {}
         Err(CallError::Overloaded(ms) | CallError::Unavailable(ms)) => {
@@ -88,11 +102,34 @@ fn deliver(silo: &Arc<Inner>, next: &Next) {
     }
 }
 
+/// Kinds that tells are for and nothing serves, since when.
+#[derive(Default)]
+struct Missing(HashMap<KindName, Instant>);
+
+impl Missing {
+    /// How long the kind is known to be missing; nothing when too many are.
+    fn since(&mut self, kind: &KindName, now: Instant) -> Option<Duration> {
+        if self.0.len() >= MISSING_MAX && !self.0.contains_key(kind) {
+            return None;
+        }
+        Some(now - *self.0.entry(kind.clone()).or_insert(now))
+    }
+
+    /// It is there.
+    fn forget(&mut self, kind: &KindName) {
+        // Mostly none is missing.
+        if !self.0.is_empty() {
+            self.0.remove(kind);
+        }
+    }
+}
+
 /// Tells people, once, and then takes the tell's row out of the store: the other way round a crash
 /// of this task in between would lose it unseen. If the store refuses, it is tried again.
 fn discard(silo: &Arc<Inner>, id: &TellId, tell: &Tell, reason: Reason, detail: &str) {
     if silo.outbox.change(|state| state.condemn(id)) {
-        silo.dead_letters.add(reason, detail, &tell.to, &tell.method, id.from.as_ref());
+        let (to, method, from) = (&tell.to, &*tell.method, id.from.as_ref());
+        silo.dead_letters.add(reason, detail, &Letter { to, method, from, tell: true });
     }
     let (then, row) = (silo.clone(), id.clone());
     let done = move |outcome: Result<(), _>| match outcome {

@@ -217,7 +217,8 @@ fn without_a_timer_target_nothing_starts() {
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
         (func (export "test:made/things#[constructor]thing") (param i32 i32) (result i32) (call $new (i32.const 1)))
         (func (export "test:made/things#[method]thing.go") (param i32) (result i32)
-            (call $start (i32.const 0) (i32.const 1) (i64.const 1) (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0))
+            (call $start (i32.const 0) (i32.const 1) (i64.const 1)
+                (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0))
             i32.const 7))"#;
     let silo = Silo::start(&[]);
     let client = silo.client();
