@@ -17,8 +17,10 @@ use tokio::sync::oneshot;
 
 use super::restart::turn_away;
 use super::{Activation, Entered, Home, Live, Slot};
+use crate::dead_letters::{Letter, Reason};
 use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Origin, Outcome, Output, Work, commit_failed};
+use crate::outbox::discard;
 use crate::silo::Inner;
 
 /// How long a turn may go on after its caller gave up. It can only be waiting then, since the time
@@ -174,7 +176,7 @@ impl Activation {
             }
             Err(Trap::Stopped) => {
                 self.not_begun(turn);
-                return answer_trap(silo, origin, Trap::Stopped);
+                return self.turned_down(silo, origin, method.name(), &head);
             }
             Err(trap) => return self.refused(silo, origin, trap),
         };
@@ -207,6 +209,19 @@ impl Activation {
         let turn = self.on_its_own(live, head, payload, Alone { turn, method: method.at, handles, started });
         let ran = self.to_its_end(turn, &mut origin, last).await;
         self.finished(silo, Finished { ran, method, origin, started });
+    }
+
+    /// The actor is stopped: the message will not be handled, and a tell need not come again.
+    fn turned_down(&self, silo: &Arc<Inner>, origin: Origin, method: &str, head: &Head) {
+        match origin {
+            Origin::Outbox(id) => discard(silo, &id, (&self.id, method), Reason::Stopped, ""),
+            Origin::Caller(_) => {
+                let letter = Letter { to: &self.id, method, from: head.sender(), tell: false };
+                silo.dead_letters.add(Reason::Stopped, "", &letter);
+                answer_trap(silo, origin, Trap::Stopped);
+            }
+            Origin::Timer(_) => answer_trap(silo, origin, Trap::Stopped),
+        }
     }
 
     /// The turn did nothing with the instance.

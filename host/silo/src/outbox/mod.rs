@@ -24,7 +24,7 @@ use quark_core::error::CallError;
 use tokio::sync::Notify;
 
 use self::lines::Bounds;
-pub(crate) use self::relay::relay;
+pub(crate) use self::relay::{discard, relay};
 use self::state::State;
 
 /// The most that waits here; more stays in the store alone.

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quark_core::envelope::{Tell, TellId};
+use quark_core::envelope::TellId;
 use quark_core::error::CallError;
-use quark_core::id::KindName;
+use quark_core::id::{ActorId, KindName};
 
 use super::STORE_RETRY;
 use super::lines::Next;
@@ -80,14 +80,14 @@ fn deliver_round(silo: &Arc<Inner>, missing: &mut Missing) -> Round {
 fn deliver(silo: &Arc<Inner>, next: &Next, missing: &mut Missing) {
     let Next { id, tell, failures, dead } = next;
     if *dead || *failures >= ATTEMPTS_MAX {
-        return discard(silo, id, tell, Reason::Failed, "its turns failed too often");
+        return discard(silo, id, (&tell.to, &tell.method), Reason::Failed, "its turns failed too often");
     }
     if silo.kinds.get(&tell.to.kind).is_none() {
         // Perhaps it is one of a deployment that cannot be served since this start: the row waits for the
         // next one.
         return match missing.since(&tell.to.kind, Instant::now()) {
             Some(since) if since >= NO_KIND_GRACE && silo.deploys.broken.lock().is_empty() => {
-                discard(silo, id, tell, Reason::Undeliverable, "no deployment serves its kind");
+                discard(silo, id, (&tell.to, &tell.method), Reason::Undeliverable, "no deployment serves its kind");
             }
             Some(_) | None => silo.outbox.refused(id, NO_KIND_RETRY),
         };
@@ -98,7 +98,7 @@ fn deliver(silo: &Arc<Inner>, next: &Next, missing: &mut Missing) {
         Err(CallError::Overloaded(ms) | CallError::Unavailable(ms)) => {
             silo.outbox.refused(id, Duration::from_millis(ms));
         }
-        Err(error) => discard(silo, id, tell, Reason::Incompatible, &error.to_string()),
+        Err(error) => discard(silo, id, (&tell.to, &tell.method), Reason::Incompatible, &error.to_string()),
     }
 }
 
@@ -126,9 +126,9 @@ impl Missing {
 
 /// Tells people, once, and then takes the tell's row out of the store: the other way round a crash
 /// of this task in between would lose it unseen. If the store refuses, it is tried again.
-fn discard(silo: &Arc<Inner>, id: &TellId, tell: &Tell, reason: Reason, detail: &str) {
+pub(crate) fn discard(silo: &Arc<Inner>, id: &TellId, (to, method): (&ActorId, &str), reason: Reason, detail: &str) {
     if silo.outbox.change(|state| state.condemn(id)) {
-        let (to, method, from) = (&tell.to, &*tell.method, id.from.as_ref());
+        let from = id.from.as_ref();
         silo.dead_letters.add(reason, detail, &Letter { to, method, from, tell: true });
     }
     let (then, row) = (silo.clone(), id.clone());

@@ -115,3 +115,20 @@ fn calls_that_wait_when_the_silo_ends_are_told_of() {
     assert_eq!(log.lines().filter(told).count(), 1, "{log}");
     assert!(log.contains("calls that waited for their turns were not handled all=1"), "{log}");
 }
+
+#[test]
+fn messages_to_a_stopped_actor_are_told_of_and_do_not_come_again() {
+    let silo = Silo::with(&["rogue"]);
+    let client = silo.client();
+    let _ = silo.cli(&["stop", "victim/v"]).exits(0);
+    let _ = client.call("victim/v", "hits", &json!([])).failure(409, "stopped");
+    let _ = client.call("victim/v", "poke", &json!([])).expect(202);
+    let stopped = eventually("both are told of", || {
+        let all = letters(&client, "?reason=stopped");
+        (all.len() == 2).then_some(all)
+    });
+    assert_eq!((&stopped[0]["method"], &stopped[1]["method"]), (&json!("poke"), &json!("hits")));
+    let _ = silo.cli(&["start", "victim/v"]).exits(0);
+    assert_eq!(client.call("victim/v", "hits", &json!([])).number(), 0);
+    assert_eq!(count(&client, "stopped"), 2.0);
+}
