@@ -1,6 +1,9 @@
 //! Calls that come back to actors which wait for them: the values that cross, the depth, what is durable
 //! when something inside fails.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
 use quark_e2e::{Client, Silo, component, made_of};
 use serde_json::json;
 
@@ -123,7 +126,7 @@ fn an_actor_that_is_to_leave_lets_in_what_its_turn_waits_for() {
     for flavour in FLAVOURS {
         let silo = silo(flavour, "");
         let client = silo.client();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let plays = scope.spawn(|| {
                 let practise = || client.call("ping-pong/a", "practise", &json!([["b", "a", "b", "a"], 200, 400]));
                 (0..5).map(|_| practise().number()).collect::<Vec<u64>>()
@@ -195,4 +198,40 @@ fn what_does_not_pass_the_trial_is_not_entered() {
     assert_eq!(report["kinds"][0]["reentrancy"], "none", "{report}");
     let reason = report["kinds"][0]["reentrancy_reason"].as_str().unwrap();
     assert!(reason.contains("none of its methods called another actor"), "{reason}");
+}
+
+/// Chains of many clients over the same few actors: each comes back to itself and runs into the others.
+/// In the fiber lane: rings through turns of `async func` are left to their deadline.
+#[test]
+fn chains_that_cross_end_well_or_are_told_of_the_deadlock() {
+    const CLIENTS: u64 = 6;
+    const CHAINS: u64 = 60;
+    let silo = silo("ping-pong", "");
+    let ended = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for seed in 1..=CLIENTS {
+            let (client, ended) = (silo.client(), &ended);
+            scope.spawn(move || {
+                let mut random = seed;
+                let mut player = || {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed);
+                    ["a", "b", "c", "d"][(random >> 40) as usize % 4]
+                };
+                for _ in 0..CHAINS {
+                    let (first, others) = (player(), [player(), player(), player(), player()]);
+                    let ball = json!({ "text": "x", "items": [] });
+                    let answer = client.call(&format!("ping-pong/{first}"), "rally", &json!([others, ball]));
+                    if answer.status == 200 {
+                        assert_eq!(answer.ok()["text"], format!("x{first}{}", others[..3].concat()));
+                        ended.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        let text = answer.text();
+                        assert!(text.contains("deadlock") && text.contains(", while "), "{text}");
+                    }
+                }
+            });
+        }
+    });
+    let ended = ended.into_inner();
+    assert!(ended > CHAINS, "{ended} of {} ended well", CLIENTS * CHAINS);
 }
