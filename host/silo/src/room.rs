@@ -17,10 +17,11 @@ use crate::thrash::WINDOW;
 
 /// An activation used this recently does not make room for another.
 const JUST_WOKEN: Duration = Duration::from_millis(100);
-/// How often one that needs room puts others to sleep before it gives up, and how often it waits for
-/// one to become idle.
+/// How often one that needs room puts others to sleep before it gives up.
 const TRIES_MAX: u32 = 8;
-/// How long it waits for that, or for the place of those who have left.
+/// How long it waits in all for others to become idle.
+const IDLE_WAIT_MAX: Duration = Duration::from_millis(160);
+/// When it looks for them again, unless a place is given back sooner.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long it waits for the hooks of those that leave.
 const LEAVE_WAIT: Duration = Duration::from_millis(500);
@@ -76,7 +77,7 @@ impl Inner {
         mut pressed: bool,
     ) -> Result<Room, Trap> {
         let packs = (served.packed() > 1).then_some(&served.packs);
-        let (mut left, mut waited) = (0, 0);
+        let (mut left, mut waited) = (0, Duration::ZERO);
         loop {
             let mut freed = std::pin::pin!(self.catalog.freed());
             freed.as_mut().enable();
@@ -84,18 +85,21 @@ impl Inner {
                 Ok(room) => return Ok(room),
                 Err(short) => short,
             };
-            if left == TRIES_MAX || waited == TRIES_MAX {
+            if left == TRIES_MAX || waited >= IDLE_WAIT_MAX {
                 return Err(Trap::NoRoom(self.no_room(short, served)));
             }
-            match self.put_to_sleep(short, packs).await {
-                Leaves::Nobody => waited += 1,
-                Leaves::Seat => {
-                    left += 1;
-                    continue;
-                }
-                Leaves::Instance => (left, pressed) = (left + 1, false),
+            let leaves = self.put_to_sleep(short, packs).await;
+            if matches!(leaves, Leaves::Seat) {
+                left += 1;
+                continue;
             }
+            let from = tokio::time::Instant::now();
             drop(tokio::time::timeout(LOOK_AGAIN, freed).await);
+            match leaves {
+                // By the clock: others may take each place that is given back.
+                Leaves::Nobody => waited += from.elapsed(),
+                Leaves::Seat | Leaves::Instance => (left, pressed) = (left + 1, false),
+            }
         }
     }
 
@@ -150,14 +154,16 @@ impl Inner {
 
     /// Puts idle actors to sleep that take mappings, until so many are free or nobody is idle.
     pub(crate) async fn free_mappings(self: &Arc<Self>, wanted: u64) {
-        let mut waited = 0;
-        while !self.catalog.has_mappings(wanted) && waited < TRIES_MAX {
+        let mut waited = Duration::ZERO;
+        while !self.catalog.has_mappings(wanted) && waited < IDLE_WAIT_MAX {
             let mut freed = std::pin::pin!(self.catalog.freed());
             freed.as_mut().enable();
-            if matches!(self.put_to_sleep(Short::Mappings, None).await, Leaves::Nobody) {
-                waited += 1;
-            }
+            let leaves = self.put_to_sleep(Short::Mappings, None).await;
+            let from = tokio::time::Instant::now();
             drop(tokio::time::timeout(LOOK_AGAIN, freed).await);
+            if matches!(leaves, Leaves::Nobody) {
+                waited += from.elapsed();
+            }
         }
     }
 
