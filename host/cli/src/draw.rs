@@ -111,7 +111,7 @@ fn line(row: &Row, widths: [usize; 4], reason: usize, look: Look) -> String {
         fill(state, widths[1]),
         fill(lifetime, widths[2]),
         fill(restarts, widths[3]),
-        cut(why, reason, look.unicode)
+        cut(said(why, reason), reason, look.unicode)
     );
     let mut left = look.width.filter(|_| look.cut).unwrap_or(usize::MAX);
     let mut line = String::new();
@@ -125,6 +125,12 @@ fn line(row: &Row, widths: [usize; 4], reason: usize, look: Look) -> String {
         }
     }
     line
+}
+
+/// What a reason says; where it does not fit whole, without the place of a panic in the source.
+fn said(reason: &str, columns: usize) -> &str {
+    let message = reason.strip_prefix("panicked at ").and_then(|panic| panic.split_once(": "));
+    message.filter(|_| reason.width() > columns).map_or(reason, |(_, message)| message)
 }
 
 /// As much of a text as fits, with a sign where it goes on.
@@ -272,6 +278,15 @@ worker/day         awake                         0";
                 assert!(lines.iter().all(|line| line.width() <= width), "{width}: {lines:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_panic_says_what_before_where() {
+        let panic = "panicked at crew/src/lib.rs:146:9: the worker fell: twice";
+        assert_eq!(said(panic, 100), panic);
+        assert_eq!(said(panic, 30), "the worker fell: twice");
+        assert_eq!(said("ValueError: a: b", 5), "ValueError: a: b");
+        assert_eq!(said("panicked at nothing", 5), "panicked at nothing");
     }
 
     #[test]
