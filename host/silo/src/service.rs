@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 use crate::activation::Activation;
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    KindContract, KindReport, LettersWanted, LiveReport, Reply, Request, StateOperation, StateValue, ValueReport,
-    VersionReport, codes,
+    KindContract, KindReport, LettersWanted, LiveReport, Reply, Request, StateOperation, StateValue, TreeReport,
+    ValueReport, VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -211,6 +211,8 @@ impl Silo {
             last_failure: self.0.supervised.last_failure(&id),
             stopped,
             held: self.0.supervised.held(&id, &served.kind().policy.supervision, self.0.clock.now()),
+            parent: None,
+            children: 0,
         })
     }
 
@@ -395,6 +397,14 @@ impl Service for Silo {
 
     fn set_stopped<'a>(&'a self, kind: &'a str, key: &'a str, stop: bool) -> BoxFuture<'a, Result<bool, Failure>> {
         Box::pin(Self::set_stopped(self, kind, key, stop))
+    }
+
+    fn tree<'a>(&'a self, root: Option<(&'a str, &'a str)>, _: usize) -> BoxFuture<'a, Result<TreeReport, Failure>> {
+        Box::pin(async move {
+            // No actor has children yet.
+            root.map_or(Ok(()), |(kind, key)| self.actor(kind, key).map(drop))?;
+            Ok(TreeReport::default())
+        })
     }
 
     fn dead_letters(&self, wanted: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {

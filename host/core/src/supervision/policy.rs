@@ -13,6 +13,27 @@ pub enum Strategy {
     RestForOne,
 }
 
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::OneForOne, Self::AllForOne, Self::RestForOne];
+
+    /// As manifests and people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OneForOne => "one-for-one",
+            Self::AllForOne => "all-for-one",
+            Self::RestForOne => "rest-for-one",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
+    }
+}
+
 /// What a parent does about one failure; the cases of `directive` in `wit/supervision.wit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {

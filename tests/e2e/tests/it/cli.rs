@@ -98,6 +98,30 @@ fn the_looking_glasses_show_what_is_there() {
 }
 
 #[test]
+fn what_rules_failures_is_shown_where_it_says_something() {
+    let silo = deployed(&["counter"]);
+    let manifest = silo.folder().join("mine.toml");
+    fs::write(&manifest, "[actor.supervision]\nstrategy = \"all-for-one\"\nrestarts.max = 3\n").unwrap();
+    let path = component_path("rogue");
+    let ran = silo.cli(&["deploy", path.to_str().unwrap(), "--manifest", manifest.to_str().unwrap()]).exits(0);
+    let line = "  supervision all-for-one, 3 restarts in 1m, waits 100ms to 30s\n";
+    assert!(ran.stdout.contains(line), "{ran:?}");
+    assert!(silo.cli(&["kinds", "rogue"]).exits(0).stdout.contains(line));
+    assert!(!silo.cli(&["kinds", "counter"]).exits(0).stdout.contains("supervision"));
+}
+
+#[test]
+fn a_silo_without_children_has_no_trees() {
+    let silo = deployed(&["counter"]);
+    assert_eq!(silo.cli(&["call", "counter/a", "increment", "5"]).exits(0).stdout, "ok(5)\n");
+    assert_eq!(silo.cli(&["tree"]).exits(0).stdout, "no actor has children\n");
+    assert_eq!(silo.cli(&["tree", "--json"]).exits(0).json(), json!({ "roots": [], "truncated": false }));
+    let ran = silo.cli(&["tree", "conter/a"]).exits(2);
+    assert!(ran.stderr.contains("`counter`"), "{ran:?}");
+    let _ = silo.cli(&["tree", "counter/a", "--url", "127.0.0.1:1"]).exits(3);
+}
+
+#[test]
 fn state_goes_out_and_in_byte_for_byte() {
     let silo = deployed(&["counter"]);
     let _ = silo.cli(&["call", "counter/alice", "increment", "300"]).exits(0);
@@ -222,6 +246,7 @@ fn every_command_explains_itself() {
         "versions",
         "ps",
         "inspect",
+        "tree",
         "state",
         "deactivate",
         "stop",
