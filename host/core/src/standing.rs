@@ -199,7 +199,9 @@ mod tests {
         let row = full().encode().unwrap();
         let cut = (4..row.len()).filter(|len| Standing::decode(Some(&row[..*len])).is_some()).count();
         assert_eq!(cut, 3, "only between children does a shorter one make sense");
-        for bad in [&b"\x03?"[..], b"", b"\x02", b"\x02\x02\x00", b"\x02\x00\x01", b"\x02\x00\x00\x09\x01\x00a\x01\x00b"] {
+        for bad in
+            [&b"\x03?"[..], b"", b"\x02", b"\x02\x02\x00", b"\x02\x00\x01", b"\x02\x00\x00\x09\x01\x00a\x01\x00b"]
+        {
             assert_eq!(Standing::decode(Some(bad)), None, "{bad:?}");
         }
         let one = b"\x00\x01\x00a\x01\x00b";

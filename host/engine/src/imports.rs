@@ -26,11 +26,7 @@ const BUILT: [&str; 8] = [
     "quark:actor/children@0.1.0",
 ];
 /// Services of the contract that are not.
-const NOT_BUILT: [&str; 3] = [
-    "quark:actor/journal@0.1.0",
-    "quark:actor/reminders@0.1.0",
-    "quark:actor/streams@0.1.0",
-];
+const NOT_BUILT: [&str; 3] = ["quark:actor/journal@0.1.0", "quark:actor/reminders@0.1.0", "quark:actor/streams@0.1.0"];
 /// The service whose resource other interfaces use.
 const BLOBS: &str = "quark:actor/blobs@0.1.0";
 /// Functions of services that suspend their caller.

@@ -240,7 +240,8 @@ impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
         let turns = Turns::new(id.clone(), bounds, Overlap::None);
-        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: None, standing: None };
+        let machine =
+            Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: None, standing: None };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,

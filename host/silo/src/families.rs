@@ -217,7 +217,9 @@ impl Families {
         let table = self.table.lock();
         let (mut parent, mut child) = (parent, child);
         for _ in 0..LEVELS_MAX {
-            let Some(family) = table.families.get(parent).filter(|family| family.children.contains(child)) else { break };
+            let Some(family) = table.families.get(parent).filter(|family| family.children.contains(child)) else {
+                break;
+            };
             let on_path = path.find(parent).is_some();
             if on_path && let Some(asked) = family.asked.get(child) {
                 asked.notify_one();

@@ -211,8 +211,13 @@ impl Silo {
             last_failure: self.0.supervised.last_failure(&id),
             stopped,
             held: self.0.supervised.held(&id, &served.kind().policy.supervision, self.0.clock.now()),
-            parent: None,
-            children: 0,
+            parent: self
+                .0
+                .parent_of(&id)
+                .await
+                .map_err(unavailable)?
+                .map(|parent| format!("{}/{}", parent.kind, parent.key)),
+            children: self.0.standing_of(&id).await.map_err(unavailable)?.children.len() as u64,
         })
     }
 
@@ -312,7 +317,7 @@ fn live_report(activation: &Activation, served: &Served, clock: Clock) -> LiveRe
     }
 }
 
-const fn phase_name(phase: Phase) -> &'static str {
+pub(crate) const fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Asleep => "asleep",
         Phase::Loading => "loading",
@@ -399,11 +404,14 @@ impl Service for Silo {
         Box::pin(Self::set_stopped(self, kind, key, stop))
     }
 
-    fn tree<'a>(&'a self, root: Option<(&'a str, &'a str)>, _: usize) -> BoxFuture<'a, Result<TreeReport, Failure>> {
+    fn tree<'a>(
+        &'a self,
+        root: Option<(&'a str, &'a str)>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<TreeReport, Failure>> {
         Box::pin(async move {
-            // No actor has children yet.
-            root.map_or(Ok(()), |(kind, key)| self.actor(kind, key).map(drop))?;
-            Ok(TreeReport::default())
+            let root = root.map(|(kind, key)| self.actor(kind, key)).transpose()?;
+            self.0.tree(root.map(|(_, id)| id), limit).await.map_err(unavailable)
         })
     }
 

@@ -77,10 +77,7 @@ pub(super) fn find(
 }
 
 /// Hooks with turns of their own that the component exports as the contract has them.
-pub(super) fn find_turns(
-    engine: &Engine,
-    compiled: &wasmtime::component::Component,
-) -> Result<Hooks, AdmissionError> {
+pub(super) fn find_turns(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<Hooks, AdmissionError> {
     let mut hooks = Hooks::default();
     for (hook, interface, name, text) in TURNS {
         hooks[hook as usize] = find_turn(engine, compiled, interface, (name, text))?;

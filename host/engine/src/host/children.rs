@@ -17,11 +17,7 @@ use crate::seats::attribute;
 type Answered = Result<(), types::CallError>;
 
 impl children::Host for Guest {
-    async fn spawn(
-        &mut self,
-        child: types::ActorId,
-        lifetime: children::Lifetime,
-    ) -> wasmtime::Result<Answered> {
+    async fn spawn(&mut self, child: types::ActorId, lifetime: children::Lifetime) -> wasmtime::Result<Answered> {
         let calling = self.spawn(&child, lifetime);
         self.wait_for(calling).await
     }

@@ -23,8 +23,7 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     children::define_async(linker)?;
     let mut of_children = linker.instance("quark:actor/children@0.1.0")?;
     of_children.func_wrap("all", of_turn(|guest, ()| actor::children::Host::all(guest)))?;
-    of_children
-        .func_wrap("unwatch", does_of_turn(|guest, (target,)| actor::children::Host::unwatch(guest, target)))?;
+    of_children.func_wrap("unwatch", does_of_turn(|guest, (target,)| actor::children::Host::unwatch(guest, target)))?;
     let mut of_state = linker.instance("quark:actor/state@0.1.0")?;
     of_state.func_wrap("get", of_turn(|guest, (name,)| actor::state::Host::get(guest, name)))?;
     of_state.func_wrap("set", of_turn(|guest, (name, value)| actor::state::Host::set(guest, name, value)))?;

@@ -277,7 +277,11 @@ impl Inner {
 
     /// Those of a parent's children that are still its own, when it is loaded: a child whose row says otherwise
     /// was stopped, or is another's, and the parent's row does not know yet.
-    pub(crate) async fn no_children_any_more(&self, parent: &ActorId, row: &Standing) -> Result<Vec<ActorId>, StoreError> {
+    pub(crate) async fn no_children_any_more(
+        &self,
+        parent: &ActorId,
+        row: &Standing,
+    ) -> Result<Vec<ActorId>, StoreError> {
         let mut gone = Vec::new();
         for child in &row.children {
             if self.families.knows(parent, &child.id) {

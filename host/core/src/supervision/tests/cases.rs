@@ -98,10 +98,10 @@ fn those_that_the_parent_does_not_list_any_more_are_let_go_of() {
     assert_eq!(children.iter().map(|(id, lifetime)| (*id, lifetime)).collect::<Vec<_>>(), listed);
     assert_eq!(children.next_due(), None);
     children.hold();
-    assert_eq!(children.set_listed([("a", Lifetime::Permanent), ("f", Lifetime::Permanent)].into_iter()), [
-        Action::Start("d"),
-        Action::Start("e")
-    ]);
+    assert_eq!(
+        children.set_listed([("a", Lifetime::Permanent), ("f", Lifetime::Permanent)].into_iter()),
+        [Action::Start("d"), Action::Start("e")]
+    );
     assert!(!children.is_up(&"f"), "its parent is down");
     children.spawn("g", Lifetime::Permanent).unwrap();
     assert_eq!(children.release(), [Action::Start("a"), Action::Start("f")], "one that was spawned meanwhile runs");
