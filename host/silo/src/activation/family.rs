@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quark_core::activation::{Phase, Point, Turn};
+use quark_core::activation::{Phase, Point, Turn, Why};
 use quark_core::commit::Write;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::standing::{KeptStanding, Standing};
-use quark_engine::{Cause, Trap};
+use quark_engine::{Cause, Left, Trap};
 use tokio::sync::oneshot;
 
 use super::turn::trap_error;
-use super::{Activation, Machine, Slot};
+use super::{Activation, Live, Machine, Slot};
 use crate::families::Gate;
 use crate::message::{Adopt, Output, commit_failed};
 use crate::silo::Inner;
@@ -199,23 +199,38 @@ impl Activation {
             }
         };
         let (done, landed) = oneshot::channel();
+        let ended = self.end_awake(silo, turn, live, Output::Resume(done));
+        drop(reply.send(ended.map(|()| landed)));
+    }
+
+    /// Ends a turn in which it did nothing but wake. What its hook staged is committed now where the instance is
+    /// its own; one that it shares keeps it for the next commit.
+    fn end_awake(&self, silo: &Arc<Inner>, turn: Turn, mut live: Box<Live>, output: Output) -> Result<(), CallError> {
+        let Left { write, wishes } = live.instance.left().unwrap_or_default();
+        if let Some(wait) = wishes.keep_awake {
+            self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
+        }
         let mut machine = self.machine.lock();
         if !machine.turns.runs(turn) {
-            return drop(reply.send(Err(trap_error(Trap::Unbegun))));
+            return Err(trap_error(Trap::Unbegun));
         }
-        let point = machine.commit_point(Write::default(), Output::Resume(done));
+        let point = machine.commit_point(write, output);
         if let Point::Failed(output, error) = point {
             let undone = machine.trapped();
             drop(machine);
             undone.into_iter().for_each(|output| output.undone(silo));
             drop((live, output));
-            return drop(reply.send(Err(commit_failed(error))));
+            return Err(commit_failed(error));
         }
         machine.slot = Slot::Live(live);
         machine.turns.ended(turn, None);
+        if wishes.deactivate {
+            // The token is held, so this cannot grant it.
+            machine.turns.deactivate(Why::Ended);
+        }
         drop(machine);
         self.pass(silo, point);
-        drop(reply.send(Ok(landed)));
+        Ok(())
     }
 
     async fn check_adoption(&self, silo: &Arc<Inner>, parent: &ActorId) -> Result<(), CallError> {
@@ -244,7 +259,8 @@ impl Activation {
     pub(super) async fn revived(&self, silo: &Arc<Inner>, turn: Turn, last: tokio::time::Instant) {
         let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
         match woken {
-            Ok(live) => self.put_back(turn, live),
+            // Whatever fails is logged where it fails, and the next message finds it as it is.
+            Ok(live) => drop(self.end_awake(silo, turn, live, Output::Nothing)),
             Err(_) if !self.runs(turn) => {}
             Err(Trap::Stopped) => self.not_begun(turn),
             Err(trap) => self.did_not_wake(silo, &trap),
