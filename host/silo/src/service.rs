@@ -9,7 +9,8 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
-use quark_core::state::{STANDING, Standing};
+use quark_core::standing::Standing;
+use quark_core::state::STANDING;
 use quark_core::time::Time;
 use quark_engine::Schemas;
 use quark_engine::values::{ArgumentError, Payload, call_errors, json, msgpack, wave};
@@ -215,13 +216,15 @@ impl Silo {
         })
     }
 
-    /// Stops or starts an actor; false when it was so already.
+    /// Stops an actor, and all below it before it; or starts it. False when it was so already.
     async fn set_stopped(&self, kind: &str, key: &str, stop: bool) -> Result<bool, Failure> {
         let (_, id) = self.actor(kind, key)?;
         let before = self.report(kind, key).await?.stopped;
-        let operation = if stop { StateOperation::Stop } else { StateOperation::Start };
-        self.operate((kind, key, ""), operation, None).await?;
-        if !stop {
+        if stop {
+            self.check_running()?;
+            self.0.stop_tree(&id, "an operator stopped it").await?;
+        } else {
+            self.operate((kind, key, ""), StateOperation::Start, None).await?;
             self.0.supervised.forgive(&id);
         }
         Ok(before != stop)

@@ -29,6 +29,13 @@ impl Drop for Recorded {
 pub(crate) type Shared = Mutex<Waits>;
 
 impl Inner {
+    /// A child that starts again only with its parent, for whose turn it would be: that would wait for itself.
+    fn refuse_to_wait_for_held(&self, path: &Path, to: &ActorId, method: &str) -> Result<(), CallError> {
+        let parent = self.catalog.get(to).and_then(|activation| activation.machine.lock().held_by());
+        let waits = parent.is_some_and(|parent| self.families.waits_for(path, &parent, to));
+        if waits { Err(CallError::Deadlock(path.describe(to, method))) } else { Ok(()) }
+    }
+
     /// Records a call that found its target busy. Nothing to record when it comes from outside: that
     /// is most of them.
     pub(crate) fn waits_for(
@@ -41,6 +48,7 @@ impl Inner {
         if path.depth() == 0 {
             return Ok(None);
         }
+        self.refuse_to_wait_for_held(path, to, method)?;
         let running = |actor: &ActorId| self.catalog.get(actor)?.machine.lock().turns.all_running();
         let added = self.waits.lock().add(path, to, method, deadline, now, running);
         match added {
