@@ -1,8 +1,10 @@
 //! The command line as a user meets it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
-use quark_e2e::{Silo, component_path};
+use quark_e2e::{Silo, component_path, quark};
 use serde_json::json;
 
 fn deployed(samples: &[&str]) -> Silo {
@@ -122,6 +124,20 @@ fn a_silo_without_children_has_no_trees() {
 }
 
 #[test]
+fn who_follows_trees_is_told_when_the_silo_is_gone() {
+    let mut silo = Silo::start(&[]);
+    let mut command = quark(&silo.folder().join("config"));
+    command.args(["tree", "--follow", "--json"]).env("QUARK_URL", format!("http://{}", silo.address()));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "{\"roots\":[],\"truncated\":false}");
+    silo.kill();
+    assert!(lines.next().is_none(), "nothing changed");
+    let ran = child.wait_with_output().unwrap();
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+}
+
+#[test]
 fn state_goes_out_and_in_byte_for_byte() {
     let silo = deployed(&["counter"]);
     let _ = silo.cli(&["call", "counter/alice", "increment", "300"]).exits(0);
@@ -193,7 +209,7 @@ fn the_environment_stands_for_the_flags() {
     let token = silo.client().token.unwrap();
     // A user who does not share the silo's settings.
     let elsewhere = |variables: &[(&str, &str)], arguments: &[&str]| {
-        let mut command = quark_e2e::quark(&silo.folder().join("elsewhere"));
+        let mut command = quark(&silo.folder().join("elsewhere"));
         command.args(arguments).envs(variables.iter().copied());
         quark_e2e::run(command)
     };
