@@ -124,8 +124,13 @@ impl<C: Clone + PartialEq> Children<C> {
 
     /// They are those that the parent's row lists, in its order: others are let go of, and what waited runs.
     pub fn set_listed(&mut self, listed: impl Iterator<Item = (C, Lifetime)>) -> Vec<Action<C>> {
+        let listed: Vec<_> = listed.take(CHILDREN_MAX).collect();
+        if listed.iter().map(|(id, _)| id).eq(self.children.iter().map(|child| &child.id)) {
+            self.children.iter_mut().zip(listed).for_each(|(child, (_, lifetime))| child.lifetime = lifetime);
+            return Vec::new();
+        }
         let mut before = std::mem::take(&mut self.children);
-        for (id, lifetime) in listed.take(CHILDREN_MAX) {
+        for (id, lifetime) in listed {
             let known = before.iter().position(|child| child.id == id).map(|at| before.remove(at));
             let state = if self.held { State::Down(Time::NEVER) } else { State::Up };
             let new = || Child { id, lifetime, state, pause: Pause::default(), restarts: 0 };

@@ -157,7 +157,7 @@ impl Activation {
     pub(super) fn wait_on(&self, silo: &Arc<Inner>) {
         let mut machine = self.machine.lock();
         let Some(parent) = machine.standing().parent.clone() else { return };
-        if machine.standing().stopped || !matches!(silo.gate(&parent, &self.id), Gate::Down) {
+        if machine.standing().stopped || matches!(silo.gate(&parent, &self.id), Gate::Free) {
             return;
         }
         // The token is held, so this cannot grant it.
@@ -275,9 +275,10 @@ impl Activation {
 }
 
 impl Inner {
-    /// Whether that child may be loaded. A parent of a kind that is not deployed starts nobody any more.
+    /// Whether that child may be loaded. A parent of a kind that is not deployed starts nobody any more, nor does
+    /// a silo that stops.
     pub(crate) fn gate(&self, parent: &ActorId, child: &ActorId) -> Gate {
-        if self.kinds.get(&parent.kind).is_none() {
+        if self.ends_waits() || self.kinds.get(&parent.kind).is_none() {
             return Gate::Free;
         }
         self.families.gate(parent, child, self.clock.now())

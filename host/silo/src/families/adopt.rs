@@ -202,6 +202,11 @@ impl Inner {
             if !asker.standing(&silo).lists(&child) {
                 return Err(denied(format!("{child} is no child of {}; nothing was done", asker.id)));
             }
+            if silo.standing_of(&child).await.map_err(unreadable)?.parent.as_ref() != Some(&asker.id) {
+                // It was stopped meanwhile, and may be another's.
+                asker.stage(&silo, |row| row.unlist(&child));
+                return Ok(());
+            }
             let now = silo.clock.now();
             let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(silo.config.default_timeout)));
             let _waits = silo.waits_for(&call.path, &child, &"stop".into(), (deadline, now))?;

@@ -82,18 +82,29 @@ impl Inner {
             return true;
         }
         for _ in 0..READS_MAX {
-            match self.standing_of(parent).await {
-                Ok(row) if !row.stopped && row.lists(child) => {
+            match self.family_of(parent, child).await {
+                Ok(Some(row)) => {
                     self.families.loaded(parent, &row, self.supervision_of(parent));
                     return self.families.knows(parent, child);
                 }
-                Ok(_) | Err(StoreError::Damaged(_)) => return false,
+                Ok(None) | Err(StoreError::Damaged(_)) => return false,
                 Err(StoreError::Unavailable { retry_ms, .. }) => {
                     tokio::time::sleep(Duration::from_millis(retry_ms)).await;
                 }
             }
         }
         false
+    }
+
+    /// The row of a parent that lists that child, with those that are its own.
+    async fn family_of(&self, parent: &ActorId, child: &ActorId) -> Result<Option<Standing>, StoreError> {
+        let mut row = self.standing_of(parent).await?;
+        if row.stopped || !row.lists(child) {
+            return Ok(None);
+        }
+        let gone = self.no_children_any_more(parent, &row).await?;
+        gone.iter().for_each(|child| row.unlist(child));
+        Ok(Some(row))
     }
 
     /// Its row names a parent that does not list it: its own manifest rules.
@@ -192,6 +203,10 @@ impl Inner {
         if token {
             self.spawn(activation.clone().run(None));
         }
+        if lived {
+            // A turn of it that waits for one that starts after it would wait for its own end.
+            self.families.down_in(parent).iter().for_each(|sibling| self.turn_back(child, sibling));
+        }
         let end = tokio::time::Instant::now() + HOLD_GRACE;
         while !matches!(activation.phase(), Phase::Down | Phase::Gone) {
             if tokio::time::Instant::now() > end {
@@ -199,6 +214,10 @@ impl Inner {
                 return;
             }
             tokio::time::sleep(HOLD_LOOK).await;
+        }
+        if matches!(self.gate(parent, child), Gate::Cools(_)) {
+            // Whoever waits for it is told so.
+            self.go_on(child);
         }
     }
 
@@ -222,11 +241,11 @@ impl Inner {
 
     /// All its children are held: it fails itself.
     async fn escalate(self: &Arc<Self>, id: &ActorId) {
-        let reason = format!("its children failed too often, the last one was {}", self.families.last_failure(id));
+        let reason = format!("what its children did reached it: {}", self.families.last_failure(id));
         let trap = Trap::Failed(reason.clone());
         self.report_failure(id, "(children)", &trap);
         // A turn of it that waits for one of them would wait for its own end.
-        self.families.children(id).iter().for_each(|child| self.turn_back(id, child));
+        self.families.down_in(id).iter().for_each(|child| self.turn_back(id, child));
         if let Some(above) = self.families.above(id) {
             self.supervised.remember(id, &trap);
             self.hold_one(&above, id).await;
@@ -241,8 +260,12 @@ impl Inner {
         match self.supervised.failed(id, &trap, &self.supervision_of(id), self.clock.now()) {
             Some(Verdict::CoolDown(until)) => {
                 self.families.cool(id, until, &reason);
-                // Those that wait for it are told when it would be loaded for them.
-                self.go_on(id);
+                // Those that wait for it, or for one below it, are told when it would be loaded for them.
+                let mut told = vec![id.clone()];
+                while let Some(id) = told.pop() {
+                    self.go_on(&id);
+                    told.extend(self.families.down_in(&id));
+                }
             }
             Some(Verdict::Restart(at)) => {
                 let (silo, id) = (self.clone(), id.clone());
@@ -255,10 +278,10 @@ impl Inner {
         }
     }
 
-    /// Answers calls to that child that turns of its parent wait for.
-    fn turn_back(&self, parent: &ActorId, child: &ActorId) {
+    /// Answers calls to that actor, which is down, that turns of the other one wait for.
+    fn turn_back(&self, caller: &ActorId, child: &ActorId) {
         let Some(activation) = self.catalog.get(child) else { return };
-        let back = activation.machine.lock().turns.take_calls_of(parent);
+        let back = activation.machine.lock().turns.take_calls_of(caller);
         for message in back {
             let error = CallError::Deadlock(message.head.path.describe(child, message.method()));
             self.answer_all(vec![message], &error);
