@@ -243,6 +243,7 @@ impl Inner {
     async fn escalate(self: &Arc<Self>, id: &ActorId) {
         let reason = format!("what its children did reached it: {}", self.families.last_failure(id));
         let trap = Trap::Failed(reason.clone());
+        self.metrics.escalations.increment(1);
         self.report_failure(id, "(children)", &trap);
         // A turn of it that waits for one of them would wait for its own end.
         self.families.down_in(id).iter().for_each(|child| self.turn_back(id, child));
@@ -283,6 +284,7 @@ impl Inner {
         let Some(activation) = self.catalog.get(child) else { return };
         let back = activation.machine.lock().turns.take_calls_of(caller);
         for message in back {
+            self.metrics.deadlocks.increment(1);
             let error = CallError::Deadlock(message.head.path.describe(child, message.method()));
             self.answer_all(vec![message], &error);
         }
@@ -295,7 +297,8 @@ impl Inner {
         for parent in self.families.waited_for() {
             let above = self.families.above(&parent);
             let free = above.is_none_or(|above| matches!(self.families.gate(&above, &parent, now), Gate::Free));
-            if free && self.supervised.verdict(&parent, now).is_none() && self.catalog.get(&parent).is_none() {
+            let asleep = || self.catalog.get(&parent).is_none_or(|activation| activation.is_asleep());
+            if free && self.supervised.verdict(&parent, now).is_none() && asleep() {
                 self.revive(&parent);
             }
         }
@@ -313,6 +316,7 @@ async fn work(silo: Arc<Inner>, parent: ActorId) {
             }
             Next::Do(Action::Hold(child)) => silo.hold(&parent, child).await,
             Next::Do(Action::Start(child)) => {
+                silo.metrics.child_restarts.increment(1);
                 if silo.families.take_lived(&parent, &child) {
                     silo.revive(&child);
                 } else {
