@@ -2,6 +2,7 @@
 
 use crate::envelope::{Tell, TellId};
 use crate::id::ActorId;
+use crate::journal::JournalWrite;
 use crate::state::Change;
 
 /// The most tells that one turn may send between two commit points.
@@ -18,13 +19,15 @@ pub struct Write {
     pub tells: Vec<Tell>,
     /// The tell whose turn this is: its outbox row goes with this commit.
     pub handled: Option<TellId>,
+    /// What goes to its journal; its row is among the changes.
+    pub journal: Option<Box<JournalWrite>>,
 }
 
 impl Write {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.tells.is_empty() && self.handled.is_none()
+        self.changes.is_empty() && self.tells.is_empty() && self.handled.is_none() && self.journal.is_none()
     }
 
     /// What it counts against the bound on pending bytes.
@@ -32,7 +35,8 @@ impl Write {
     pub fn bytes(&self) -> usize {
         let changes = self.changes.iter();
         let values: usize = changes.map(|c| c.name.len() + c.value.as_ref().map_or(0, |value| value.len()) + 32).sum();
-        values + self.tells.iter().map(Tell::bytes).sum::<usize>()
+        let journal = self.journal.as_ref().map_or(0, |journal| journal.bytes());
+        values + self.tells.iter().map(Tell::bytes).sum::<usize>() + journal
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::journal::{JOURNAL, Journal, JournalWrite, Mark};
+
 /// The longest name of a state value, in bytes.
 pub const STATE_NAME_BYTES_MAX: usize = 256;
 /// The most values that one actor may have.
@@ -33,7 +35,7 @@ pub enum StageError {
     /// The actor's values would pass its limit of this many bytes.
     #[error("the state would pass its limit of {0} bytes")]
     TooLarge(u64),
-    /// The name is [`STANDING`].
+    /// The name is [`STANDING`] or [`JOURNAL`].
     #[error("that name belongs to the silo")]
     Reserved,
 }
@@ -47,14 +49,39 @@ pub struct State {
     before: BTreeMap<Arc<str>, Option<Value>>,
     bytes: usize,
     bytes_max: usize,
+    /// What it appended; most actors have none.
+    journal: Option<Box<Journal>>,
 }
 
 impl State {
-    /// The state as loaded, without the row of its standing, and with its limit in bytes.
+    /// The state as loaded, without the rows of its standing and its journal, and with its limit in bytes.
     #[must_use]
     pub fn new(values: BTreeMap<Arc<str>, Value>, bytes_max: usize) -> Self {
         let bytes = values.iter().map(|(name, value)| size(name, value)).sum();
-        Self { values, before: BTreeMap::new(), bytes, bytes_max }
+        Self { values, before: BTreeMap::new(), bytes, bytes_max, journal: None }
+    }
+
+    /// The same with a journal that has come so far.
+    #[must_use]
+    pub fn with_journal(mut self, mark: Mark) -> Self {
+        self.journal = (mark != Mark::default()).then(|| Box::new(Journal::new(mark)));
+        self
+    }
+
+    /// How far its journal has come.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.journal.as_ref().map_or_else(Mark::default, |journal| journal.mark())
+    }
+
+    /// Its journal, if it has one.
+    pub fn journal(&mut self) -> Option<&mut Journal> {
+        self.journal.as_deref_mut()
+    }
+
+    /// Its journal, which begins now if there is none.
+    pub fn open_journal(&mut self) -> &mut Journal {
+        self.journal.get_or_insert_default()
     }
 
     /// The value of that name.
@@ -82,7 +109,7 @@ impl State {
         if name.len() > STATE_NAME_BYTES_MAX {
             return Err(StageError::TooLarge(STATE_NAME_BYTES_MAX as u64));
         }
-        if name == STANDING {
+        if name == STANDING || name == JOURNAL {
             return Err(StageError::Reserved);
         }
         let old = self.values.get(name).map_or(0, |old| size(name, old));
@@ -108,10 +135,10 @@ impl State {
     /// Whether something is staged.
     #[must_use]
     pub fn is_staged(&self) -> bool {
-        !self.before.is_empty()
+        !self.before.is_empty() || self.journal.as_ref().is_some_and(|journal| journal.is_staged())
     }
 
-    /// Takes what is staged, for a commit.
+    /// Takes what is staged of values, for a commit.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.before)
             .into_iter()
@@ -122,8 +149,15 @@ impl State {
             .collect()
     }
 
+    /// Takes what is staged of the journal, for the same commit, with the change of its row.
+    pub fn take_journal(&mut self) -> Option<(Box<JournalWrite>, Change)> {
+        let (write, mark) = self.journal.as_mut()?.take()?;
+        Some((write, Change { name: JOURNAL.into(), value: mark.encode() }))
+    }
+
     /// Undoes all that is staged.
     pub fn undo(&mut self) {
+        self.journal.iter_mut().for_each(|journal| journal.undo());
         for (name, before) in std::mem::take(&mut self.before) {
             if let Some(staged) = self.values.remove(&name) {
                 self.bytes -= size(&name, &staged);
@@ -174,8 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_name_the_row_of_the_standing() {
+    fn nobody_can_name_the_silos_rows() {
         let mut state = state();
+        assert_eq!(state.set(JOURNAL, Value::from(*b"x")), Err(StageError::Reserved));
+        state.delete(JOURNAL);
         assert_eq!(state.set(STANDING, Value::from(*b"x")), Err(StageError::Reserved));
         state.delete(STANDING);
         assert_eq!(state.take_changes(), []);
