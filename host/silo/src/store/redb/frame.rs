@@ -11,8 +11,8 @@
 //! records of an earlier use: they have another salt. It is random, so that no actor can store
 //! bytes that look like a record.
 
-/// The version of this layout. A newer one is refused.
-pub(super) const LOG_FORMAT: u32 = 1;
+/// The version of this layout. A newer one is refused. Version 1 had the same, without rows of journals.
+pub(super) const LOG_FORMAT: u32 = 2;
 pub(super) const HEADER_BYTES: usize = 64;
 /// What stands before a record's payload.
 pub(super) const FRAME_BYTES: usize = 24;
@@ -40,9 +40,13 @@ pub(super) enum Unreadable {
 
 impl Header {
     pub(super) fn encode(self) -> [u8; HEADER_BYTES] {
+        self.encode_as(LOG_FORMAT)
+    }
+
+    fn encode_as(self, format: u32) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&LOG_FORMAT.to_le_bytes());
+        bytes[8..12].copy_from_slice(&format.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.salt.to_le_bytes());
         let crc = crc(&[&bytes[..12], &bytes[16..]]);
@@ -57,7 +61,7 @@ impl Header {
         }
         // Before the checksum, which a newer format may have elsewhere.
         match u32_at(bytes, 8) {
-            Some(LOG_FORMAT) => {}
+            Some(1..=LOG_FORMAT) => {}
             Some(newer) if newer > LOG_FORMAT => return Err(Unreadable::Newer(newer)),
             _ => return Err(Unreadable::Damaged),
         }
@@ -170,9 +174,11 @@ mod tests {
             assert!(Header::parse(&scratched).is_err(), "byte {at}");
             assert_eq!(Header::parse(&header.encode()[..at]), Err(Unreadable::Damaged));
         }
+        assert_eq!(Header::parse(&header.encode_as(1)), Ok(header), "of before there were journals");
+        assert_eq!(Header::parse(&header.encode_as(0)), Err(Unreadable::Damaged));
         let mut newer = header.encode();
-        newer[8] = 2;
-        assert_eq!(Header::parse(&newer), Err(Unreadable::Newer(2)));
+        newer[8] = 3;
+        assert_eq!(Header::parse(&newer), Err(Unreadable::Newer(3)));
     }
 
     #[test]

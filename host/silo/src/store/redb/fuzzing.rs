@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::frame::{self, FRAME_BYTES, Header};
+use super::journals::EventRow;
 use super::rows::{self, Item};
 use super::start::{self, Bad};
 use super::tables::{self, ActorRow, TellRow};
@@ -47,6 +48,7 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
             Item::Commit(commit) => rows::put_commit(&mut again, commit),
             Item::Accept(sequence, tell) => rows::put_accept(&mut again, *sequence, tell),
             Item::Discard(id) => rows::put_discard(&mut again, id),
+            Item::Journal(actor, write) => rows::put_journal(&mut again, actor, write),
         };
         put.map_err(|error| error.to_string())?;
     }
@@ -57,10 +59,15 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
 /// Reads bytes as each row of the tables in turn, and writes again those that can be read.
 #[must_use]
 pub fn rewrite_rows(row: &[u8]) -> Vec<Vec<u8>> {
-    [rewrite_row::<ActorRow>(row), rewrite_row::<TellRow>(row), rewrite_row::<Deployment>(row)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        rewrite_row::<ActorRow>(row),
+        rewrite_row::<TellRow>(row),
+        rewrite_row::<EventRow>(row),
+        rewrite_row::<Deployment>(row),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn rewrite_row<T: Serialize + DeserializeOwned>(row: &[u8]) -> Option<Vec<u8>> {

@@ -9,6 +9,8 @@
 //! | deployments | name                        | [`Deployment`]               |
 //! | versions    | name, version               | [`Deployment`] that another replaced |
 //! | components  | hash                        | the component's bytes        |
+//! | journal     | kind, key, sequence         | an event's head, its payload |
+//! | snapshots   | kind, key                   | sequence, time, bytes        |
 //!
 //! Each value has a row of its own, so that a commit writes only what changed; it stands right
 //! behind its actor's row, so that both are mostly on one page: what a commit costs beside the
@@ -214,6 +216,11 @@ impl Tables {
             page.push(key);
         }
         Ok(page)
+    }
+
+    /// The moment, for what is asked of other tables.
+    pub(super) const fn tx(&self) -> &ReadTransaction {
+        &self.tx
     }
 
     pub(super) fn deployments(&self) -> Result<Vec<Deployment>, Broken> {
