@@ -192,6 +192,7 @@ impl Inner {
             Origin::Caller(to) => drop(to.send(Err(error))),
             Origin::Outbox(id) => self.outbox.failed(&id, &error),
             Origin::Timer(firing) => self.timers.ended(firing, self.clock.now()),
+            Origin::Snapshot => {}
         }
     }
 
@@ -204,7 +205,7 @@ impl Inner {
                 Work::Timer(firing) => self.timers.ended(firing, self.clock.now()),
                 Work::Notice(notice) => drop(notice.reply.send(Err(error.clone()))),
                 Work::Adopt(adopt) => drop(adopt.reply.send(Err(error.clone()))),
-                Work::Revive => {}
+                Work::Revive | Work::Snapshot => {}
             }
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod blobs;
 pub(crate) mod calls;
 pub(crate) mod children;
 pub(crate) mod context;
+pub(crate) mod journal;
 pub(crate) mod log;
 pub(crate) mod state;
 pub(crate) mod timers;
@@ -21,6 +22,7 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     state::define_async(linker)?;
     calls::define_async(linker)?;
     children::define_async(linker)?;
+    journal::define_async(linker)?;
     let mut of_children = linker.instance("quark:actor/children@0.1.0")?;
     of_children.func_wrap("all", of_turn(|guest, ()| actor::children::Host::all(guest)))?;
     of_children.func_wrap("unwatch", does_of_turn(|guest, (target,)| actor::children::Host::unwatch(guest, target)))?;
@@ -58,6 +60,9 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         }),
     )?;
     of_timers.func_wrap("stop", of_turn(|guest, (name,)| actor::timers::Host::stop(guest, name)))?;
+    let mut of_journal = linker.instance("quark:actor/journal@0.1.0")?;
+    of_journal.func_wrap("append", of_turn(|guest, (event,)| actor::journal::Host::append(guest, event)))?;
+    of_journal.func_wrap("snapshot-soon", does_of_turn(|guest, ()| actor::journal::Host::snapshot_soon(guest)))?;
     let mut of_log = linker.instance("quark:actor/log@0.1.0")?;
     of_log.func_wrap(
         "log",

@@ -51,6 +51,7 @@ impl Activation {
 
     async fn born(&self, silo: &Arc<Inner>, loaded: Loaded) -> Result<Box<Live>, Trap> {
         let Loaded { generation, state, served, cause } = loaded;
+        self.settle_journal(silo, &served, generation).await?;
         let (component, kind_at) = (served.component.clone(), served.at);
         let outside = ActorOutside::of(self.me.clone(), served.clone());
         let birth = Birth { actor: self.id.clone(), generation, cause, component, kind_at, state, outside };

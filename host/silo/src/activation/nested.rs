@@ -119,7 +119,7 @@ impl Activation {
             }
             Origin::Outbox(id) => Output::Told(id),
             // A timer's comes back to nothing.
-            Origin::Timer(_) => Output::Nothing,
+            Origin::Timer(_) | Origin::Snapshot => Output::Nothing,
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
