@@ -22,6 +22,7 @@ mod tree;
 mod letters;
 mod standing;
 mod state;
+mod journal;
 mod wit;
 mod doctor;
 
@@ -55,6 +56,7 @@ enum Command {
     Inspect(look::Inspect),
     Tree(tree::Tree),
     State(state::State),
+    Journal(journal::Journal),
     Deactivate(look::Deactivate),
     Stop(standing::Stop),
     Start(standing::Start),
@@ -99,6 +101,7 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Inspect(inspect) => inspect.run(out),
         Command::Tree(tree) => tree.run(out),
         Command::State(state) => state.run(out),
+        Command::Journal(journal) => journal.run(out),
         Command::Deactivate(deactivate) => deactivate.run(out),
         Command::Stop(stop) => stop.run(out),
         Command::Start(start) => start.run(out),
