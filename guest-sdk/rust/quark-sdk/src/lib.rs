@@ -42,6 +42,11 @@
 //! the method answers `Err`. A turn of the async flavour also saves whenever it waits, since others
 //! may run then. A trap undoes what was not committed yet.
 //!
+//! # Journals
+//!
+//! A kind whose world exports `quark:actor/journaled` implements [`Journaled`]: its struct is what its events
+//! made of it, see [`journal`].
+//!
 //! # Two flavours
 //!
 //! The feature `async` builds the same source from `async func` instead of `func`. Methods that call
@@ -72,6 +77,7 @@ extern crate self as quark_sdk;
 
 pub mod children;
 pub mod context;
+pub mod journal;
 pub mod lifecycle;
 pub mod log;
 pub mod timers;
@@ -92,6 +98,7 @@ pub use calls::{call, tell};
 pub use cell::State;
 pub use children::{Directive, Failure, Lifetime};
 pub use id::Kind;
+pub use journal::Journaled;
 pub use lifecycle::{Activation, Cause, Deactivation};
 pub use quark_sdk_macros::{actor, state, world};
 pub use wit::blobs::Blob;
@@ -104,6 +111,6 @@ pub use {serde, wit_bindgen};
 /// What an actor's file needs.
 pub mod prelude {
     pub use crate::{Activation, Actor, ActorId, Blob, CallError, Deactivation, State, StateError};
-    pub use crate::{Directive, Failure, Lifetime};
-    pub use crate::{actor, children, context, debug, error, info, state, timers, warn};
+    pub use crate::{Directive, Failure, Journaled, Lifetime};
+    pub use crate::{actor, children, context, debug, error, info, journal, state, timers, warn};
 }
