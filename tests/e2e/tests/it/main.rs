@@ -10,6 +10,7 @@ mod blobs;
 mod waits;
 mod tells;
 mod timers;
+mod journal;
 mod letters;
 mod hostile;
 mod stacks;
