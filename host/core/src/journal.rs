@@ -371,7 +371,7 @@ impl Replay {
     }
 
     /// What comes next.
-    pub fn next(&mut self) -> Next {
+    pub fn step(&mut self) -> Next {
         if self.restore.is_some() {
             return Next::Restore;
         }

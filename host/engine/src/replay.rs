@@ -69,7 +69,7 @@ impl Waking {
     /// What to call next, with which arguments; none when the actor is as it was.
     pub(crate) async fn next(&mut self) -> Result<Option<(Func, Arguments)>, Trap> {
         loop {
-            match self.replay.next() {
+            match self.replay.step() {
                 Next::Restore => {
                     let stored = self.host.journal_snapshot().await.map_err(unread)?;
                     let snapshot = self.replay.restore(stored).map_err(unreplayable)?;

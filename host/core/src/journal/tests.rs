@@ -120,7 +120,7 @@ fn a_replay_finds_what_is_missing() {
     assert_eq!(replay().give(entries([1, 2, 4])), Err(Unreplayable::Missing(3)));
     assert_eq!(replay().give(entries([6, 7])), Err(Unreplayable::Missing(1)));
     let mut snapshot = Replay::new(Mark { snapshot: 2, ..mark }).unwrap();
-    assert_eq!(snapshot.next(), Next::Restore);
+    assert_eq!(snapshot.step(), Next::Restore);
     assert_eq!(snapshot.restore(None), Err(Unreplayable::NoSnapshot(2)));
     let long = Mark { last: REPLAY_EVENTS_MAX + 1, ..Mark::default() };
     assert!(matches!(Replay::new(long), Err(Unreplayable::TooLong(_))));
@@ -157,7 +157,7 @@ impl Stored {
         let mut replay = Replay::new(mark).unwrap();
         let mut sum = 0;
         loop {
-            match replay.next() {
+            match replay.step() {
                 Next::Restore => {
                     let snapshot = replay.restore(self.snapshot.clone()).unwrap();
                     sum = u64::from_le_bytes((*snapshot.bytes).try_into().unwrap());
