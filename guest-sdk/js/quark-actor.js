@@ -24,7 +24,7 @@ const CALL_ERRORS = new Set([
   'overloaded', 'unavailable', 'too-large', 'incompatible', 'deadlock', 'denied', 'other',
 ]);
 
-// The actors of this instance, by class and key, for their timers.
+// The actors of this instance, by class and key, for their hooks.
 const actors = new Map();
 // The actor whose turn runs, none while it waits for a call. Turns of one instance do not overlap.
 let turn = null;
@@ -116,23 +116,76 @@ function actorsOf(Class) {
  * `export const timerTarget = timers({ cart: Cart })`. A timer calls `onTimer(name, payload)` of its actor.
  */
 export function timers(kinds) {
+  const text = (error) => {
+    // The error of a timer's turn is a text.
+    throw error instanceof Error || typeof error === 'string' ? error : JSON.stringify(error);
+  };
   return {
     onTimer(me, name, payload) {
-      const Class = kinds[me.kind.slice(me.kind.lastIndexOf('#') + 1)];
-      if (!Class) throw `this component has no class for ${me.kind}`;
-      const found = actorsOf(Class).get(me.key)?.deref() ?? new Class(me.key);
-      const text = (error) => {
-        // The error of a timer's turn is a text.
-        throw error instanceof Error || typeof error === 'string' ? error : JSON.stringify(error);
-      };
-      try {
-        const answer = found.onTimer(name, payload);
-        return typeof answer?.then === 'function' ? answer.then(() => undefined, text) : undefined;
-      } catch (error) {
-        return text(error);
-      }
+      const found = actorOf(kinds, me);
+      if (!found) throw noClass(me);
+      return settled(() => found.onTimer(name, payload), () => undefined, text);
     },
   };
+}
+
+/**
+ * The functions of `quark:actor/children`, made calls: those that wait store the state of the turn before, and
+ * throw `CallFailed`. `import * as host from 'quark:actor/children@0.1.0'; const { spawn, stop } = children(host)`.
+ */
+export function children(host) {
+  const asked = (name) => (...args) => ask(() => host[name](...args));
+  return { ...host, spawn: asked('spawn'), stop: asked('stop'), watch: asked('watch') };
+}
+
+/**
+ * The interface `supervisor` of the parents' classes that decide about failures, as for `timers`. It calls
+ * `onChildFailed(failure)`, which answers `resume`, `restart`, `stop` or `escalate`. Of other kinds the
+ * manifest's strategy rules: `export const supervisor = supervises({ cart: Cart })`.
+ */
+export function supervises(kinds) {
+  return {
+    onChildFailed(me, failure) {
+      const found = actorOf(kinds, me);
+      return found ? settled(() => found.onChildFailed(failure), (it) => it, trap) : 'restart';
+    },
+  };
+}
+
+/**
+ * The interface `watcher` of the classes that watch, as for `timers`: `export const watcher = watches({ cart: Cart })`. It
+ * calls `onTerminated(target, reason)`.
+ */
+export function watches(kinds) {
+  return {
+    onTerminated(me, target, reason) {
+      const found = actorOf(kinds, me);
+      if (!found) throw new Error(noClass(me));
+      return settled(() => found.onTerminated(target, reason), () => undefined, trap);
+    },
+  };
+}
+
+function actorOf(kinds, me) {
+  const Class = kinds[me.kind.slice(me.kind.lastIndexOf('#') + 1)];
+  return Class && (actorsOf(Class).get(me.key)?.deref() ?? new Class(me.key));
+}
+
+const noClass = (me) => `this component has no class for ${me.kind}`;
+
+// What a turn answers, also if it does later.
+function settled(run, answered, failed) {
+  try {
+    const answer = run();
+    return typeof answer?.then === 'function' ? answer.then(answered, failed) : answered(answer);
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+// A hook without a result cannot answer an error.
+function trap(error) {
+  throw error instanceof Error ? error : new Error(JSON.stringify(error));
 }
 
 // An error commits like a result; a trap does not.
@@ -160,22 +213,32 @@ export function proxy(Kind) {
   }
   for (const [name, method] of methodsOf(Kind)) {
     Proxy.prototype[name] = function (...args) {
-      turn?.save();
-      const waits = turn;
-      turn = null;
-      // One for each call: once called, it is not dropped by itself, and handles are limited.
-      const callee = new Kind(this.key);
-      try {
-        return method.apply(callee, args);
-      } catch (error) {
-        throw 'payload' in error ? failure(error.payload) : error;
-      } finally {
-        turn = waits;
-        callee[Symbol.dispose ?? Symbol.for('dispose')]();
-      }
+      return ask(() => {
+        // One for each call: once called, it is not dropped by itself, and handles are limited.
+        const callee = new Kind(this.key);
+        try {
+          return method.apply(callee, args);
+        } finally {
+          callee[Symbol.dispose ?? Symbol.for('dispose')]();
+        }
+      });
     };
   }
   return Proxy;
+}
+
+// Calls out: the state of the turn is stored before, and others may run meanwhile.
+function ask(call) {
+  turn?.save();
+  const waits = turn;
+  turn = null;
+  try {
+    return call();
+  } catch (error) {
+    throw 'payload' in error ? failure(error.payload) : error;
+  } finally {
+    turn = waits;
+  }
 }
 
 function methodsOf(Class) {

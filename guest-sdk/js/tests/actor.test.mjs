@@ -19,7 +19,9 @@ register(
   source(`export const resolve = (name, context, next) =>
     name.startsWith('quark:') ? { url: ${JSON.stringify(url)}, shortCircuit: true } : next(name, context);`),
 );
-const { Actor, CallFailed, Refused, actor, proxy, timers } = await import('../quark-actor.js');
+const { Actor, CallFailed, Refused, actor, children, proxy, supervises, timers, watches } = await import(
+  '../quark-actor.js'
+);
 
 let open = 0;
 class Bank {
@@ -145,4 +147,62 @@ test('a timer is a turn of its actor', () => {
   assert.equal(host.sets, 1);
   assert.throws(() => target.onTimer(me, 'failing', new Uint8Array(1)), (error) => typeof error === 'string');
   assert.throws(() => target.onTimer({ ...me, kind: 't:t/t#other' }, 'beat', new Uint8Array(1)));
+});
+
+const Parent = actor(
+  class Parent extends Actor {
+    static initial = () => ({ seen: [] });
+    take(host, child) {
+      this.state.seen.push('took');
+      const { spawn, stop, all, watch, unwatch } = children(host);
+      spawn(child, 'permanent');
+      watch(child);
+      unwatch(child);
+      stop(child);
+      return all();
+    }
+    onChildFailed({ reason }) {
+      this.state.seen.push(reason);
+      return 'stop';
+    }
+    async onTerminated(target, reason) {
+      this.state.seen.push(`${target.key}: ${reason}`);
+    }
+  },
+);
+const me = { kind: 't:t/t#parent', key: 'a' };
+const other = { ...me, kind: 't:t/t#other' };
+const seen = () => new Parent('a').state.seen;
+
+test('children are spawned, stopped and watched by calls', () => {
+  const asked = [];
+  const stored = () => new TextDecoder().decode(host.stored);
+  const ask = (name) => (...args) => void asked.push([name, ...args, stored()]);
+  const fake = { spawn: ask('spawn'), stop: ask('stop'), watch: ask('watch'), unwatch: ask('unwatch'), all: () => ['b'] };
+  assert.deepEqual(new Parent('a').take(fake, 'b'), ['b']);
+  const names = [['spawn', 'b', 'permanent'], ['watch', 'b'], ['unwatch', 'b'], ['stop', 'b']];
+  assert.deepEqual(asked, names.map((it) => [...it, '{"seen":["took"]}']));
+  const refuses = { ...fake, spawn: () => { throw Object.assign(new Error(), { payload: failed }); } };
+  assert.throws(() => new Parent('a').take(refuses, 'b'), (error) => error.tag === 'call' && error.val === failed);
+  assert.throws(() => children(refuses).spawn('b', 'permanent'), CallFailed);
+});
+
+test('a failure of a child is a turn that decides', () => {
+  const parent = new Parent('a');
+  const target = supervises({ parent: Parent });
+  assert.equal(target.onChildFailed(me, { reason: 'fell' }), 'stop');
+  assert.deepEqual([parent.state.seen, seen()], [['fell'], ['fell']]);
+  assert.equal(target.onChildFailed(other, { reason: 'fell' }), 'restart');
+  host.limit = 20;
+  assert.throws(() => target.onChildFailed(me, { reason: 'long'.repeat(10) }), Error);
+});
+
+test('a termination is a turn', async () => {
+  const parent = new Parent('a');
+  const target = watches({ parent: Parent });
+  assert.equal(await target.onTerminated(me, { key: 'b' }, 'stopped'), undefined);
+  assert.deepEqual([parent.state.seen, seen()], [['b: stopped'], ['b: stopped']]);
+  host.limit = 20;
+  await assert.rejects(() => target.onTerminated(me, { key: 'b' }, 'long'.repeat(10)), Error);
+  assert.throws(() => target.onTerminated(other, { key: 'b' }, 'stopped'), Error);
 });

@@ -25,11 +25,26 @@ from weakref import WeakValueDictionary
 from componentize_py_types import Err
 from wit_world.imports import state as host
 
-__all__ = ["Actor", "CallFailed", "Refused", "proxy", "start_timer", "stop_timer", "timer_target"]
+__all__ = [
+    "Actor",
+    "CallFailed",
+    "Refused",
+    "children",
+    "proxy",
+    "spawn_child",
+    "start_timer",
+    "stop_child",
+    "stop_timer",
+    "supervisor",
+    "timer_target",
+    "unwatch",
+    "watch",
+    "watcher",
+]
 
 # The name of the one durable value.
 STATE = "state"
-# The actors of this instance, by class and key, for their timers.
+# The actors of this instance, by class and key, for their hooks.
 _actors = WeakValueDictionary()
 # The actor whose turn runs, none while it waits for a call. Turns that interleave are tasks, and each has its own.
 _turn = ContextVar("turn", default=None)
@@ -161,13 +176,9 @@ def timer_target(*kinds):
     """The class to export as `TimerTarget` of these actors' classes: it finds whose timer it is."""
 
     def found(me):
-        name = "".join(part.capitalize() for part in me.kind.rpartition("#")[2].split("-"))
-        for kind in kinds:
-            if len(kinds) == 1 or kind.__name__ == name:
-                return _actors.get((kind, me.key)) or kind(me.key)
-        raise Err(f"this component has no class {name}")
+        return _found(kinds, me) or _raise(Err(f"this component has no class for {me.kind}"))
 
-    if any(iscoroutinefunction(kind.on_timer) for kind in kinds):
+    if _wait(kinds, "on_timer"):
 
         class TimerTarget:
             async def on_timer(self, me, name, payload):
@@ -184,6 +195,116 @@ def timer_target(*kinds):
     return TimerTarget
 
 
+def spawn_child(child, lifetime):
+    """Adopts the actor (an `ActorId`) and activates it. `lifetime` is a `Lifetime`, both of the world's imports.
+    Raises `CallFailed`; in the flavour `async func` it is awaited, as `stop_child` and `watch` are."""
+    from wit_world.imports import children as host
+
+    return _asked(host.spawn, child, lifetime)
+
+
+def stop_child(child):
+    """Ends the child and its own children; calls to it get `stopped` until it is spawned again."""
+    from wit_world.imports import children as host
+
+    return _asked(host.stop, child)
+
+
+def children():
+    """The ids of all children, in the order in which they were spawned."""
+    from wit_world.imports import children as host
+
+    return host.all()
+
+
+def watch(target):
+    """Calls `on_terminated(target, reason)` when that actor stops for good or its silo is lost."""
+    from wit_world.imports import children as host
+
+    return _asked(host.watch, target)
+
+
+def unwatch(target):
+    """Ends that."""
+    from wit_world.imports import children as host
+
+    host.unwatch(target)
+
+
+def supervisor(*kinds):
+    """The class to export as `Supervisor` of the parents' classes that decide about failures: it calls their
+    `on_child_failed(failure)`, which answers a `Directive`. Of other kinds the manifest's strategy rules."""
+
+    def decides(me):
+        return _found(kinds, me) or _Strategy
+
+    if _wait(kinds, "on_child_failed"):
+
+        class Supervisor:
+            async def on_child_failed(self, me, failure):
+                with _as_trap():
+                    directive = decides(me).on_child_failed(failure)
+                    return await directive if isawaitable(directive) else directive
+
+    else:
+
+        class Supervisor:
+            def on_child_failed(self, me, failure):
+                with _as_trap():
+                    return decides(me).on_child_failed(failure)
+
+    return Supervisor
+
+
+class _Strategy:
+    @staticmethod
+    def on_child_failed(_):
+        from wit_world.exports.supervisor import Directive
+
+        return Directive.RESTART
+
+
+def watcher(*kinds):
+    """The class to export as `Watcher` of the classes that watch: it calls their `on_terminated(target, reason)`."""
+
+    def found(me):
+        return _found(kinds, me) or _raise(LookupError(f"this component has no class for {me.kind}"))
+
+    if _wait(kinds, "on_terminated"):
+
+        class Watcher:
+            async def on_terminated(self, me, target, reason):
+                with _as_trap():
+                    await found(me).on_terminated(target, reason)
+
+    else:
+
+        class Watcher:
+            def on_terminated(self, me, target, reason):
+                with _as_trap():
+                    found(me).on_terminated(target, reason)
+
+    return Watcher
+
+
+def _found(kinds, me):
+    """The actor with that name, if its class is one of these."""
+    name = "".join(part.capitalize() for part in me.kind.rpartition("#")[2].split("-"))
+    for kind in kinds:
+        if kind.__name__ == name:
+            return _actors.get((kind, me.key)) or kind(me.key)
+    return None
+
+
+def _wait(kinds, hook):
+    """Whether that hook is written in the flavour `async func`."""
+    return any(iscoroutinefunction(getattr(kind, hook)) for kind in kinds)
+
+
+def _raise(error):
+    raise error
+
+
 @contextmanager
 def _as_text():
     """The error of a timer's turn is a text."""
@@ -191,6 +312,15 @@ def _as_text():
         yield
     except Err as error:
         raise Err(error.value if isinstance(error.value, str) else repr(error.value)) from None
+
+
+@contextmanager
+def _as_trap():
+    """A hook without a result cannot answer an error."""
+    try:
+        yield
+    except Err as error:
+        raise RuntimeError(repr(error.value)) from None
 
 
 def proxy(kind):
@@ -203,19 +333,24 @@ def proxy(kind):
 def _call_of(method):
     @wraps(method)
     def call(self, *args):
-        turn = _turn.get()
-        if turn is not None:
-            turn._save()
-        waits = _turn.set(None)
-        try:
-            answer = method(self, *args)
-        except Err as error:
-            raise _failure(error.value) from None
-        finally:
-            _turn.reset(waits)
-        return _awaited(answer) if isawaitable(answer) else answer
+        return _asked(method, self, *args)
 
     return call
+
+
+def _asked(function, *args):
+    """Calls out: the state of the turn is stored before, and others may run meanwhile."""
+    turn = _turn.get()
+    if turn is not None:
+        turn._save()
+    waits = _turn.set(None)
+    try:
+        answer = function(*args)
+    except Err as error:
+        raise _failure(error.value) from None
+    finally:
+        _turn.reset(waits)
+    return _awaited(answer) if isawaitable(answer) else answer
 
 
 async def _awaited(answer):

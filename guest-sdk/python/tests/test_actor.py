@@ -4,6 +4,7 @@ import asyncio
 import sys
 import unittest
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
 
@@ -41,13 +42,38 @@ timers = ModuleType("wit_world.imports.timers")
 timers.start = lambda *timer: timers.started.append(timer)
 timers.stop = lambda name: name == "there"
 timers.started = []
-imports.state, imports.types, imports.timers = host, types, timers
+children = ModuleType("wit_world.imports.children")
+
+
+def asked(name):
+    def ask(*arguments):
+        children.asked.append((name, *arguments, host.get("state")))
+        if children.error:
+            raise Err(children.error)
+
+    return ask
+
+
+for name in ("spawn", "stop", "watch", "unwatch"):
+    setattr(children, name, asked(name))
+children.all = lambda: ["b", "c"]
+children.asked, children.error = [], None
+imports.state, imports.types, imports.timers, imports.children = host, types, timers, children
+supervision = ModuleType("wit_world.exports.supervisor")
+supervision.Directive = Enum("Directive", ["RESUME", "RESTART", "STOP", "ESCALATE"])
 bindings = ModuleType("componentize_py_types")
 bindings.Err = Err
 sys.modules.update(
-    {"wit_world": ModuleType("wit_world"), "wit_world.imports": imports, "componentize_py_types": bindings}
+    {
+        "wit_world": ModuleType("wit_world"),
+        "wit_world.imports": imports,
+        "wit_world.exports": ModuleType("wit_world.exports"),
+        "wit_world.exports.supervisor": supervision,
+        "componentize_py_types": bindings,
+    }
 )
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import quark_actor as layer  # noqa: E402
 from quark_actor import Actor, CallFailed, Refused, proxy, start_timer, stop_timer, timer_target  # noqa: E402
 
 CartError_Call, CartError_Full = case("CartError_Call"), case("CartError_Full")
@@ -202,6 +228,115 @@ class TimersTest(unittest.TestCase):
         self.assertEqual(drum.state.count, 1)
         with self.assertRaises(Err):
             timer_target(Other, Other)().on_timer(Id, "beat", b"x")
+
+        Id.kind, kind = "t:t/t#unknown", Id.kind
+        try:
+            with self.assertRaises(Err):
+                timer_target(Drum)().on_timer(Id, "beat", b"x")
+        finally:
+            Id.kind = kind
+
+
+@dataclass
+class Fates:
+    seen: list[str] = field(default_factory=list)
+
+
+class Drummers(Actor, state=Fates):
+    def take(self, child):
+        self.state.seen.append("took")
+        layer.spawn_child(child, "transient")
+        layer.watch(child)
+        layer.stop_child(child)
+        layer.unwatch(child)
+        return layer.children()
+
+    def on_child_failed(self, failure):
+        self.state.seen.append(failure)
+        return supervision.Directive.STOP
+
+    def on_terminated(self, target, reason):
+        self.state.seen.append(f"{target}: {reason}")
+
+
+class Waiting(Actor, state=Fates):
+    async def take(self, child):
+        await layer.spawn_child(child, "permanent")
+
+    async def on_child_failed(self, failure):
+        self.state.seen.append(failure)
+        return supervision.Directive.ESCALATE
+
+    async def on_terminated(self, target, reason):
+        self.state.seen.append(f"{target}: {reason}")
+
+
+class Parent:
+    kind, key = "t:t/t#drummers", "a"
+
+
+class WaitingParent:
+    kind, key = "t:t/t#waiting", "a"
+
+
+class ChildrenTest(unittest.TestCase):
+    def setUp(self):
+        host.reset()
+        children.asked, children.error = [], None
+
+    def test_what_waits_is_a_call(self):
+        self.assertEqual(Drummers("a").take("b"), ["b", "c"])
+        stored = b'{"seen": ["took"]}'
+        asked = [("spawn", "b", "transient"), ("watch", "b"), ("stop", "b"), ("unwatch", "b")]
+        self.assertEqual(children.asked, [(*it, stored) for it in asked])
+        children.error = types.CallError_Denied("it has a parent")
+        with self.assertRaises(Err) as refused:
+            Drummers("a").take("b")
+        self.assertIs(refused.exception.value, children.error)
+
+    def test_what_waits_is_awaited(self):
+        plain = children.spawn
+
+        async def spawn(*arguments):
+            plain(*arguments)
+
+        children.spawn = spawn
+        try:
+            asyncio.run(Waiting("a").take("b"))
+            children.error = types.CallError_Denied("it has a parent")
+            with self.assertRaises(Err) as refused:
+                asyncio.run(Waiting("a").take("b"))
+            self.assertIs(refused.exception.value, children.error)
+        finally:
+            children.spawn = plain
+        self.assertEqual([it[:3] for it in children.asked], [("spawn", "b", "permanent")] * 2)
+
+    def test_a_failure_and_a_termination_are_turns(self):
+        parent = Drummers("a")
+        answer = layer.supervisor(Drummers)().on_child_failed(Parent, "fell")
+        layer.watcher(Drummers)().on_terminated(Parent, "b", "it was stopped")
+        self.assertEqual((answer, host.sets), (supervision.Directive.STOP, 2))
+        self.assertEqual(parent.state.seen, ["fell", "b: it was stopped"])
+        parent = Waiting("a")
+        answer = asyncio.run(layer.supervisor(Waiting)().on_child_failed(WaitingParent, "fell"))
+        asyncio.run(layer.watcher(Waiting)().on_terminated(WaitingParent, "b", "lost"))
+        self.assertEqual(answer, supervision.Directive.ESCALATE)
+        self.assertEqual(parent.state.seen[-2:], ["fell", "b: lost"])
+
+    def test_other_kinds_are_left_to_the_strategy(self):
+        answer = layer.supervisor(Drummers)().on_child_failed(WaitingParent, "fell")
+        self.assertEqual((answer, host.sets), (supervision.Directive.RESTART, 0))
+        answer = asyncio.run(layer.supervisor(Waiting)().on_child_failed(Parent, "fell"))
+        self.assertEqual(answer, supervision.Directive.RESTART)
+        with self.assertRaises(LookupError):
+            layer.watcher(Drummers)().on_terminated(WaitingParent, "b", "lost")
+
+    def test_a_hook_that_cannot_store_its_state_traps(self):
+        host.limit = 20
+        with self.assertRaises(RuntimeError):
+            layer.supervisor(Drummers)().on_child_failed(Parent, "fell" * 10)
+        with self.assertRaises(RuntimeError):
+            layer.watcher(Drummers)().on_terminated(Parent, "b", "lost" * 10)
 
 
 if __name__ == "__main__":

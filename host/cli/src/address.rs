@@ -24,7 +24,12 @@ impl Address {
 
     /// The actor's path with more parts behind it.
     pub(crate) fn path(&self, more: &[&str]) -> String {
-        let mut path = String::from("/v1/actors");
+        self.path_below("/v1/actors", more)
+    }
+
+    /// The same where another list of actors begins.
+    pub(crate) fn path_below(&self, list: &str, more: &[&str]) -> String {
+        let mut path = list.to_owned();
         for part in [self.kind.as_str(), self.key.as_str()].iter().chain(more) {
             let _ = write!(path, "/{}", encoded(part));
         }

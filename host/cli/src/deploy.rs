@@ -188,6 +188,7 @@ mod tests {
                 overlap: "full".into(),
                 reentrancy: "full".into(),
                 reentrancy_reason: "its manifest says so".into(),
+                supervision: "all-for-one, 10 restarts in 1m, waits 100ms to 30s".into(),
                 methods: vec![
                     method("increment", "func(by: u64) -> result<u64, counter-error>", false),
                     method("reset", "func()", true),
@@ -211,6 +212,7 @@ kind counter (sample:counter/counters#counter)
   packed: 100 actors share an instance; a trap ends its memory for all of them
   reentrancy full: its manifest says so
   turns of one actor overlap
+  supervision all-for-one, 10 restarts in 1m, waits 100ms to 30s
   increment: func(by: u64) -> result<u64, counter-error>
   reset: func()  (a tell)
 asks for

@@ -79,6 +79,9 @@ pub(crate) fn show_kind(kind: &KindReport, out: &mut Output<'_>) {
         "reads" | "call-chain-and-reads" => out.line("  turns of one actor that only read overlap"),
         _ => {}
     }
+    if !kind.supervision.is_empty() {
+        out.line(format_args!("  supervision {}", plain(&kind.supervision)));
+    }
     for method in &kind.methods {
         let tell = if method.tell { "  (a tell)" } else { "" };
         out.line(format_args!("  {}: {}{tell}", plain(&method.name), plain(&method.signature)));

@@ -105,7 +105,7 @@ fn show_activations(kinds: &[KindReport], live: &[ActivationReport], out: &mut O
 }
 
 /// The short name of a kind while no other has it; then it can be typed as it is shown.
-fn short(kinds: &[KindReport], full: &str) -> String {
+pub(crate) fn short(kinds: &[KindReport], full: &str) -> String {
     let name = full.rsplit('#').next().unwrap_or(full);
     let ambiguous = kinds.iter().filter(|kind| kind.name == name).count() > 1;
     if ambiguous { full } else { name }.to_owned()
@@ -182,6 +182,10 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
             _ => format!("in {left}: it failed too often and cools down; messages are refused"),
         };
         rows.push(("restart", what));
+    }
+    rows.extend(actor.parent.clone().map(|parent| ("parent", parent)));
+    if actor.children > 0 {
+        rows.push(("children", format!("{}: `quark tree` shows them", actor.children)));
     }
     out.line(list(rows));
     if !actor.state.is_empty() {
@@ -279,9 +283,12 @@ mod tests {
             last_failure: None,
             stopped: false,
             held: None,
+            parent: Some("a:b/c#crew/night".into()),
+            children: 2,
         };
         let away = shown(|out| show_actor(&actor, out));
-        assert!(away.contains("phase    not in memory\n"), "{away}");
+        assert!(away.contains("phase     not in memory\n"), "{away}");
+        assert!(away.ends_with("\nparent    a:b/c#crew/night\nchildren  2: `quark tree` shows them\n"), "{away}");
         actor.activation = Some(LiveReport {
             phase: "awake".into(),
             generation: 7,

@@ -17,6 +17,8 @@ mod deployed;
 mod deploy;
 mod call;
 mod look;
+mod draw;
+mod tree;
 mod letters;
 mod standing;
 mod state;
@@ -51,6 +53,7 @@ enum Command {
     Versions(deployed::Versions),
     Ps(look::Ps),
     Inspect(look::Inspect),
+    Tree(tree::Tree),
     State(state::State),
     Deactivate(look::Deactivate),
     Stop(standing::Stop),
@@ -94,6 +97,7 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Versions(versions) => versions.run(out),
         Command::Ps(ps) => ps.run(out),
         Command::Inspect(inspect) => inspect.run(out),
+        Command::Tree(tree) => tree.run(out),
         Command::State(state) => state.run(out),
         Command::Deactivate(deactivate) => deactivate.run(out),
         Command::Stop(stop) => stop.run(out),

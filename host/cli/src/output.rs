@@ -82,9 +82,15 @@ impl<'a> Output<'a> {
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { plain.extend(c.escape_debug()) } else { plain.push(c) }
+        if steers(c) { plain.extend(c.escape_debug()) } else { plain.push(c) }
     }
     plain
+}
+
+/// Control characters, and those that break a line or turn the direction of what follows.
+fn steers(c: char) -> bool {
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}'];
+    c.is_control() || turns.contains(&c) || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether text for people on this stream may have colours.
@@ -123,5 +129,6 @@ mod tests {
     #[test]
     fn foreign_text_cannot_steer_the_terminal() {
         assert_eq!(plain("é \u{1b}[31mred\n"), "é \\u{1b}[31mred\\n");
+        assert_eq!(plain("a\u{202e}b\u{2028}c\u{9b}"), "a\\u{202e}b\\u{2028}c\\u{9b}");
     }
 }

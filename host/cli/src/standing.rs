@@ -9,6 +9,8 @@ use crate::exit::{Done, Exit};
 use crate::output::Output;
 
 /// Stop an actor for good: callers get `stopped` until it is started, also over restarts of the silo.
+///
+/// Its children end before it, in reverse order, and are stopped too.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  quark stop counter/alice")]
 pub(crate) struct Stop {

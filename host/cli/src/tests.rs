@@ -38,6 +38,8 @@ fn the_lines_of_the_manual_are_understood() {
         &["call", "counter/alice", "value", "--timeout", "5s", "--header", "a=b", "--header", "c=d"],
         &["tell", "counter/alice", "reset"],
         &["ps", "--json", "--url", "http://h:1", "--token", "t"],
+        &["tree"],
+        &["tree", "crew/night", "--follow", "--limit", "5", "--json"],
         &["state", "counter/alice", "get", "value", "--out", "f"],
         &["state", "counter/alice", "set", "value", "text", "--if-match", "e", "--json"],
         &["state", "counter/alice", "set", "value", "--file", "f", "--url", "h:1"],
@@ -67,6 +69,8 @@ fn wrong_usage_exits_with_two() {
         &["state", "counter/alice", "set", "value"],
         &["state", "counter/alice", "set", "value", "v", "--file", "f"],
         &["ps", "--limit", "0"],
+        &["tree", "crew"],
+        &["tree", "--limit", "10001"],
     ] {
         let code = parse(line).err().map(|error| error.exit_code());
         assert_eq!(code, Some(2), "{line:?}");

@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod envelope;
 pub mod waits;
 pub mod state;
+pub mod standing;
 pub mod commit;
 pub mod timers;
 pub mod activation;

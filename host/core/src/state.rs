@@ -22,44 +22,10 @@ pub struct Change {
     pub value: Option<Value>,
 }
 
-/// The name of the row in which a silo keeps an actor's [`Standing`] among its values: it is read by a
-/// claim and written by a commit as they are. No guest and no operator can name it, and it does not count
-/// against the actor's limit.
+/// The name of the row in which a silo keeps an actor's [standing](crate::standing) among its values: it is
+/// read by a claim and written by a commit as they are. No guest and no operator can name it, and it does not
+/// count against the actor's limit.
 pub const STANDING: &str = "\0standing";
-/// How the row begins; a later version of it begins otherwise.
-const STANDING_VERSION: u8 = 1;
-
-/// What a silo keeps of an actor that is not the actor's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// It was stopped: it is not woken until it is started again.
-    pub stopped: bool,
-}
-
-impl Standing {
-    /// The row; none where there is nothing to keep.
-    #[must_use]
-    pub fn encode(self) -> Option<Value> {
-        (self != Self::default()).then(|| Value::from([STANDING_VERSION, u8::from(self.stopped)]))
-    }
-
-    /// What the row says; none when this version cannot read it.
-    #[must_use]
-    pub fn decode(row: Option<&[u8]>) -> Option<Self> {
-        match row {
-            None => Some(Self::default()),
-            Some(&[STANDING_VERSION, stopped @ 0..=1]) => Some(Self { stopped: stopped == 1 }),
-            Some(_) => None,
-        }
-    }
-}
-
-/// The row as it is, and was at the last commit point.
-#[derive(Debug, Default)]
-struct Row {
-    value: Option<Value>,
-    before: Option<Option<Value>>,
-}
 
 /// Why a value was not staged. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,30 +47,14 @@ pub struct State {
     before: BTreeMap<Arc<str>, Option<Value>>,
     bytes: usize,
     bytes_max: usize,
-    /// Few have one.
-    standing: Option<Box<Row>>,
 }
 
 impl State {
-    /// The state as loaded, with its limit in bytes.
+    /// The state as loaded, without the row of its standing, and with its limit in bytes.
     #[must_use]
-    pub fn new(mut values: BTreeMap<Arc<str>, Value>, bytes_max: usize) -> Self {
-        let standing = values.remove(STANDING).map(|row| Box::new(Row { value: Some(row), before: None }));
+    pub fn new(values: BTreeMap<Arc<str>, Value>, bytes_max: usize) -> Self {
         let bytes = values.iter().map(|(name, value)| size(name, value)).sum();
-        Self { values, before: BTreeMap::new(), bytes, bytes_max, standing }
-    }
-
-    /// What the silo keeps of the actor; none when this version cannot read it.
-    #[must_use]
-    pub fn standing(&self) -> Option<Standing> {
-        Standing::decode(self.standing.as_ref().and_then(|row| row.value.as_deref()))
-    }
-
-    /// Stages it.
-    pub fn set_standing(&mut self, standing: Standing) {
-        let row = self.standing.get_or_insert_default();
-        let old = std::mem::replace(&mut row.value, standing.encode());
-        row.before.get_or_insert(old);
+        Self { values, before: BTreeMap::new(), bytes, bytes_max }
     }
 
     /// The value of that name.
@@ -158,31 +108,22 @@ impl State {
     /// Whether something is staged.
     #[must_use]
     pub fn is_staged(&self) -> bool {
-        !self.before.is_empty() || self.standing.as_ref().is_some_and(|row| row.before.is_some())
+        !self.before.is_empty()
     }
 
     /// Takes what is staged, for a commit.
     pub fn take_changes(&mut self) -> Vec<Change> {
-        let row = self.standing.as_mut().and_then(|row| Some((row.before.take()?, row.value.clone())));
-        let row = row.filter(|(before, value)| before != value);
-        let row = row.map(|(_, value)| Change { name: STANDING.into(), value });
         std::mem::take(&mut self.before)
             .into_iter()
             .filter_map(|(name, before)| {
                 let value = self.values.get(&name).cloned();
                 (value != before).then_some(Change { name, value })
             })
-            .chain(row)
             .collect()
     }
 
     /// Undoes all that is staged.
     pub fn undo(&mut self) {
-        if let Some(row) = &mut self.standing
-            && let Some(before) = row.before.take()
-        {
-            row.value = before;
-        }
         for (name, before) in std::mem::take(&mut self.before) {
             if let Some(staged) = self.values.remove(&name) {
                 self.bytes -= size(&name, &staged);
@@ -233,28 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn the_standing_is_a_row_that_nobody_else_can_name() {
+    fn nobody_can_name_the_row_of_the_standing() {
         let mut state = state();
-        let bytes = state.bytes();
-        assert_eq!(state.standing(), Some(Standing::default()));
-        state.set_standing(Standing { stopped: true });
-        assert!(state.is_staged());
-        state.undo();
-        assert_eq!((state.standing(), state.is_staged()), (Some(Standing::default()), false));
-        state.set_standing(Standing { stopped: true });
-        let changes = state.take_changes();
-        assert_eq!(changes.len(), 1);
         assert_eq!(state.set(STANDING, Value::from(*b"x")), Err(StageError::Reserved));
         state.delete(STANDING);
-        assert_eq!((state.get(STANDING), state.iter().count(), state.bytes()), (None, 1, bytes));
-        let row = changes[0].value.clone().unwrap();
-        let mut again = State::new(BTreeMap::from([(STANDING.into(), row)]), 0);
-        assert_eq!(again.standing(), Some(Standing { stopped: true }), "no limit keeps it out");
-        again.set_standing(Standing::default());
-        assert_eq!(again.take_changes(), [Change { name: STANDING.into(), value: None }]);
-        assert_eq!(again.take_changes(), []);
-        let newer = State::new(BTreeMap::from([(STANDING.into(), Value::from(*b"\x02?"))]), 0);
-        assert_eq!(newer.standing(), None, "a later version's");
+        assert_eq!(state.take_changes(), []);
     }
 
     #[test]

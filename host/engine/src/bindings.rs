@@ -12,12 +12,16 @@ wasmtime::component::bindgen!({
             import quark:actor/blobs@0.1.0;
             import quark:actor/log@0.1.0;
             import quark:actor/timers@0.1.0;
+            import quark:actor/children@0.1.0;
         }
     "#,
     world: "quark:engine/services",
     imports: {
         "quark:actor/state.commit": async | trappable,
         "quark:actor/calls.call": async | trappable,
+        "quark:actor/children.spawn": async | trappable,
+        "quark:actor/children.stop": async | trappable,
+        "quark:actor/children.watch": async | trappable,
         default: trappable,
     },
     with: { "quark:actor/blobs.blob": crate::host::blobs::Blob },

@@ -8,6 +8,7 @@ use quark_core::activation::Turn;
 use quark_core::envelope::Awaits;
 use quark_core::id::ActorId;
 use quark_core::manifest::Isolation;
+use quark_core::supervision::Directive;
 use quark_core::timers::Text;
 use smallvec::{SmallVec, smallvec};
 use wasmtime::component::{Accessor, ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
@@ -90,6 +91,7 @@ impl Exports {
         let Some(lifecycle) = &self.component.lifecycle else { return Ok(None) };
         let cause = match cause {
             Cause::Message => "message",
+            Cause::Spawn => "spawn",
             Cause::Restart => "restart",
             Cause::Upgrade => "upgrade",
         };
@@ -127,6 +129,36 @@ fn me(actor: &ActorId) -> Val {
 pub fn on_timer_arguments(actor: &ActorId, text: &Text) -> Payload {
     let payload = Val::List(text.payload().iter().copied().map(Val::U8).collect());
     Payload { vals: smallvec![me(actor), Val::String(text.name().into()), payload], blobs: Vec::new() }
+}
+
+/// What `on-child-failed` is given: the child, why it failed, and how often within the window.
+#[must_use]
+pub fn child_failed_arguments(actor: &ActorId, child: &ActorId, reason: &str, count: u32) -> Payload {
+    let failure = Val::Record(vec![
+        ("child".into(), me(child)),
+        ("reason".into(), Val::String(reason.into())),
+        ("count".into(), Val::U32(count)),
+    ]);
+    Payload { vals: smallvec![me(actor), failure], blobs: Vec::new() }
+}
+
+/// What `on-child-failed` answered; none for what is no answer of it.
+#[must_use]
+pub fn directive(answer: &Payload) -> Option<Directive> {
+    let Some(Val::Enum(case)) = answer.vals.first() else { return None };
+    match case.as_str() {
+        "resume" => Some(Directive::Resume),
+        "restart" => Some(Directive::Restart),
+        "stop" => Some(Directive::Stop),
+        "escalate" => Some(Directive::Escalate),
+        _ => None,
+    }
+}
+
+/// What `on-terminated` is given.
+#[must_use]
+pub fn terminated_arguments(actor: &ActorId, target: &ActorId, reason: &str) -> Payload {
+    Payload { vals: smallvec![me(actor), me(target), Val::String(reason.into())], blobs: Vec::new() }
 }
 
 /// What a hook answered: `result<_, string>`.
@@ -181,7 +213,12 @@ pub(crate) fn answer(
 ) -> Result<(), Trap> {
     let signature = &method.signature;
     if method.is_hook {
-        return results.pop().map_or(Ok(()), hook_answer).map_err(Trap::Failed);
+        let answer = results.pop();
+        if let Some(Val::Enum(_)) = answer {
+            payload.vals.extend(answer);
+            return Ok(());
+        }
+        return answer.map_or(Ok(()), hook_answer).map_err(Trap::Failed);
     }
     if signature.blobs_out {
         for val in &mut results {
@@ -216,7 +253,8 @@ impl Cell {
         };
         let live = live.map_err(|error| trap(store.data(), &error))?;
         let kind = &component.kinds[kind_at];
-        let methods = vec![None; kind.methods.len() + usize::from(kind.on_timer.is_some())].into();
+        let hooks = kind.hooks.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let methods = vec![None; kind.methods.len() + hooks].into();
         let stack = fiber.then(|| component.direct_stack()).flatten();
         Ok(Self { store, exports: Exports { live, component: component.clone(), kind_at, methods }, stack })
     }

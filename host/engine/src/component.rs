@@ -120,10 +120,10 @@ impl Component {
         let wit = read_wit(bytes, &component_bytes)?;
         let exported = kinds::find(engine, &compiled, manifest, &wit)?;
         let lifecycle = hooks::find(engine, &compiled)?;
-        let on_timer = hooks::find_timer(engine, &compiled)?;
-        flavour::check(&exported, lifecycle.as_ref(), on_timer.as_deref(), &imports)?;
+        let hooks = hooks::find_turns(engine, &compiled)?;
+        flavour::check(&exported, lifecycle.as_ref(), &hooks, &imports)?;
         let (mut kinds, older) = versions::newest(exported, &wit)?;
-        kinds.iter_mut().for_each(|kind| kind.on_timer.clone_from(&on_timer));
+        kinds.iter_mut().for_each(|kind| kind.hooks.clone_from(&hooks));
         kinds.iter().try_for_each(|kind| kinds::check_policy(engine, kind))?;
         kinds.iter().try_for_each(|kind| may_share(kind, &imports))?;
         let doubted = reentrancy::choose(&mut kinds, Toolchain::of(&component_bytes)?, &imports)?;
@@ -231,7 +231,7 @@ fn link(
     linker.allow_shadowing(true);
     match imports.lane {
         Lane::Direct => {}
-        Lane::Fiber => crate::host::calls::define_nesting(&mut linker).map_err(mistyped)?,
+        Lane::Fiber => crate::host::define_nesting(&mut linker).map_err(mistyped)?,
         Lane::Concurrent => crate::host::define_async(&mut linker).map_err(mistyped)?,
     }
     linker.allow_shadowing(false);

@@ -15,7 +15,7 @@ use crate::proxy::ImportedKind;
 use crate::wasi;
 
 /// Services of the contract that are built.
-const BUILT: [&str; 7] = [
+const BUILT: [&str; 8] = [
     "quark:actor/types@0.1.0",
     "quark:actor/context@0.1.0",
     "quark:actor/state@0.1.0",
@@ -23,18 +23,20 @@ const BUILT: [&str; 7] = [
     "quark:actor/blobs@0.1.0",
     "quark:actor/log@0.1.0",
     "quark:actor/timers@0.1.0",
-];
-/// Services of the contract that are not.
-const NOT_BUILT: [&str; 4] = [
-    "quark:actor/journal@0.1.0",
-    "quark:actor/reminders@0.1.0",
-    "quark:actor/streams@0.1.0",
     "quark:actor/children@0.1.0",
 ];
+/// Services of the contract that are not.
+const NOT_BUILT: [&str; 3] = ["quark:actor/journal@0.1.0", "quark:actor/reminders@0.1.0", "quark:actor/streams@0.1.0"];
 /// The service whose resource other interfaces use.
 const BLOBS: &str = "quark:actor/blobs@0.1.0";
 /// Functions of services that suspend their caller.
-const SUSPENDS: [(&str, &str); 2] = [("quark:actor/state@0.1.0", "commit"), ("quark:actor/calls@0.1.0", "call")];
+const SUSPENDS: [(&str, &str); 5] = [
+    ("quark:actor/state@0.1.0", "commit"),
+    ("quark:actor/calls@0.1.0", "call"),
+    ("quark:actor/children@0.1.0", "spawn"),
+    ("quark:actor/children@0.1.0", "stop"),
+    ("quark:actor/children@0.1.0", "watch"),
+];
 /// Packages of WASI that are provided, with nothing behind them.
 const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
@@ -55,7 +57,8 @@ pub(crate) struct Imports {
 impl Imports {
     /// Whether a turn may wait for another actor.
     pub(crate) fn ask_others(&self) -> bool {
-        let by_name = || self.waits.iter().any(|(what, _)| what.starts_with("quark:actor/calls"));
+        let others = ["quark:actor/calls", "quark:actor/children"];
+        let by_name = || self.waits.iter().any(|(what, _)| others.iter().any(|service| what.starts_with(service)));
         by_name() || self.kinds.values().flatten().any(|kind| kind.methods.iter().any(|method| !method.is_tell()))
     }
 }

@@ -53,7 +53,9 @@ impl Pace {
 pub enum Cause {
     /// A message came.
     Message,
-    /// Its instance before failed.
+    /// Its parent spawned it.
+    Spawn,
+    /// Its instance before failed, or it is started again with others.
     Restart,
     /// Its component has a new version.
     Upgrade,

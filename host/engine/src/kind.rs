@@ -87,6 +87,20 @@ pub struct Method {
     pub(crate) is_hook: bool,
 }
 
+/// What the host calls beside methods, each in a turn of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// `timer-target.on-timer`.
+    Timer,
+    /// `supervisor.on-child-failed`.
+    ChildFailed,
+    /// `watcher.on-terminated`.
+    Terminated,
+}
+
+/// By [`Hook`]; none where the component does not export it.
+pub(crate) type Hooks = [Option<Arc<Method>>; 3];
+
 /// A kind that a component exports.
 #[derive(Debug)]
 pub struct Kind {
@@ -104,8 +118,8 @@ pub struct Kind {
     pub reentrancy_reason: String,
     /// Its methods.
     pub methods: Vec<Arc<Method>>,
-    /// What its timers call.
-    pub(crate) on_timer: Option<Arc<Method>>,
+    /// Those of its component.
+    pub(crate) hooks: Hooks,
     pub(crate) by_name: HashMap<Arc<str>, usize>,
     pub(crate) constructor: ComponentExportIndex,
     /// Whether the constructor may answer with an error.
@@ -120,16 +134,23 @@ impl Kind {
         self.methods.get(at).map(|method| (at, method))
     }
 
-    /// The place of what timers call, if its component has that: behind its methods.
+    /// The place of that hook, if its component has it: behind its methods.
     #[must_use]
-    pub fn on_timer(&self) -> Option<usize> {
-        self.on_timer.as_ref().map(|_| self.methods.len())
+    pub fn hook(&self, hook: Hook) -> Option<usize> {
+        self.hooks[hook as usize].as_ref().map(|_| self.methods.len() + hook as usize)
     }
 
-    /// What a turn calls: the method of that place, or what timers call.
+    /// The hook at that place; none for a method's.
+    #[must_use]
+    pub fn hook_at(&self, at: usize) -> Option<Hook> {
+        let at = at.checked_sub(self.methods.len())?;
+        [Hook::Timer, Hook::ChildFailed, Hook::Terminated].into_iter().find(|hook| *hook as usize == at)
+    }
+
+    /// What a turn calls: the method of that place, or the hook.
     #[must_use]
     pub fn called(&self, at: usize) -> &Arc<Method> {
-        let method = self.methods.get(at).or(self.on_timer.as_ref());
-        method.unwrap_or_else(|| &self.methods[at])
+        let hook = || self.hooks.get(at - self.methods.len())?.as_ref();
+        self.methods.get(at).or_else(hook).unwrap_or_else(|| &self.methods[at])
     }
 }

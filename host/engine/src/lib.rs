@@ -33,7 +33,7 @@ mod instance;
 mod probe;
 
 pub use cache::Cache;
-pub use cell::on_timer_arguments;
+pub use cell::{child_failed_arguments, directive, on_timer_arguments, terminated_arguments};
 pub use compatible::{Change, breaking, broken_calls};
 pub use component::{Component, content_hash, embedded_manifest};
 pub use cost::{Cost, cost};
@@ -41,7 +41,7 @@ pub use engine::{Engine, EngineConfig, TICK, slot_bytes};
 pub use error::{AdmissionError, EngineError, Trap};
 pub use guest::Wishes;
 pub use instance::{Birth, Cause, Instance, Left, Started, TurnInput, Unborn};
-pub use kind::{Kind, Lane, Method, Signature};
+pub use kind::{Hook, Kind, Lane, Method, Signature};
 pub use outside::{
     Answer, CallFailure, Calling, EndedInside, Level, OutgoingCall, OutgoingWork, Outside, Owned, Reached, Returned,
 };

@@ -68,6 +68,25 @@ enum Event {
     Returned(Result<Returned, CommitError>),
 }
 
+/// The answer of a call by name, or of one like it, that was made just now.
+///
+/// # Errors
+/// When the instance is over.
+pub(crate) async fn answer(
+    store: &mut StoreContextMut<'_, Guest>,
+    calling: Calling,
+) -> wasmtime::Result<Result<Answer, CallFailure>> {
+    match calling {
+        Calling::Done(answer) => Ok(answer),
+        Calling::Waits(answer) => {
+            store.data_mut().turn.clock.pause();
+            let answer = wait(store, answer).await?;
+            store.data_mut().turn.clock.resume();
+            Ok(answer)
+        }
+    }
+}
+
 /// Waits for the answer of the call that was made last, and runs what comes back meanwhile.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use quark_core::commit::{CommitError, Write};
 use quark_core::envelope::{Chain, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::supervision::Lifetime;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
 
@@ -63,6 +64,12 @@ pub enum OutgoingWork {
     Typed(Arc<Signature>, Payload),
     /// The method by name, and a JSON array by the callee's types.
     Json(String, String),
+    /// To make it a child.
+    Spawn(Lifetime),
+    /// To end a child.
+    Stop,
+    /// To be told of its end.
+    Watch,
 }
 
 impl OutgoingWork {
@@ -72,6 +79,9 @@ impl OutgoingWork {
         match self {
             Self::Typed(signature, _) => &signature.name,
             Self::Json(method, _) => method,
+            Self::Spawn(_) => "spawn",
+            Self::Stop => "stop",
+            Self::Watch => "watch",
         }
     }
 }
@@ -167,6 +177,12 @@ pub trait Outside: Send + Sync + 'static {
 
     /// Stops a timer of the actor. Whether there was one.
     fn stop_timer(&self, name: &str) -> bool;
+
+    /// The actor's children, in the order in which they were started.
+    fn children(&self) -> Vec<ActorId>;
+
+    /// The actor is not told of that one's end any more.
+    fn unwatch(&self, target: &ActorId);
 
     /// Checks a tell by name against its target's types, and encodes its arguments.
     ///

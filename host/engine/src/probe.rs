@@ -162,6 +162,12 @@ impl Outside for Trial {
         false
     }
 
+    fn children(&self) -> Vec<ActorId> {
+        Vec::new()
+    }
+
+    fn unwatch(&self, _: &ActorId) {}
+
     fn check_tell(&self, _: &ActorId, _: &str, _: &str) -> Result<Vec<u8>, CallError> {
         Err(CallError::Cancelled)
     }

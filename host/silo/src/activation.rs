@@ -5,12 +5,13 @@
 //! turn token by that runs the actor: [`Activation::drive`] does as much as it can on the same
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
 //! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `callers` tells
-//! who still waits, `restart` is about those that failed, `operate` is for operators, `timed` for
-//! timers.
+//! who still waits, `restart` is about those that failed, `family` about parents and children, `operate`
+//! is for operators, `timed` for timers.
 
 mod beside;
 mod birth;
 mod callers;
+mod family;
 mod nested;
 mod operate;
 mod restart;
@@ -31,7 +32,8 @@ use quark_core::commit::Write;
 use quark_core::envelope::Head;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
-use quark_core::state::State;
+use quark_core::standing::{KeptStanding, Standing};
+use quark_core::state::{STANDING, State};
 use quark_core::time::Time;
 use quark_engine::values::Payload;
 use quark_engine::{Cause, Instance, Trap, TurnInput};
@@ -116,12 +118,6 @@ struct Loaded {
     cause: Cause,
 }
 
-impl Loaded {
-    fn is_stopped(&self) -> bool {
-        self.state.standing().is_some_and(|standing| standing.stopped)
-    }
-}
-
 /// An instance that lives, and what goes with it.
 struct Live {
     instance: Instance,
@@ -158,6 +154,8 @@ pub(crate) struct Machine {
     ran: u64,
     /// When turns that overlap are given up.
     beside: Option<Box<beside::Times>>,
+    /// What is kept of it that is not its own; of most there is nothing.
+    standing: Option<Box<KeptStanding>>,
 }
 
 impl Machine {
@@ -242,7 +240,8 @@ impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
         let turns = Turns::new(id.clone(), bounds, Overlap::None);
-        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: None };
+        let machine =
+            Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: None, standing: None };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -459,13 +458,25 @@ impl Activation {
                         false if upgraded => Cause::Upgrade,
                         false => Cause::Message,
                     };
-                    let state = State::new(claim.values, limit);
-                    if state.standing().is_none() {
+                    let (generation, mut values) = (claim.generation, claim.values);
+                    let row = values.remove(STANDING);
+                    let Some(row) = Standing::decode(row.as_deref()) else {
                         let waiting = self.machine.lock().turns.refused();
                         return silo.answer_all(waiting, &CallError::Failed(UNREADABLE.into()));
-                    }
+                    };
+                    let standing = match self.settle(silo, row).await {
+                        Ok(standing) => standing,
+                        Err(error) => {
+                            silo.store.release(&self.id, generation);
+                            return error.iter().for_each(|error| {
+                                let waiting = self.machine.lock().turns.refused();
+                                silo.answer_all(waiting, error);
+                            });
+                        }
+                    };
+                    let state = State::new(values, limit);
                     let mut machine = self.machine.lock();
-                    let generation = claim.generation;
+                    machine.standing = standing;
                     machine.turns.set_overlap(served.component.overlap(served.at));
                     machine.slot = Slot::Loaded(Box::new(Loaded { generation, state, served, cause }));
                     machine.turns.loaded(claim.generation, claim.etag);
@@ -485,14 +496,20 @@ impl Activation {
         let slot = self.take_slot();
         if let Slot::Live(mut live) = slot {
             match live.deactivate(why).await {
-                Ok(write) if !write.is_empty() => {
-                    let point = self.machine.lock().turns.commit_point(write, Output::Nothing);
-                    self.pass(silo, point);
+                Ok(write) => {
+                    let mut machine = self.machine.lock();
+                    let write = machine.with_standing(write);
+                    let point = (!write.is_empty()).then(|| machine.commit_point(write, Output::Nothing));
+                    drop(machine);
+                    point.into_iter().for_each(|point| self.pass(silo, point));
                 }
-                Ok(_) => {}
-                // Its instance ended before, by no fault of its own.
-                Err(Trap::Unbegun | Trap::Neighbour(_)) => {}
-                Err(trap) => silo.hook_failed(&self.id, &trap),
+                Err(trap) => {
+                    self.machine.lock().undo_standing();
+                    // Else its instance ended before, by no fault of its own.
+                    if !matches!(trap, Trap::Unbegun | Trap::Neighbour(_)) {
+                        silo.hook_failed(&self.id, &trap);
+                    }
+                }
             }
             drop(live);
         }
@@ -500,13 +517,16 @@ impl Activation {
         silo.metrics.deactivated(why);
         self.upgraded.store(why == Why::Upgraded, Ordering::Relaxed);
         self.machine.lock().turns.left();
+        if why == Why::Ended {
+            self.has_ended(silo);
+        }
     }
 }
 
 const fn why_name(why: Why) -> &'static str {
     match why {
         Why::Idle => "idle",
-        Why::Requested => "requested",
+        Why::Requested | Why::Ended => "requested",
         Why::MemoryPressure => "memory-pressure",
         Why::Upgraded => "upgraded",
         Why::Shutdown => "shutdown",

@@ -205,6 +205,10 @@ pub struct KindReport {
     /// Why so.
     #[serde(default)]
     pub reentrancy_reason: String,
+    /// What becomes of its actors' children that fail, and of actors without a parent: a line for people. Empty
+    /// where nothing but the defaults rules and its actors have no children.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub supervision: String,
     /// `roomy`, `dense`: how its instances lie in memory.
     #[serde(default)]
     pub memory_profile: String,
@@ -322,6 +326,12 @@ pub struct ActorReport {
     /// What keeps it from being started after its failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldReport>,
+    /// Its parent, as `KIND/KEY` with the full kind; none for an actor that nobody spawned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// How many children it has.
+    #[serde(default)]
+    pub children: u64,
 }
 
 /// The live part of an [`ActorReport`].
@@ -378,6 +388,40 @@ pub struct FailureReport {
     pub at_ms: u64,
     /// How many since the silo started.
     pub count: u64,
+}
+
+/// Supervision trees: who is whose child, as `quark tree` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeReport {
+    /// The actors that have children and no parent, or the one that was asked for.
+    pub roots: Vec<TreeNode>,
+    /// Whether there are more actors than the limit: the rest is left out.
+    pub truncated: bool,
+}
+
+/// An actor in its tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeNode {
+    /// The full kind.
+    pub kind: String,
+    /// The key.
+    pub key: String,
+    /// `permanent`, `transient`, `temporary`; empty for an actor without a parent.
+    pub lifetime: String,
+    /// `awake`, `asleep`, `loading`, `leaving`, `draining`, `down` (it waits for its restart), `held` (its
+    /// parent is down), `cool-down`, `stopped`.
+    pub state: String,
+    /// Milliseconds until its restart, or until its cool-down is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
+    /// How often it was restarted.
+    pub restarts: u64,
+    /// Its last failure since the silo started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureReport>,
+    /// In the order in which they were started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Self>,
 }
 
 /// A value of an actor's state, or what a change of it left.

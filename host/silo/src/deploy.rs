@@ -7,6 +7,7 @@ use quark_core::activation::Overlap;
 use quark_core::activation::Why;
 use quark_core::id::KindName;
 use quark_core::manifest::{Manifest, MemoryProfile};
+use quark_core::supervision::Supervision;
 use quark_engine::{
     AdmissionError, Change, Component, Lane, broken_calls, content_hash, cost, embedded_manifest, slot_bytes,
 };
@@ -26,6 +27,8 @@ const NAME_BYTES_MAX: usize = 128;
 const CHANGES_MAX: usize = 50;
 /// The most names in one line of it.
 const NAMES_MAX: usize = 10;
+/// The service that gives an actor children, of whatever version.
+const CHILDREN: &str = "quark:actor/children@";
 
 /// One deploy at a time: each is checked against what the one before it left.
 #[derive(Default)]
@@ -377,6 +380,8 @@ impl Inner {
             signature: method.text.clone(),
             tell: method.signature.is_tell(),
         };
+        let supervision = &kind.policy.supervision;
+        let supervises = served.component.asks.iter().any(|ask| ask.starts_with(CHILDREN));
         let profile = served.component.profile;
         let reason = if served.component.by_default { "the silo's default" } else { "its manifest says so" };
         KindReport {
@@ -397,6 +402,11 @@ impl Inner {
             .into(),
             reentrancy: kind.reentrancy.name().into(),
             reentrancy_reason: kind.reentrancy_reason.clone(),
+            supervision: if supervises || *supervision != Supervision::default() {
+                supervision.to_string()
+            } else {
+                String::new()
+            },
             memory_profile: profile.name().into(),
             memory_profile_reason: reason.into(),
             memory_limit: kind.policy.limits.memory.unwrap_or_else(|| slot_bytes(profile)),

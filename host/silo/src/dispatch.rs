@@ -70,9 +70,7 @@ impl Asking {
     pub(crate) async fn outcome(self) -> Outcome {
         match self {
             Self::Done(outcome) => outcome,
-            Self::Waits(answer, deadline, None) => in_time(answer, deadline).await,
-            // Boxed, since few calls ever wait so.
-            Self::Waits(answer, deadline, Some(suspect)) => Box::pin(suspect.outcome(answer, deadline)).await,
+            Self::Waits(answer, deadline, suspect) => in_time(answer, deadline, suspect).await,
         }
     }
 }
@@ -110,10 +108,13 @@ impl Inner {
         if call.deadline <= self.clock.at(now) {
             return failed(CallError::DeadlineExceeded);
         }
-        if let Err(error) = self.refuse_deadlock(&call.path, &to, work.method()) {
+        if let Err(error) = self.refuse_deadlock(&call.path, &to, &work) {
             return failed(error);
         }
         match work {
+            OutgoingWork::Spawn(lifetime) => self.spawn_child(to, lifetime, call),
+            OutgoingWork::Stop => self.stop_child(to, call),
+            OutgoingWork::Watch => self.watch(to, &call),
             OutgoingWork::Typed(imported, payload) => {
                 let (method, activation) = match self.route(last, to, &imported) {
                     Ok(found) => found,
@@ -184,7 +185,14 @@ impl Inner {
 
     /// A path that comes back to a turn which waits on it would wait for itself, unless that turn lets
     /// it in meanwhile: up to [`RETURNS_MAX`] turns of one actor.
-    fn refuse_deadlock(&self, path: &Path, to: &ActorId, method: &str) -> Result<(), CallError> {
+    fn refuse_deadlock(&self, path: &Path, to: &ActorId, work: &OutgoingWork) -> Result<(), CallError> {
+        let method = work.method();
+        // What ends or begins an actor's life never begins inside of its turns.
+        let nests = match work {
+            OutgoingWork::Typed(..) | OutgoingWork::Json(..) => true,
+            OutgoingWork::Spawn(_) | OutgoingWork::Stop => false,
+            OutgoingWork::Watch => return Ok(()),
+        };
         let waits = path.find(to).is_some_and(|frame| {
             let Frame { generation, turn: number, .. } = *frame;
             let reads = || {
@@ -197,7 +205,8 @@ impl Inner {
             // A hook has no number, and nothing enters while it runs.
             let hook =
                 || machine.turns.running().is_some_and(|running| number == 0 && running.generation == generation);
-            machine.turns.blocks(Turn { generation, number }, reads) || hook()
+            let turn = Turn { generation, number };
+            machine.turns.blocks(turn, reads) || hook() || (!nests && machine.turns.runs(turn))
         });
         let waits = waits || path.count(to) >= RETURNS_MAX;
         if waits || path.depth() > PATH_DEPTH_MAX {

@@ -14,6 +14,7 @@ mod dead_letters;
 mod metrics;
 mod kinds;
 mod supervision;
+mod families;
 mod message;
 mod catalog;
 mod outbox;

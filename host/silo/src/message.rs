@@ -38,6 +38,37 @@ pub(crate) enum Work {
     Operate(Box<Operate>),
     /// What the actor's timer calls.
     Timer(Firing),
+    /// What the silo tells the actor of others.
+    Notice(Box<Notice>),
+    /// To become a child.
+    Adopt(Box<Adopt>),
+    /// To be awake.
+    Revive,
+}
+
+impl Work {
+    /// What a path says of a message that has to do with families.
+    pub(crate) const fn family_name(&self) -> &'static str {
+        match self {
+            Self::Adopt(_) => "spawn",
+            Self::Operate(_) => "stop",
+            Self::Method { .. } | Self::Timer(_) | Self::Notice(_) | Self::Revive => "(family)",
+        }
+    }
+}
+
+/// A hook's turn, for something that happened to another actor.
+pub(crate) struct Notice {
+    pub(crate) method: MethodRef,
+    pub(crate) payload: Payload,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+}
+
+/// An actor becomes a child.
+pub(crate) struct Adopt {
+    pub(crate) parent: ActorId,
+    /// It is awake, and this comes when its row is durable.
+    pub(crate) reply: oneshot::Sender<Result<oneshot::Receiver<Result<(), CommitError>>, CallError>>,
 }
 
 /// Who is told how it went.
@@ -84,14 +115,20 @@ impl Message {
 
     /// Whether somebody waits for its answer.
     pub(crate) const fn is_answered(&self) -> bool {
-        matches!(&self.work, Work::Method { origin: Origin::Caller(_), .. } | Work::Operate(_))
+        matches!(&self.work, Work::Method { origin: Origin::Caller(_), .. } | Work::Operate(_) | Work::Adopt(_))
+    }
+
+    /// Whether it is the silo's own, and no message that anybody sent.
+    pub(crate) const fn is_own(&self) -> bool {
+        matches!(&self.work, Work::Notice(_) | Work::Revive)
     }
 
     /// The version that it was made for, as [`Served::since`] counts; none for an operator's and a timer's.
     pub(crate) fn since(&self) -> Option<u64> {
         match &self.work {
             Work::Method { method, .. } => Some(method.served.since),
-            Work::Operate(_) | Work::Timer(_) => None,
+            Work::Notice(notice) => Some(notice.method.served.since),
+            Work::Operate(_) | Work::Timer(_) | Work::Adopt(_) | Work::Revive => None,
         }
     }
 
@@ -101,6 +138,9 @@ impl Message {
             Work::Method { method, .. } => method.name(),
             Work::Operate(_) => "(operator)",
             Work::Timer(_) => "on-timer",
+            Work::Notice(notice) => notice.method.name(),
+            Work::Adopt(_) => "(spawn)",
+            Work::Revive => "(restart)",
         }
     }
 }
@@ -115,7 +155,11 @@ impl Waiting for Message {
     }
 
     fn is_control(&self) -> bool {
-        matches!(self.work, Work::Operate(_))
+        matches!(self.work, Work::Operate(_) | Work::Adopt(_))
+    }
+
+    fn is_notice(&self) -> bool {
+        self.is_own()
     }
 
     fn is_tell(&self) -> bool {
@@ -131,7 +175,12 @@ impl Waiting for Message {
     }
 
     fn is_given_up(&self) -> bool {
-        matches!(&self.work, Work::Method { origin: Origin::Caller(to), .. } if to.is_closed())
+        match &self.work {
+            Work::Method { origin: Origin::Caller(to), .. } => to.is_closed(),
+            Work::Notice(notice) => notice.reply.is_closed(),
+            Work::Adopt(adopt) => adopt.reply.is_closed(),
+            Work::Method { .. } | Work::Operate(_) | Work::Timer(_) | Work::Revive => false,
+        }
     }
 
     fn returns_to(&self, actor: &ActorId) -> Option<Returns> {

@@ -128,7 +128,7 @@ impl Metrics {
     pub(crate) fn deactivated(&self, why: Why) {
         let at = match why {
             Why::Idle => 0,
-            Why::Requested => 1,
+            Why::Requested | Why::Ended => 1,
             Why::MemoryPressure => 2,
             Why::Upgraded => 3,
             Why::Shutdown => 4,

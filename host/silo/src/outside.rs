@@ -125,6 +125,16 @@ impl Outside for ActorOutside {
         self.own().is_some_and(|(silo, activation)| activation.stop_timer(&silo, name))
     }
 
+    fn children(&self) -> Vec<ActorId> {
+        let Some(activation) = self.activation.upgrade() else { return Vec::new() };
+        let machine = activation.machine.lock();
+        machine.standing().children.iter().map(|child| child.id.clone()).collect()
+    }
+
+    fn unwatch(&self, target: &ActorId) {
+        self.own().iter().for_each(|(silo, activation)| silo.watches.remove(&activation.id, target));
+    }
+
     fn check_tell(&self, to: &ActorId, method: &str, json: &str) -> Result<Vec<u8>, CallError> {
         let (silo, _) = self.own().ok_or_else(|| CallError::Unreachable("the silo is stopping".into()))?;
         silo.encode_tell(to, method, json)

@@ -9,7 +9,8 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
-use quark_core::state::{STANDING, Standing};
+use quark_core::standing::Standing;
+use quark_core::state::STANDING;
 use quark_core::time::Time;
 use quark_engine::Schemas;
 use quark_engine::values::{ArgumentError, Payload, call_errors, json, msgpack, wave};
@@ -18,8 +19,8 @@ use tokio::sync::oneshot;
 use crate::activation::Activation;
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    KindContract, KindReport, LettersWanted, LiveReport, Reply, Request, StateOperation, StateValue, ValueReport,
-    VersionReport, codes,
+    KindContract, KindReport, LettersWanted, LiveReport, Reply, Request, StateOperation, StateValue, TreeReport,
+    ValueReport, VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -210,16 +211,25 @@ impl Silo {
             last_failure: self.0.supervised.last_failure(&id),
             stopped,
             held: self.0.supervised.held(&id, &served.kind().policy.supervision, self.0.clock.now()),
+            parent: self
+                .0
+                .parent_of(&id)
+                .await
+                .map_err(unavailable)?
+                .map(|parent| format!("{}/{}", parent.kind, parent.key)),
+            children: self.0.standing_of(&id).await.map_err(unavailable)?.children.len() as u64,
         })
     }
 
-    /// Stops or starts an actor; false when it was so already.
+    /// Stops an actor, and all below it before it; or starts it. False when it was so already.
     async fn set_stopped(&self, kind: &str, key: &str, stop: bool) -> Result<bool, Failure> {
         let (_, id) = self.actor(kind, key)?;
         let before = self.report(kind, key).await?.stopped;
-        let operation = if stop { StateOperation::Stop } else { StateOperation::Start };
-        self.operate((kind, key, ""), operation, None).await?;
-        if !stop {
+        if stop {
+            self.check_running()?;
+            self.0.stop_tree(&id, "an operator stopped it").await?;
+        } else {
+            self.operate((kind, key, ""), StateOperation::Start, None).await?;
             self.0.supervised.forgive(&id);
         }
         Ok(before != stop)
@@ -307,7 +317,7 @@ fn live_report(activation: &Activation, served: &Served, clock: Clock) -> LiveRe
     }
 }
 
-const fn phase_name(phase: Phase) -> &'static str {
+pub(crate) const fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Asleep => "asleep",
         Phase::Loading => "loading",
@@ -392,6 +402,17 @@ impl Service for Silo {
 
     fn set_stopped<'a>(&'a self, kind: &'a str, key: &'a str, stop: bool) -> BoxFuture<'a, Result<bool, Failure>> {
         Box::pin(Self::set_stopped(self, kind, key, stop))
+    }
+
+    fn tree<'a>(
+        &'a self,
+        root: Option<(&'a str, &'a str)>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<TreeReport, Failure>> {
+        Box::pin(async move {
+            let root = root.map(|(kind, key)| self.actor(kind, key)).transpose()?;
+            self.0.tree(root.map(|(_, id)| id), limit).await.map_err(unavailable)
+        })
     }
 
     fn dead_letters(&self, wanted: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {

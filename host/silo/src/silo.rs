@@ -18,6 +18,8 @@ use crate::clock::Clock;
 use crate::config::SiloConfig;
 use crate::dead_letters::{DeadLetters, Letter, Reason};
 use crate::deploy::Deploys;
+use crate::families::Families;
+use crate::families::watches::Watches;
 use crate::kinds::Kinds;
 use crate::machine::Pressure;
 use crate::message::{Message, Origin, Work};
@@ -74,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) waits: waits::Shared,
     pub(crate) metrics: Metrics,
     pub(crate) supervised: Supervised,
+    pub(crate) families: Families,
+    pub(crate) watches: Watches,
     log_second: AtomicU64,
     log_lines: AtomicU64,
     ends_waits: AtomicBool,
@@ -108,6 +112,8 @@ impl Silo {
             waits: waits::Shared::default(),
             metrics: Metrics::new(),
             supervised: Supervised::default(),
+            families: Families::default(),
+            watches: Watches::default(),
             log_second: AtomicU64::new(0),
             log_lines: AtomicU64::new(0),
             ends_waits: AtomicBool::new(false),
@@ -196,6 +202,9 @@ impl Inner {
                 Work::Method { origin, .. } => self.answer(origin, error.clone()),
                 Work::Operate(operate) => drop(operate.reply.send(Err(error.clone().into()))),
                 Work::Timer(firing) => self.timers.ended(firing, self.clock.now()),
+                Work::Notice(notice) => drop(notice.reply.send(Err(error.clone()))),
+                Work::Adopt(adopt) => drop(adopt.reply.send(Err(error.clone()))),
+                Work::Revive => {}
             }
         }
     }
@@ -208,7 +217,9 @@ impl Inner {
         }
         let late = self.clock.now() >= message.head.deadline;
         let reason = if late { Reason::Expired } else { Reason::Cancelled };
-        self.bury(reason, "", to, &message);
+        if !message.is_own() {
+            self.bury(reason, "", to, &message);
+        }
         self.answer_all(vec![message], &CallError::DeadlineExceeded);
     }
 
@@ -251,8 +262,7 @@ impl Inner {
 
     /// A `deactivate` hook failed. The actor leaves memory all the same, so nothing waits for a restart.
     pub(crate) fn hook_failed(&self, id: &ActorId, trap: &Trap) {
-        let policy = self.kinds.get(&id.kind).map(|served| served.kind().policy.supervision).unwrap_or_default();
-        self.supervised.failed(id, trap, &policy, self.clock.now());
+        self.supervised.failed(id, trap, &self.supervision_of(id), self.clock.now());
         self.report_failure(id, "deactivate", trap);
     }
 
@@ -276,6 +286,7 @@ async fn sweep(silo: Arc<Inner>) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !silo.is_stopped() {
         every.tick().await;
+        silo.wake_parents();
         let now = silo.clock.now().0;
         silo.catalog.for_each(|activation| {
             let Some(served) = silo.kinds.get(&activation.id.kind) else { return };

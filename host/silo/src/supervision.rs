@@ -35,28 +35,46 @@ struct Failed {
     order: u64,
 }
 
+impl Table {
+    fn remember(&mut self, id: &ActorId, trap: &Trap) -> &mut Failed {
+        if !self.actors.contains_key(id)
+            && self.actors.len() >= FAILURES_MAX
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.actors.remove(&oldest);
+        }
+        self.next += 1;
+        let order = self.next;
+        let report = FailureReport { reason: String::new(), at_ms: 0, count: 0 };
+        let new = || Failed { failures: Failures::default(), report, down: true, order };
+        let failed = self.actors.entry(id.clone()).or_insert_with(new);
+        self.order.remove(&failed.order);
+        self.order.insert(order, id.clone());
+        failed.order = order;
+        failed.down = true;
+        failed.report = FailureReport { reason: trap.to_string(), at_ms: unix_ms(), count: failed.report.count + 1 };
+        failed
+    }
+}
+
 impl Supervised {
     /// Remembers a failure. What the policy says about the actor's restart, if it is of the kind that counts.
     pub(crate) fn failed(&self, id: &ActorId, trap: &Trap, policy: &Supervision, now: Time) -> Option<Verdict> {
         let mut table = self.0.lock();
-        let table = &mut *table;
-        if !table.actors.contains_key(id)
-            && table.actors.len() >= FAILURES_MAX
-            && let Some((_, oldest)) = table.order.pop_first()
-        {
-            table.actors.remove(&oldest);
-        }
-        table.next += 1;
-        let order = table.next;
-        let report = FailureReport { reason: String::new(), at_ms: 0, count: 0 };
-        let new = || Failed { failures: Failures::default(), report, down: true, order };
-        let failed = table.actors.entry(id.clone()).or_insert_with(new);
-        table.order.remove(&failed.order);
-        table.order.insert(order, id.clone());
-        failed.order = order;
-        failed.down = true;
-        failed.report = FailureReport { reason: trap.to_string(), at_ms: unix_ms(), count: failed.report.count + 1 };
+        let failed = table.remember(id, trap);
         trap.counts().then(|| failed.failures.failed(policy, now, rand::random()))
+    }
+
+    /// Remembers the failure of a child, about which its parent decides.
+    pub(crate) fn remember(&self, id: &ActorId, trap: &Trap) {
+        self.0.lock().remember(id, trap);
+    }
+
+    /// What the policy says about a failure that is remembered already.
+    pub(crate) fn judge(&self, id: &ActorId, policy: &Supervision, now: Time) -> Verdict {
+        let mut table = self.0.lock();
+        let failed = table.actors.get_mut(id);
+        failed.map_or(Verdict::Restart(now), |failed| failed.failures.failed(policy, now, rand::random()))
     }
 
     /// Whether an actor that wakes does so after a failure that it has not woken after.
@@ -111,7 +129,7 @@ impl Supervised {
 }
 
 /// Rounded up, so that a repeat after it is late enough.
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 

@@ -94,6 +94,7 @@ impl Activation {
 
     /// Its instance is over, and its timers with it.
     pub(crate) fn cancel_timers(&self, silo: &Inner) {
+        silo.watches.forget(&self.id);
         if self.timers.load(Ordering::Relaxed) == 0 {
             return;
         }

@@ -10,8 +10,8 @@ use quark_core::id::ActorId;
 use quark_core::time::Time;
 use quark_core::waits::{Added, Looked, Running, Until, WaitId, Waits};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
 
-use crate::message::Outcome;
 use crate::silo::Inner;
 
 /// When a call that may wait for itself is looked at again for the first time: its turn and those around it
@@ -46,37 +46,43 @@ pub(crate) struct Suspect {
 }
 
 impl Suspect {
-    /// Its answer, up to the deadline, unless it turns out that it waits for itself.
-    pub(crate) async fn outcome(
-        self: Box<Self>,
-        mut answer: oneshot::Receiver<Outcome>,
+    /// What comes of a call, or nothing at its deadline; a ring if it turns out that it waits for itself.
+    async fn look_on<T>(
+        &self,
+        answer: &mut oneshot::Receiver<T>,
         deadline: tokio::time::Instant,
-    ) -> Outcome {
+    ) -> Result<Option<Result<T, RecvError>>, CallError> {
         let (mut wait, longest) = LOOK_AGAIN;
         loop {
             let look = tokio::time::Instant::now() + wait;
-            if look >= deadline {
-                return in_time(answer, deadline).await;
+            if let Ok(answered) = tokio::time::timeout_at(look.min(deadline), &mut *answer).await {
+                return Ok(Some(answered));
             }
-            if let Ok(answered) = tokio::time::timeout_at(look, &mut answer).await {
-                return told(answered);
-            }
-            match self.silo.upgrade().map(|silo| silo.look(self.id)) {
+            match self.silo.upgrade().filter(|_| look < deadline).map(|silo| silo.look(self.id)) {
                 Some(Looked::Ring(paths)) => return Err(CallError::Deadlock(paths)),
                 Some(Looked::Suspect) => wait = longest.min(wait * 2),
-                Some(Looked::Over) | None => return in_time(answer, deadline).await,
+                Some(Looked::Over) | None => return Ok(tokio::time::timeout_at(deadline, answer).await.ok()),
             }
         }
     }
 }
 
-/// The answer of a call, up to its deadline.
-pub(crate) async fn in_time(answer: oneshot::Receiver<Outcome>, deadline: tokio::time::Instant) -> Outcome {
-    tokio::time::timeout_at(deadline, answer).await.map_or(Err(CallError::DeadlineExceeded), told)
-}
-
-fn told(answered: Result<Outcome, oneshot::error::RecvError>) -> Outcome {
-    answered.unwrap_or_else(|_| Err(CallError::UnknownOutcome("the silo let go of the call".into())))
+/// The answer of a call, up to its deadline, unless it turns out that it waits for itself.
+pub(crate) async fn in_time<T>(
+    mut answer: oneshot::Receiver<Result<T, CallError>>,
+    deadline: tokio::time::Instant,
+    suspect: Option<Box<Suspect>>,
+) -> Result<T, CallError> {
+    let answered = match suspect {
+        None => tokio::time::timeout_at(deadline, answer).await.ok(),
+        // Boxed, since few calls ever wait so.
+        Some(suspect) => Box::pin(suspect.look_on(&mut answer, deadline)).await?,
+    };
+    match answered {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the call".into())),
+        None => Err(CallError::DeadlineExceeded),
+    }
 }
 
 /// What is known of a call that waits: nothing of most.
@@ -86,6 +92,13 @@ pub(crate) type Known = (Option<Box<Recorded>>, Option<Box<Suspect>>);
 pub(crate) type Shared = Mutex<Waits>;
 
 impl Inner {
+    /// A child that starts again only with its parent, for whose turn it would be: that would wait for itself.
+    fn refuse_to_wait_for_held(&self, path: &Path, to: &ActorId, method: &str) -> Result<(), CallError> {
+        let parent = self.catalog.get(to).and_then(|activation| activation.machine.lock().held_by());
+        let waits = parent.is_some_and(|parent| self.families.waits_for(path, &parent, to));
+        if waits { Err(CallError::Deadlock(path.describe(to, method))) } else { Ok(()) }
+    }
+
     /// Records a call that found its target busy. Nothing to record when it comes from outside: that
     /// is most of them.
     pub(crate) fn waits_for(
@@ -98,6 +111,7 @@ impl Inner {
         if path.depth() == 0 {
             return Ok((None, None));
         }
+        self.refuse_to_wait_for_held(path, to, method)?;
         let added = {
             let mut waits = self.waits.lock();
             // Whoever gave up before this moment is not taken to wait.

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use quark_core::id::{KEY_BYTES_MAX, KIND_BYTES_MAX, KindName, split_address};
 use quark_silo::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport,
-    LettersWanted, Reply, Request, StateOperation, StateValue, VersionReport, codes,
+    LettersWanted, Reply, Request, StateOperation, StateValue, TreeReport, VersionReport, codes,
 };
 use quark_silo::gateway::fuzzing::Unconnected;
 use quark_silo::gateway::{GatewayConfig, Service};
@@ -31,6 +31,8 @@ pub fn address(data: &[u8]) {
                 let path = format!("{}/{}", encode(kind.as_bytes(), seed), encode(key.as_bytes(), seed));
                 let asked = ask(&format!("POST /v1/actors/{path}/touch"));
                 assert_eq!(asked, Some((kind.to_owned(), key.to_owned(), "touch".to_owned())), "{path}");
+                let asked = ask(&format!("GET /v1/tree/{path}"));
+                assert_eq!(asked, Some((kind.to_owned(), key.to_owned(), String::new())), "{path}");
                 let member = encode(key.as_bytes(), seed + 2);
                 let asked = ask(&format!("GET /v1/actors/{path}/-/state/{member}"));
                 assert_eq!(asked, Some((kind.to_owned(), key.to_owned(), key.to_owned())), "{path} {member}");
@@ -183,6 +185,13 @@ impl Service for Witness {
     }
 
     fn set_stopped<'a>(&'a self, _: &'a str, _: &'a str, _: bool) -> BoxFuture<'a, Result<bool, Failure>> {
+        nothing()
+    }
+
+    fn tree<'a>(&'a self, root: Option<(&'a str, &'a str)>, _: usize) -> BoxFuture<'a, Result<TreeReport, Failure>> {
+        if let Some((kind, key)) = root {
+            self.asked(kind, key, "");
+        }
         nothing()
     }
 

@@ -106,10 +106,11 @@ fn write(policy: &Policy) -> String {
 }
 
 fn write_supervision(supervision: &Supervision) -> String {
-    let Supervision { strategy: _, restarts, backoff } = supervision;
+    let Supervision { strategy, restarts, backoff } = supervision;
     format!(
-        "[actor.supervision]\nrestarts = {{ max = {}, within = \"{}ms\" }}\n\
+        "[actor.supervision]\nstrategy = \"{}\"\nrestarts = {{ max = {}, within = \"{}ms\" }}\n\
          backoff = {{ min = \"{}ms\", max = \"{}ms\", factor = {}, jitter = {}, reset-after = \"{}ms\" }}\n",
+        strategy.name(),
         restarts.max,
         restarts.within.as_millis(),
         backoff.min.as_millis(),

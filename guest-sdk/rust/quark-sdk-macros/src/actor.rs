@@ -1,10 +1,12 @@
 //! `#[actor]`: looks at the methods only, the compiler checks them against the interface.
 
+use heck::ToShoutySnakeCase as _;
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::{Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Receiver, Result, Token, Type};
 
+use crate::bindings::CONTRACT;
 use crate::flavour::{ASYNC, awaits};
 
 pub(crate) struct Arguments {
@@ -29,43 +31,37 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
     let actor = struct_name(item)?;
     let mut methods = Vec::new();
     let mut hooks = Vec::new();
-    let mut timer = None;
+    let mut lifecycle = false;
+    let mut exports = Vec::new();
     let mut exclusive = false;
     for entry in &item.items {
         let ImplItem::Fn(method) = entry else {
             continue;
         };
         let receiver = receiver(method)?;
-        match method.sig.ident.to_string().as_str() {
-            "on_activate" => hooks.push(hook(method, "hook_activate", "it", "Activation")),
-            "on_deactivate" => hooks.push(hook(method, "hook_deactivate", "why", "Deactivation")),
-            "on_timer" => {
-                exclusive |= receiver.mutability.is_some();
-                timer = Some(timer_hook(actor, method, receiver));
+        let name = method.sig.ident.to_string();
+        let interface = match name.as_str() {
+            "on_activate" => {
+                hooks.push(hook(method, "hook_activate", "it", "Activation"));
+                "lifecycle"
             }
-            _ => {
-                exclusive |= receiver.mutability.is_some();
-                methods.push(export(actor, method, receiver)?);
+            "on_deactivate" => {
+                hooks.push(hook(method, "hook_deactivate", "why", "Deactivation"));
+                "lifecycle"
             }
-        }
+            name => {
+                exclusive |= receiver.mutability.is_some();
+                let Some(hook) = TurnHook::named(name) else {
+                    methods.push(export(actor, method, receiver)?);
+                    continue;
+                };
+                hooks.push(hook.expand(actor, method, receiver));
+                hook.interface
+            }
+        };
+        lifecycle |= interface == "lifecycle";
+        exports.push(needs_export(&name, interface));
     }
-    let has_hooks = !hooks.is_empty();
-    let needs_lifecycle = has_hooks.then(|| {
-        quote! {
-            const _: () = assert!(
-                world::LIFECYCLE,
-                "a hook is called only if the world has `export quark:actor/lifecycle@0.1.0;`"
-            );
-        }
-    });
-    let needs_timer_target = timer.as_ref().map(|_| {
-        quote! {
-            const _: () = assert!(
-                world::TIMER_TARGET,
-                "on_timer is called only if the world has `export quark:actor/timer-target@0.1.0;`"
-            );
-        }
-    });
     let state = arguments.state.as_ref().map(|name| quote!(const STATE: &'static str = #name;));
     Ok(quote! {
         #item
@@ -73,9 +69,8 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
         impl ::quark_sdk::Actor for #actor {
             #state
             const EXCLUSIVE: bool = #exclusive;
-            const HOOKS: bool = #has_hooks;
+            const HOOKS: bool = #lifecycle;
             #(#hooks)*
-            #timer
         }
 
         impl world::kinds::#actor for ::quark_sdk::rt::Handle<#actor> {
@@ -85,8 +80,7 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
             #(#methods)*
         }
 
-        #needs_lifecycle
-        #needs_timer_target
+        #(#exports)*
     })
 }
 
@@ -125,22 +119,73 @@ fn hook(method: &ImplItemFn, name: &str, argument: &str, argument_type: &str) ->
     }
 }
 
-/// What a timer calls. It may leave out the payload, or both arguments.
-fn timer_hook(actor: &Ident, method: &ImplItemFn, receiver: &Receiver) -> TokenStream {
-    let given = [format_ident!("name"), format_ident!("payload")];
-    let given = &given[..method.sig.inputs.len().saturating_sub(1).min(given.len())];
-    let run = if receiver.mutability.is_some() { "timer_exclusive" } else { "timer_shared" };
-    let run = format_ident!("{run}");
-    let asyncness = ASYNC.then(|| format_ident!("async"));
-    let (ends, waits) = (awaits(ASYNC), awaits(method.sig.asyncness.is_some()));
-    quote! {
-        #[allow(unused_variables)]
-        #asyncness fn hook_timer(
-            key: &str,
-            name: ::std::string::String,
-            payload: ::std::vec::Vec<u8>,
-        ) -> ::core::result::Result<(), ::std::string::String> {
-            ::quark_sdk::rt::#run::<Self>(key, #asyncness |actor| #actor::on_timer(actor, #(#given),*)#waits)#ends
+/// Nobody calls a hook whose interface is not exported.
+fn needs_export(hook: &str, interface: &str) -> TokenStream {
+    let exported = format_ident!("{}", interface.to_shouty_snake_case());
+    let text = format!("`{hook}` is called only if the world has `export {CONTRACT}/{interface}@0.1.0;`");
+    quote!(
+        const _: () = assert!(world::#exported, #text);
+    )
+}
+
+/// A hook that has a turn of its own.
+struct TurnHook {
+    /// What the user calls it.
+    name: &'static str,
+    /// The method of `Actor`.
+    method: &'static str,
+    /// Of the contract.
+    interface: &'static str,
+    /// Names and types.
+    arguments: &'static [(&'static str, &'static str)],
+    result: &'static str,
+}
+
+const TURN_HOOKS: [TurnHook; 3] = [
+    TurnHook {
+        name: "on_timer",
+        method: "hook_timer",
+        interface: "timer-target",
+        arguments: &[("name", "::std::string::String"), ("payload", "::std::vec::Vec<u8>")],
+        result: "::core::result::Result<(), ::std::string::String>",
+    },
+    TurnHook {
+        name: "on_child_failed",
+        method: "hook_child_failed",
+        interface: "supervisor",
+        arguments: &[("failure", "::quark_sdk::Failure")],
+        result: "::quark_sdk::Directive",
+    },
+    TurnHook {
+        name: "on_terminated",
+        method: "hook_terminated",
+        interface: "watcher",
+        arguments: &[("target", "::quark_sdk::ActorId"), ("reason", "::std::string::String")],
+        result: "()",
+    },
+];
+
+impl TurnHook {
+    fn named(name: &str) -> Option<&'static Self> {
+        TURN_HOOKS.iter().find(|hook| hook.name == name)
+    }
+
+    /// The user's method may leave out the last arguments.
+    fn expand(&self, actor: &Ident, method: &ImplItemFn, receiver: &Receiver) -> TokenStream {
+        let parse = |text: &str| text.parse::<TokenStream>().unwrap_or_default();
+        let names: Vec<_> = self.arguments.iter().map(|(name, _)| format_ident!("{name}")).collect();
+        let types = self.arguments.iter().map(|(_, ty)| parse(ty));
+        let given = &names[..method.sig.inputs.len().saturating_sub(1).min(names.len())];
+        let (own, hook, result) = (&method.sig.ident, format_ident!("{}", self.method), parse(self.result));
+        let run = if receiver.mutability.is_some() { "hook_exclusive" } else { "hook_shared" };
+        let run = format_ident!("{run}");
+        let asyncness = ASYNC.then(|| format_ident!("async"));
+        let (ends, waits) = (awaits(ASYNC), awaits(method.sig.asyncness.is_some()));
+        quote! {
+            #[allow(unused_variables)]
+            #asyncness fn #hook(key: &str, #(#names: #types),*) -> #result {
+                ::quark_sdk::rt::#run::<Self, _>(key, #asyncness |actor| #actor::#own(actor, #(#given),*)#waits)#ends
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use wit_bindgen_core::wit_parser::{
 use wit_bindgen_rust::{Opts, WithOption, to_rust_ident};
 
 use crate::bindings::{CONTRACT, bindings, push_contract};
-use crate::flavour::{ASYNC, awaits};
+use crate::hooks::HOOKS;
 
 pub(crate) fn expand(name: Option<&LitStr>) -> Result<TokenStream> {
     let span = name.map_or_else(Span::call_site, LitStr::span);
@@ -55,22 +55,21 @@ struct Interface {
     path: Vec<Ident>,
 }
 
-struct World<'a> {
+pub(crate) struct World<'a> {
     source: &'a Source,
     /// Those for which bindings are made here; the contract's own are the SDK's.
     interfaces: Vec<Interface>,
     /// The contract's imports, mapped to the SDK's modules.
     contract: Vec<(String, String)>,
-    lifecycle: bool,
-    timer_target: bool,
+    /// The contract's interfaces that it exports.
+    pub(crate) hooks: Vec<&'static str>,
 }
 
 impl<'a> World<'a> {
     fn new(source: &'a Source) -> std::result::Result<Self, String> {
         let resolve = &source.resolve;
         let world = &resolve.worlds[source.world];
-        let mut it =
-            Self { source, interfaces: Vec::new(), contract: Vec::new(), lifecycle: false, timer_target: false };
+        let mut it = Self { source, interfaces: Vec::new(), contract: Vec::new(), hooks: Vec::new() };
         for (items, exported) in [(&world.imports, false), (&world.exports, true)] {
             for (key, item) in items {
                 let WorldItem::Interface { id, .. } = item else {
@@ -110,15 +109,13 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let name = interface.name.as_deref().unwrap_or_default();
-        match (exported, name) {
-            (false, name) => {
-                let module = format!("::quark_sdk::wit::{}", to_rust_ident(name));
-                self.contract.push((resolve.name_world_key(key), module));
-            }
-            (true, "lifecycle") => self.lifecycle = true,
-            (true, "timer-target") => self.timer_target = true,
-            (true, name) => return Err(format!("this SDK cannot export `{CONTRACT}/{name}` yet")),
+        if !exported {
+            let module = format!("::quark_sdk::wit::{}", to_rust_ident(name));
+            self.contract.push((resolve.name_world_key(key), module));
+            return Ok(());
         }
+        let hook = HOOKS.into_iter().find(|hook| *hook == name);
+        self.hooks.push(hook.ok_or_else(|| format!("this SDK cannot export `{CONTRACT}/{name}` yet"))?);
         Ok(())
     }
 
@@ -136,6 +133,32 @@ impl<'a> World<'a> {
             let resources = types.iter().filter(|(_, id)| resolve.types[**id].kind == TypeDefKind::Resource);
             resources.map(move |(name, _)| (interface, name.as_str()))
         })
+    }
+
+    /// The user's struct for each kind, and the kind's name.
+    pub(crate) fn named_kinds(&self) -> Vec<(TokenStream, String)> {
+        let named = |(interface, resource): (&Interface, &str)| {
+            let (name, _) = kind_idents(resource);
+            (quote!(super::#name), kind_name(&self.source.resolve, interface.id, resource))
+        };
+        self.kinds().map(named).collect()
+    }
+
+    /// The proxies of imported kinds: resources that are made of a key alone.
+    fn named_proxies(&self) -> Vec<(TokenStream, String)> {
+        let resolve = &self.source.resolve;
+        let mut proxies = Vec::new();
+        for interface in self.interfaces.iter().filter(|it| !it.exported) {
+            for function in resolve.interfaces[interface.id].functions.values() {
+                let FunctionKind::Constructor(id) = function.kind else { continue };
+                let of_key = function.params.len() == 1 && function.params.iter().all(|it| it.ty == Type::String);
+                if let Some(resource) = resolve.types[id].name.as_deref().filter(|_| of_key) {
+                    let (path, (name, _)) = (&interface.path, kind_idents(resource));
+                    proxies.push((quote!(#(#path)::*::#name), kind_name(resolve, interface.id, resource)));
+                }
+            }
+        }
+        proxies
     }
 
     /// An interface that is on both sides: its types must be the same ones.
@@ -157,12 +180,11 @@ impl<'a> World<'a> {
         let conversions = self.conversions();
         let kinds = self.kind_traits();
         let component = self.component();
-        let lifecycle = self.lifecycle.then(|| self.lifecycle_export());
-        let timer_target = self.timer_target.then(|| self.timer_export());
+        let named = self.kind_names();
+        let hooks = self.hook_exports();
         let sections = self.manifest_sections();
         let wit = self.wit_section()?;
         let names = self.names_in_scope();
-        let (has_lifecycle, has_timer_target) = (self.lifecycle, self.timer_target);
         let files = self.source.files.iter().map(|file| file.display().to_string());
         Ok(quote! {
             #[allow(unsafe_code, dead_code, missing_docs, unreachable_pub, unused_imports, unused_qualifications)]
@@ -172,11 +194,9 @@ impl<'a> World<'a> {
                 #bindings
                 #conversions
                 #kinds
-                pub const LIFECYCLE: bool = #has_lifecycle;
-                pub const TIMER_TARGET: bool = #has_timer_target;
+                #named
                 #component
-                #lifecycle
-                #timer_target
+                #hooks
                 #sections
                 #wit
                 export!(Component);
@@ -379,6 +399,16 @@ impl<'a> World<'a> {
         out
     }
 
+    /// So that `ActorId::of` finds the names of kinds.
+    fn kind_names(&self) -> TokenStream {
+        let kinds = self
+            .named_kinds()
+            .into_iter()
+            .chain(self.named_proxies())
+            .map(|(path, kind)| quote!(impl ::quark_sdk::Kind for #path { const KIND: &'static str = #kind; }));
+        quote!(#(#kinds)*)
+    }
+
     /// The traits that `#[actor]` implements, by the names of their resources.
     fn kind_traits(&self) -> TokenStream {
         let uses = self.kinds().map(|(interface, resource)| {
@@ -404,87 +434,6 @@ impl<'a> World<'a> {
         quote! {
             struct Component;
             #(#guests)*
-        }
-    }
-
-    fn lifecycle_export(&self) -> TokenStream {
-        let resolve = &self.source.resolve;
-        let (mut activates, mut deactivates) = (Vec::new(), Vec::new());
-        let ends = awaits(ASYNC);
-        for (interface, resource) in self.kinds() {
-            let (name, _) = kind_idents(resource);
-            let kind = kind_name(resolve, interface.id, resource);
-            activates.push(quote!(#kind => ::quark_sdk::rt::activate::<super::#name>(it)#ends));
-            deactivates.push(quote!(#kind => ::quark_sdk::rt::deactivate::<super::#name>(&me.key, why)#ends));
-        }
-        let asyncness = ASYNC.then(|| format_ident!("async"));
-        let causes = idents(["Message", "Reminder", "Event", "Spawn", "Restart", "Upgrade"]);
-        let reasons = idents(["Idle", "Requested", "MemoryPressure", "Moved", "Upgraded", "Shutdown", "Fenced"]);
-        quote! {
-            const _: () = {
-                use exports::quark::actor::lifecycle;
-
-                fn no_kind(kind: &str) -> ::core::result::Result<(), ::std::string::String> {
-                    ::core::result::Result::Err(::std::format!("this component has no kind {kind}"))
-                }
-
-                impl lifecycle::Guest for Component {
-                    #asyncness fn activate(it: lifecycle::Activation) -> ::core::result::Result<(), ::std::string::String> {
-                        let cause = match it.cause {
-                            #(lifecycle::Cause::#causes => ::quark_sdk::Cause::#causes,)*
-                        };
-                        let it = ::quark_sdk::Activation {
-                            me: it.me, generation: it.generation, version: it.version, cause,
-                        };
-                        match it.me.kind.as_str() {
-                            #(#activates,)*
-                            kind => no_kind(kind),
-                        }
-                    }
-
-                    #asyncness fn deactivate(
-                        me: lifecycle::ActorId,
-                        why: lifecycle::Deactivation,
-                    ) -> ::core::result::Result<(), ::std::string::String> {
-                        let why = match why {
-                            #(lifecycle::Deactivation::#reasons => ::quark_sdk::Deactivation::#reasons,)*
-                        };
-                        match me.kind.as_str() {
-                            #(#deactivates,)*
-                            kind => no_kind(kind),
-                        }
-                    }
-                }
-            };
-        }
-    }
-
-    fn timer_export(&self) -> TokenStream {
-        let resolve = &self.source.resolve;
-        let ends = awaits(ASYNC);
-        let kinds = self.kinds().map(|(interface, resource)| {
-            let (name, _) = kind_idents(resource);
-            let kind = kind_name(resolve, interface.id, resource);
-            quote!(#kind => <super::#name as ::quark_sdk::Actor>::hook_timer(&me.key, name, payload)#ends)
-        });
-        let asyncness = ASYNC.then(|| format_ident!("async"));
-        quote! {
-            const _: () = {
-                use exports::quark::actor::timer_target;
-
-                impl timer_target::Guest for Component {
-                    #asyncness fn on_timer(
-                        me: timer_target::ActorId,
-                        name: ::std::string::String,
-                        payload: ::std::vec::Vec<u8>,
-                    ) -> ::core::result::Result<(), ::std::string::String> {
-                        match me.kind.as_str() {
-                            #(#kinds,)*
-                            kind => ::core::result::Result::Err(::std::format!("this component has no kind {kind}")),
-                        }
-                    }
-                }
-            };
         }
     }
 
@@ -580,10 +529,6 @@ fn kind_name(resolve: &Resolve, interface: InterfaceId, resource: &str) -> Strin
 fn kind_idents(resource: &str) -> (Ident, Ident) {
     let name = resource.to_upper_camel_case();
     (format_ident!("{name}"), format_ident!("Guest{name}"))
-}
-
-fn idents<const N: usize>(names: [&str; N]) -> [Ident; N] {
-    names.map(|name| format_ident!("{name}"))
 }
 
 fn dealias(resolve: &Resolve, mut id: TypeId) -> TypeId {

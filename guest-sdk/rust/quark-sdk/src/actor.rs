@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::wit::state;
-use crate::{Activation, CallError, Deactivation, StateError, turn};
+use crate::{Activation, ActorId, CallError, Deactivation, Directive, Failure, StateError, turn};
 
 quark_sdk_macros::either! {
     /// An actor's state and its hooks. `#[actor]` implements it.
@@ -34,6 +34,19 @@ quark_sdk_macros::either! {
         #[allow(async_fn_in_trait, reason = "a guest has one thread")]
         async fn hook_timer(_key: &str, name: String, _payload: Vec<u8>) -> Result<(), String> {
             Err(format!("timer `{name}`: this kind has no `on_timer`"))
+        }
+
+        /// As if nobody had been asked: the manifest's strategy restarts.
+        #[doc(hidden)]
+        #[allow(async_fn_in_trait, reason = "a guest has one thread")]
+        async fn hook_child_failed(_key: &str, _failure: Failure) -> Directive {
+            Directive::Restart
+        }
+
+        #[doc(hidden)]
+        #[allow(async_fn_in_trait, reason = "a guest has one thread")]
+        async fn hook_terminated(_key: &str, target: ActorId, reason: String) {
+            crate::warn!("{}/{} terminated, and this kind has no `on_terminated`: {reason}", target.kind, target.key);
         }
 
         /// Calls other actors from a `&mut self` method: saves what changed, then runs `calls`, in

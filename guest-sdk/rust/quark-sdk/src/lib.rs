@@ -25,8 +25,8 @@
 //! - [`macro@state`] makes a struct storable: `Default`, and serde's traits with names of fields, so
 //!   that a field can be added later. It is one durable value, named `state`.
 //! - [`macro@actor`] exports an `impl`, whose methods are those of the resource with that name, and
-//!   the hooks `on_activate`, `on_deactivate` and `on_timer` if there are any. Other methods belong in
-//!   an `impl` of their own.
+//!   the hooks `on_activate`, `on_deactivate`, `on_timer`, `on_child_failed` and `on_terminated` if there
+//!   are any. Other methods belong in an `impl` of their own.
 //!
 //! # Two kinds of methods
 //!
@@ -70,6 +70,7 @@
 
 extern crate self as quark_sdk;
 
+pub mod children;
 pub mod context;
 pub mod lifecycle;
 pub mod log;
@@ -79,6 +80,7 @@ pub mod wit;
 mod actor;
 mod calls;
 mod cell;
+mod id;
 mod slot;
 mod turn;
 
@@ -88,6 +90,8 @@ pub mod rt;
 pub use actor::{Actor, commit};
 pub use calls::{call, tell};
 pub use cell::State;
+pub use children::{Directive, Failure, Lifetime};
+pub use id::Kind;
 pub use lifecycle::{Activation, Cause, Deactivation};
 pub use quark_sdk_macros::{actor, state, world};
 pub use wit::blobs::Blob;
@@ -100,5 +104,6 @@ pub use {serde, wit_bindgen};
 /// What an actor's file needs.
 pub mod prelude {
     pub use crate::{Activation, Actor, ActorId, Blob, CallError, Deactivation, State, StateError};
-    pub use crate::{actor, context, debug, error, info, state, timers, warn};
+    pub use crate::{Directive, Failure, Lifetime};
+    pub use crate::{actor, children, context, debug, error, info, state, timers, warn};
 }

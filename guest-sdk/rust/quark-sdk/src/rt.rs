@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use crate::slot::{Refusal, Slot};
-use crate::{Activation, Actor, CallError, Deactivation, turn};
+use crate::{Activation, Actor, CallError, Deactivation, Directive, turn};
 
 /// The resource that stands for an actor: what the host constructs and calls.
 pub struct Handle<A: Actor>(Rc<Slot<A>>);
@@ -54,7 +54,9 @@ quark_sdk_macros::either! {
         let result = match slot.load().map(drop) {
             Err(Refusal::Unreadable(text)) => Err(text),
             Err(Refusal::Busy) => unreachable!("a new slot has no turns"),
-            Ok(()) if A::HOOKS => hook(&slot, async |actor| actor.hook_activate(it).await).await,
+            Ok(()) if A::HOOKS => {
+                slot.exclusive(async |actor| actor.hook_activate(it).await, HookAnswer::refusal).await
+            }
             Ok(()) => Ok(()),
         };
         if result.is_err() {
@@ -69,39 +71,53 @@ quark_sdk_macros::either! {
     /// The hook's.
     pub async fn deactivate<A: Actor>(key: &str, why: Deactivation) -> Result<(), String> {
         if A::HOOKS {
-            hook(&Slot::<A>::find_or_make(key), async |actor| actor.hook_deactivate(why).await).await
+            hook_exclusive::<A, _>(key, async |actor: &mut A| actor.hook_deactivate(why).await).await
         } else {
             Ok(())
         }
     }
 
-    /// `timer-target.on-timer` of an actor whose `on_timer` takes `&mut self`.
-    ///
-    /// # Errors
-    /// The hook's, or the state's.
-    pub async fn timer_exclusive<A: Actor>(
-        key: &str,
-        body: impl AsyncFnOnce(&mut A) -> Result<(), String>,
-    ) -> Result<(), String> {
-        hook(&Slot::<A>::find_or_make(key), body).await
+    /// The turn of a hook that takes `&mut self`.
+    pub async fn hook_exclusive<A: Actor, R: HookAnswer>(key: &str, body: impl AsyncFnOnce(&mut A) -> R) -> R {
+        report_panics();
+        Slot::<A>::find_or_make(key).exclusive(body, R::refusal).await
     }
 
-    /// The same where it takes `&self`.
-    ///
-    /// # Errors
-    /// The hook's, or the state's.
-    pub async fn timer_shared<A: Actor>(
-        key: &str,
-        body: impl AsyncFnOnce(&A) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let slot = Slot::<A>::find_or_make(key);
-        let ran = slot.shared(async |actor| Ok(body(actor).await), Err).await;
-        ran.unwrap_or_else(|error: CallError| Err(error.to_string()))
+    /// The turn of a hook that takes `&self`.
+    pub async fn hook_shared<A: Actor, R: HookAnswer>(key: &str, body: impl AsyncFnOnce(&A) -> R) -> R {
+        report_panics();
+        Slot::<A>::find_or_make(key).shared(body, R::refusal).await
     }
+}
 
-    async fn hook<A: Actor>(slot: &Rc<Slot<A>>, body: impl AsyncFnOnce(&mut A) -> Result<(), String>) -> Result<(), String> {
-        slot.exclusive(async |actor| Ok(body(actor).await), Err).await.unwrap_or_else(|error: CallError| Err(error.to_string()))
+/// What a hook answers when its turn cannot be.
+pub trait HookAnswer {
+    /// The answer; a trap where there is no room for the error.
+    fn refusal(error: CallError) -> Self;
+}
+
+impl HookAnswer for Result<(), String> {
+    fn refusal(error: CallError) -> Self {
+        Err(error.to_string())
     }
+}
+
+impl HookAnswer for Directive {
+    fn refusal(error: CallError) -> Self {
+        trap(error)
+    }
+}
+
+impl HookAnswer for () {
+    fn refusal(error: CallError) -> Self {
+        trap(error)
+    }
+}
+
+/// What a hook says to a kind that its component does not have.
+#[must_use]
+pub fn no_kind(kind: &str) -> String {
+    format!("this component has no kind {kind}")
 }
 
 /// Before each call of a typed proxy.

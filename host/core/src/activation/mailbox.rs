@@ -12,6 +12,9 @@ pub const CONTROL_MAX: usize = 64;
 /// The most messages in one mailbox that come back to turns which wait for them.
 pub(super) const RETURNING_MAX: usize = 4096;
 
+/// The most notices in one mailbox: of all children, of all that are watched, and a few more.
+const NOTICES_MAX: usize = 4096;
+
 /// The most turns of timers that wait in one mailbox: each timer has one there at most, and a few may be
 /// left of those of an instance that is over.
 const TIMED_MAX: usize = 2 * TIMERS_PER_ACTIVATION_MAX as usize;
@@ -29,6 +32,11 @@ pub trait Message {
     /// Whether it is a turn of a timer: it has its place whatever the bounds for calls, begins in turn with
     /// them, and goes with the instance.
     fn is_timer(&self) -> bool {
+        false
+    }
+    /// Whether it is the silo's own and tells an actor of others: it goes before all calls, whatever the bounds
+    /// for those. There are no more of them than actors that it has to do with.
+    fn is_notice(&self) -> bool {
         false
     }
     /// Whether its method writes nothing.
@@ -80,6 +88,7 @@ struct Ahead<M> {
     control: VecDeque<M>,
     /// Those that come back to turns which run: behind those turns they would wait for ever.
     returning: VecDeque<M>,
+    notices: VecDeque<M>,
     /// Turns of timers.
     timed: VecDeque<M>,
     /// A timer was the last to begin: a call is next.
@@ -88,11 +97,17 @@ struct Ahead<M> {
 
 impl<M> Ahead<M> {
     const fn new() -> Self {
-        Self { control: VecDeque::new(), returning: VecDeque::new(), timed: VecDeque::new(), timer_was_last: false }
+        Self {
+            control: VecDeque::new(),
+            returning: VecDeque::new(),
+            notices: VecDeque::new(),
+            timed: VecDeque::new(),
+            timer_was_last: false,
+        }
     }
 
     fn len(&self) -> usize {
-        self.control.len() + self.returning.len() + self.timed.len()
+        self.control.len() + self.returning.len() + self.notices.len() + self.timed.len()
     }
 
     /// Whether a timer goes before the calls that wait.
@@ -124,6 +139,14 @@ impl<M: Message> Mailbox<M> {
                 return Err(message);
             }
             control.push_back(message);
+            return Ok(());
+        }
+        if message.is_notice() {
+            let notices = &mut self.ahead().notices;
+            if notices.len() >= NOTICES_MAX {
+                return Err(message);
+            }
+            notices.push_back(message);
             return Ok(());
         }
         if message.is_timer() {
@@ -159,6 +182,12 @@ impl<M: Message> Mailbox<M> {
         Ok(())
     }
 
+    /// Whether an operator's message waits.
+    #[must_use]
+    pub fn holds_control(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| !ahead.control.is_empty())
+    }
+
     /// Whether there are any of those.
     #[must_use]
     pub fn holds_returning(&self) -> bool {
@@ -186,7 +215,7 @@ impl<M: Message> Mailbox<M> {
     #[must_use]
     pub fn peek(&self) -> Option<&M> {
         let Some(ahead) = &self.ahead else { return self.calls.front() };
-        let first = ahead.control.front().or_else(|| ahead.returning.front());
+        let first = ahead.control.front().or_else(|| ahead.returning.front()).or_else(|| ahead.notices.front());
         first.or_else(|| if ahead.times(&self.calls) { ahead.timed.front() } else { self.calls.front() })
     }
 
@@ -199,6 +228,9 @@ impl<M: Message> Mailbox<M> {
             return Some(message);
         }
         if let Some(ahead) = &mut self.ahead {
+            if let Some(notice) = ahead.notices.pop_front() {
+                return Some(notice);
+            }
             ahead.timer_was_last = ahead.times(&self.calls);
             if ahead.timer_was_last {
                 return ahead.timed.pop_front();
@@ -214,12 +246,28 @@ impl<M: Message> Mailbox<M> {
         self.ahead.iter_mut().for_each(|ahead| ahead.timed.clear());
     }
 
+    /// Takes those calls, in order.
+    pub fn take_calls_where(&mut self, wanted: impl Fn(&M) -> bool) -> Vec<M> {
+        let (taken, left): (Vec<M>, VecDeque<M>) = {
+            let mut taken = Vec::new();
+            let mut left = VecDeque::new();
+            for message in std::mem::take(&mut self.calls) {
+                if wanted(&message) { taken.push(message) } else { left.push_back(message) }
+            }
+            (taken, left)
+        };
+        self.calls = left;
+        self.bytes -= taken.iter().map(Message::bytes).sum::<usize>();
+        taken
+    }
+
     /// Takes all but the control messages; turns of timers go.
     pub fn take_calls(&mut self) -> Vec<M> {
         self.drop_timers();
         self.bytes = 0;
         let returning = self.ahead.as_mut().map(|ahead| std::mem::take(&mut ahead.returning));
         let mut all: Vec<M> = returning.unwrap_or_default().into();
+        all.extend(self.ahead.iter_mut().flat_map(|ahead| std::mem::take(&mut ahead.notices)));
         all.extend(std::mem::take(&mut self.calls));
         all
     }
@@ -295,6 +343,16 @@ mod tests {
         assert_eq!(mailbox.pop(), Some(Note(6, false)));
         assert_eq!(mailbox.push(Note(11, false)), Ok(()), "a large one passes alone");
         assert_eq!(mailbox.push(Note(0, false)), Err(Note(0, false)));
+    }
+
+    #[test]
+    fn calls_are_taken_by_what_they_are_and_the_others_stay_in_line() {
+        let mut mailbox = Mailbox::new(MailboxBounds { capacity: 9, bytes: 100 });
+        (1..=5).for_each(|n| mailbox.push(Note(n, false)).unwrap());
+        mailbox.push(Note(2, true)).unwrap();
+        assert_eq!(mailbox.take_calls_where(|note| note.0 % 2 == 0), [Note(2, false), Note(4, false)]);
+        assert_eq!((mailbox.len(), mailbox.bytes()), (4, 9));
+        assert_eq!(mailbox.take_all(), [Note(2, true), Note(1, false), Note(3, false), Note(5, false)]);
     }
 
     #[derive(Debug, PartialEq, Eq)]

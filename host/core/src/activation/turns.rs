@@ -11,8 +11,8 @@
 //!                            Gone
 //! ```
 //! Draining waits for the end of the activation's commits; only then may the actor be loaded anew. One
-//! that failed too often to be loaded at once is Down after that ([`Turns::hold_down`]): messages wait,
-//! nobody runs it, until [`Turns::go_on`].
+//! that failed, or whose parent did, is Down after that ([`Turns::hold_down`], [`Turns::end_and_hold`]): messages
+//! wait, nobody runs it, until [`Turns::go_on`]. Operators' messages do not wait there.
 //!
 //! Whoever is *granted the token* (by [`Turns::admit`], [`Turns::landed`], [`Turns::deactivate`])
 //! must call [`Turns::next`] until it answers [`Step::Idle`] or [`Step::Gone`], carrying out each
@@ -67,8 +67,10 @@ pub enum Phase {
 pub enum Why {
     /// Nothing came for a while.
     Idle,
-    /// An operator or the actor itself asked.
+    /// An operator asked, or whoever decides about its failures.
     Requested,
+    /// It asked itself.
+    Ended,
     /// Others need the memory.
     MemoryPressure,
     /// A new version of its component was deployed.
@@ -294,9 +296,17 @@ impl<M: Message, O> Turns<M, O> {
         let pushed = if returns { self.mailbox.push_returning(message) } else { self.mailbox.push(message) };
         match pushed {
             Err(message) => Err(Refused { message, why: Refusal::Overloaded(self.retry_ms()) }),
-            Ok(()) if self.phase != Phase::Down && self.grant() => Ok(Admitted::Token),
+            Ok(()) if self.goes_on() && self.grant() => Ok(Admitted::Token),
             Ok(()) => Ok(Admitted::Waits),
         }
+    }
+
+    /// Whether what has just been let in need not wait for a restart. An operator's does not.
+    fn goes_on(&mut self) -> bool {
+        if self.phase == Phase::Down && self.mailbox.holds_control() {
+            self.phase = Phase::Draining;
+        }
+        self.phase != Phase::Down
     }
 
     /// Lets a message's turn begin at once, past the mailbox, when that changes no order: the actor
@@ -334,7 +344,7 @@ impl<M: Message, O> Turns<M, O> {
         match (self.phase, why) {
             (Phase::Down, Why::Idle | Why::MemoryPressure) => false,
             (Phase::Down, _) => self.go_on(),
-            (Phase::Leaving | Phase::Draining, Why::Upgraded | Why::Requested | Why::Shutdown) => {
+            (Phase::Leaving | Phase::Draining, Why::Upgraded | Why::Requested | Why::Ended | Why::Shutdown) => {
                 self.down = false;
                 false
             }
@@ -356,7 +366,7 @@ impl<M: Message, O> Turns<M, O> {
                 if self.gate.commits() > 0 {
                     return self.idle();
                 }
-                if self.down {
+                if std::mem::take(&mut self.down) && !self.mailbox.holds_control() {
                     self.phase = Phase::Down;
                     return self.idle();
                 }
@@ -473,6 +483,11 @@ impl<M: Message, O> Turns<M, O> {
         if loading { self.mailbox.take_all() } else { self.mailbox.take_calls() }
     }
 
+    /// Takes the calls that turns of that actor wait for.
+    pub fn take_calls_of(&mut self, actor: &ActorId) -> Vec<M> {
+        self.mailbox.take_calls_where(|message| message.returns_to(actor).is_some())
+    }
+
     /// Takes all that waits, since nobody will run it any more.
     pub fn take_waiting(&mut self) -> Vec<M> {
         self.mailbox.take_all()
@@ -580,10 +595,34 @@ impl<M: Message, O> Turns<M, O> {
     }
 
     /// It failed, and is not to be loaded before [`Turns::go_on`]. Right after [`Turns::trapped`], or
-    /// [`Turns::refused`] by an actor that did not wake.
+    /// [`Turns::refused`] by an actor that did not wake; or instead of loading it.
     pub fn hold_down(&mut self) {
-        debug_assert_eq!(self.phase, Phase::Draining);
+        debug_assert!(matches!(self.phase, Phase::Draining | Phase::Loading));
+        self.phase = Phase::Draining;
         self.down = true;
+    }
+
+    /// It is to end after its running turn, and not to be loaded before [`Turns::go_on`]. True when the caller
+    /// now holds the token.
+    pub fn end_and_hold(&mut self) -> bool {
+        match self.phase {
+            Phase::Gone | Phase::Down => false,
+            Phase::Draining | Phase::Leaving => {
+                self.down = true;
+                false
+            }
+            Phase::Asleep | Phase::Loading | Phase::Awake => {
+                self.down = true;
+                self.leave.get_or_insert(Why::Requested);
+                self.grant()
+            }
+        }
+    }
+
+    /// Whether an operator's message waits, which needs no guest.
+    #[must_use]
+    pub fn holds_control(&self) -> bool {
+        self.mailbox.holds_control()
     }
 
     /// The wait of one that is held down is over. True when the caller now holds the token.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ManifestError, Place, Problem};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
 use super::{Isolation, MemoryProfile, Reentrancy};
-use crate::supervision::Thousandths;
+use crate::supervision::{Strategy, Thousandths};
 
 /// A TOML table while its keys are taken out one by one; what is left at the end is unknown.
 pub(super) struct Section<'t, 'i> {
@@ -178,6 +178,11 @@ impl<'t, 'i> Item<'t, 'i> {
     pub(super) fn memory_profile(&self) -> Result<MemoryProfile, ManifestError> {
         let profile = self.value.as_str().and_then(MemoryProfile::parse);
         profile.ok_or_else(|| self.misfit("\"roomy\" or \"dense\""))
+    }
+
+    pub(super) fn strategy(&self) -> Result<Strategy, ManifestError> {
+        let strategy = self.value.as_str().and_then(Strategy::parse);
+        strategy.ok_or_else(|| self.misfit("\"one-for-one\", \"all-for-one\" or \"rest-for-one\""))
     }
 
     pub(super) fn refuse_unless(self, only: &Only) -> Result<(), ManifestError> {

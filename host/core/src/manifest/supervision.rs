@@ -1,11 +1,13 @@
 //! The section `[actor.supervision]`.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::ManifestError;
-use super::reader::{Only, Section};
-use crate::supervision::{Supervision, Thousandths};
+use super::reader::Section;
+use super::units::show_duration;
+use crate::supervision::{Strategy, Supervision, Thousandths};
 
 /// The most restarts that can be allowed: a silo remembers the time of each.
 const RESTARTS: RangeInclusive<usize> = 0..=1000;
@@ -17,6 +19,7 @@ const JITTER: RangeInclusive<Thousandths> = Thousandths(0)..=Thousandths(1000);
 /// One key that is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setting {
+    Strategy(Strategy),
     RestartsMax(u32),
     RestartsWithin(Duration),
     WaitMin(Duration),
@@ -31,6 +34,7 @@ impl Setting {
     /// where a default or another table left it.
     pub(super) fn apply(self, to: &mut Supervision) {
         match self {
+            Self::Strategy(strategy) => to.strategy = strategy,
             Self::RestartsMax(count) => to.restarts.max = count,
             Self::RestartsWithin(time) => to.restarts.within = time,
             Self::WaitMin(time) => (to.backoff.min, to.backoff.max) = (time, to.backoff.max.max(time)),
@@ -42,9 +46,24 @@ impl Setting {
     }
 }
 
+/// One line for people, with what decides most: `one-for-one, 10 restarts in 1m, waits 100ms to 30s`.
+impl fmt::Display for Supervision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, ", self.strategy.name())?;
+        match self.restarts.max {
+            0 => f.write_str("no restarts"),
+            1 => write!(f, "1 restart in {}", show_duration(self.restarts.within)),
+            more => write!(f, "{more} restarts in {}", show_duration(self.restarts.within)),
+        }?;
+        let (min, max) = (show_duration(self.backoff.min), show_duration(self.backoff.max));
+        if min == max { write!(f, ", waits {min}") } else { write!(f, ", waits {min} to {max}") }
+    }
+}
+
 pub(super) fn read(mut section: Section<'_, '_>, add: &mut impl FnMut(Setting)) -> Result<(), ManifestError> {
-    // Children come later, and it is about them.
-    section.refuse_unless("strategy", &Only::Text("one-for-one"))?;
+    if let Some(item) = section.take("strategy") {
+        add(Setting::Strategy(item.strategy()?));
+    }
     if let Some(item) = section.take("restarts") {
         let mut restarts = item.section()?;
         if let Some(item) = restarts.take("max") {

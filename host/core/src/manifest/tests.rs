@@ -1,7 +1,7 @@
 //! Tests of `manifest`.
 
 use super::*;
-use crate::supervision::{Backoff, RestartLimit, Thousandths};
+use crate::supervision::{Backoff, RestartLimit, Strategy, Thousandths};
 
 /// The sample of the design: all features of this version, and the defaults of the others.
 const FULL: &str = r#"
@@ -36,7 +36,7 @@ snapshot = { every = 1000, bytes = "256KiB" }
 [actor.events]
 retries = 5
 [actor.supervision]
-strategy = "one-for-one"
+strategy = "rest-for-one"
 restarts = { max = 3, within = "5s" }
 backoff = { min = "50ms", max = "7s", factor = 2.5, jitter = 1, reset-after = "2m" }
 [actor.grants]
@@ -70,6 +70,7 @@ fn every_setting_reaches_its_policy() {
             handles: 9,
         },
         supervision: Supervision {
+            strategy: Strategy::RestForOne,
             restarts: RestartLimit { max: 3, within: Duration::from_secs(5) },
             backoff: Backoff {
                 min: Duration::from_millis(50),
@@ -78,7 +79,6 @@ fn every_setting_reaches_its_policy() {
                 jitter: Thousandths(1000),
                 reset_after: Duration::from_mins(2),
             },
-            ..Supervision::default()
         },
     };
     assert_eq!(policy, expected);
@@ -179,6 +179,11 @@ fn errors_name_the_place_the_key_and_what_fits() {
              write \"none\", \"call-chain\" or \"full\"",
         ),
         (
+            "[actor]\nsupervision.strategy = \"one-for-all\"",
+            "manifest, line 2, column 24: actor.supervision.strategy = \"one-for-all\" does not fit: \
+             write \"one-for-one\", \"all-for-one\" or \"rest-for-one\"",
+        ),
+        (
             "[actor]\nisolation = { packed = 0 }",
             "manifest, line 2, column 24: actor.isolation.packed = 0 does not fit: \
              write a whole number from 1 to 10000",
@@ -248,7 +253,6 @@ fn keys_of_features_to_come_are_refused_with_anything_but_their_default() {
         "mailbox = { overflow = \"drop\" }",
         "journal = { snapshot = { every = 999 } }",
         "events = { retries = 6 }",
-        "supervision = { strategy = \"all-for-one\" }",
         "grants = { http = [\"api.example.com\"] }",
     ] {
         let error = Manifest::parse(&format!("[actor]\n{line}")).expect_err(line);
@@ -274,6 +278,22 @@ fn numbers_and_times_of_supervision_have_their_ranges() {
     }
     let error = Manifest::parse("[actor.supervision]\nbackoff = { maximum = \"1s\" }").unwrap_err();
     assert!(error.to_string().contains("`actor.supervision.backoff.maximum`; did you mean `max`?"), "{error}");
+}
+
+#[test]
+fn supervision_is_told_in_one_line() {
+    for (lines, expected) in [
+        ("", "one-for-one, 10 restarts in 1m, waits 100ms to 30s"),
+        ("strategy = \"all-for-one\"", "all-for-one, 10 restarts in 1m, waits 100ms to 30s"),
+        (
+            "strategy = \"rest-for-one\"\nrestarts = { max = 1, within = \"90s\" }\nbackoff.min = \"1m\"",
+            "rest-for-one, 1 restart in 90s, waits 1m",
+        ),
+        ("restarts.max = 0\nbackoff.max = \"1h\"", "one-for-one, no restarts, waits 100ms to 1h"),
+    ] {
+        let policy = Manifest::parse(&format!("[actor.supervision]\n{lines}")).unwrap().for_kind("any");
+        assert_eq!(policy.supervision.to_string(), expected, "{lines}");
+    }
 }
 
 #[test]

@@ -122,6 +122,19 @@ impl<C: Clone + PartialEq> Children<C> {
         Ok(())
     }
 
+    /// They are those that the parent's row lists, in its order: others are let go of, and what waited runs.
+    pub fn set_listed(&mut self, listed: impl Iterator<Item = (C, Lifetime)>) -> Vec<Action<C>> {
+        let mut before = std::mem::take(&mut self.children);
+        for (id, lifetime) in listed.take(CHILDREN_MAX) {
+            let known = before.iter().position(|child| child.id == id).map(|at| before.remove(at));
+            let state = if self.held { State::Down(Time::NEVER) } else { State::Up };
+            let new = || Child { id, lifetime, state, pause: Pause::default(), restarts: 0 };
+            self.children.push(known.map_or_else(new, |child| Child { lifetime, ..child }));
+        }
+        let waited = before.into_iter().filter(|child| matches!(child.state, State::Down(_)));
+        waited.map(|child| Action::Start(child.id)).collect()
+    }
+
     /// The parent ends that child for good.
     pub fn stop(&mut self, id: &C) -> Vec<Action<C>> {
         let Some(at) = self.place(id) else { return Vec::new() };
@@ -213,7 +226,9 @@ impl<C: Clone + PartialEq> Children<C> {
         }
         self.window.clear();
         self.children.iter_mut().for_each(|child| child.pause = Pause::default());
-        self.children.iter_mut().map(Child::start).collect()
+        // The parent may have spawned one while it woke, which runs.
+        let down = |child: &&mut Child<C>| child.state != State::Up;
+        self.children.iter_mut().filter(down).map(Child::start).collect()
     }
 
     fn place(&self, id: &C) -> Option<usize> {

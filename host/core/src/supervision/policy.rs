@@ -13,6 +13,27 @@ pub enum Strategy {
     RestForOne,
 }
 
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::OneForOne, Self::AllForOne, Self::RestForOne];
+
+    /// As manifests and people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OneForOne => "one-for-one",
+            Self::AllForOne => "all-for-one",
+            Self::RestForOne => "rest-for-one",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
+    }
+}
+
 /// What a parent does about one failure; the cases of `directive` in `wit/supervision.wit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
@@ -27,14 +48,30 @@ pub enum Directive {
 }
 
 /// What an end without a failure means; the cases of `lifetime` in `wit/supervision.wit`.
+///
+/// An end without a failure is that an actor itself asked to leave memory. What the silo does with its
+/// memory (idle times, pressure, upgrades, its own stop) ends nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Lifetime {
     /// It is started again, as after a failure.
-    Permanent,
+    Permanent = 0,
     /// It stays ended until it is needed; it is restarted after failures only.
-    Transient,
+    Transient = 1,
     /// It is never restarted: its first end is the last one.
-    Temporary,
+    Temporary = 2,
+}
+
+impl Lifetime {
+    /// As people and the contract see it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::Transient => "transient",
+            Self::Temporary => "temporary",
+        }
+    }
 }
 
 /// How many restarts are too many.

@@ -3,7 +3,7 @@
 use crate::component::Lifecycle;
 use crate::error::AdmissionError;
 use crate::imports::Imports;
-use crate::kind::{Kind, Method};
+use crate::kind::{Hooks, Kind};
 
 /// Refuses a component that mixes both: a plain `func` cannot wait for an `async func`, and a turn
 /// that waits in a plain one holds up all others of its instance. Tells that it imports never wait,
@@ -11,7 +11,7 @@ use crate::kind::{Kind, Method};
 pub(super) fn check(
     kinds: &[Kind],
     lifecycle: Option<&Lifecycle>,
-    on_timer: Option<&Method>,
+    hooks: &Hooks,
     imports: &Imports,
 ) -> Result<(), AdmissionError> {
     let (mut plain, mut asynchronous) = (None, None);
@@ -30,7 +30,7 @@ pub(super) fn check(
     for (name, is_async) in lifecycle.into_iter().flat_map(|lifecycle| lifecycle.flavours) {
         note(&|| format!("its hook `{name}`"), is_async);
     }
-    if let Some(hook) = on_timer {
+    for hook in hooks.iter().flatten() {
         note(&|| format!("its hook `{}`", hook.signature.name), hook.signature.is_async);
     }
     for (name, is_async) in &imports.waits {

@@ -7,7 +7,7 @@ use wasmtime::component::types::ComponentItem;
 
 use crate::engine::Engine;
 use crate::error::AdmissionError;
-use crate::kind::{Method, Signature};
+use crate::kind::{Hook, Hooks, Method, Signature};
 use crate::values::describe;
 
 /// The lifecycle's export.
@@ -27,11 +27,28 @@ const HOOKS: [(&str, &str); 2] = [
     ),
 ];
 
-/// What timers call.
-const TIMER_TARGET: &str = "quark:actor/timer-target@0.1.0";
-
-const ON_TIMER: [(&str, &str); 1] =
-    [("on-timer", "func(record { kind: string, key: string }, string, list<u8>) -> result<_, string>")];
+/// Hooks that have turns of their own, as [`Hook`] has them: interface, function, and how [`describe`] shows it.
+const TURNS: [(Hook, &str, &str, &str); 3] = [
+    (
+        Hook::Timer,
+        "quark:actor/timer-target@0.1.0",
+        "on-timer",
+        "func(record { kind: string, key: string }, string, list<u8>) -> result<_, string>",
+    ),
+    (
+        Hook::ChildFailed,
+        "quark:actor/supervisor@0.1.0",
+        "on-child-failed",
+        "func(record { kind: string, key: string }, record { child: record { kind: string, key: string }, reason: \
+         string, count: u32 }) -> enum { resume, restart, stop, escalate }",
+    ),
+    (
+        Hook::Terminated,
+        "quark:actor/watcher@0.1.0",
+        "on-terminated",
+        "func(record { kind: string, key: string }, record { kind: string, key: string }, string)",
+    ),
+];
 
 /// The lifecycle's functions, where a component exports them.
 #[derive(Clone, Debug)]
@@ -59,22 +76,32 @@ pub(super) fn find(
     Ok(Some(Lifecycle { activate: export("activate")?, deactivate: export("deactivate")?, flavours }))
 }
 
-/// `on-timer`, if the component exports it as the contract has it.
-pub(super) fn find_timer(
+/// Hooks with turns of their own that the component exports as the contract has them.
+pub(super) fn find_turns(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<Hooks, AdmissionError> {
+    let mut hooks = Hooks::default();
+    for (hook, interface, name, text) in TURNS {
+        hooks[hook as usize] = find_turn(engine, compiled, interface, (name, text))?;
+    }
+    Ok(hooks)
+}
+
+fn find_turn(
     engine: &Engine,
     compiled: &wasmtime::component::Component,
+    interface: &'static str,
+    (name, text): (&'static str, &'static str),
 ) -> Result<Option<Arc<Method>>, AdmissionError> {
     let ty = compiled.component_type();
-    let Some(interface) = ty.get_export(&engine.wasmtime, TIMER_TARGET) else { return Ok(None) };
-    let mistyped = |reason: String| AdmissionError::Mistyped { name: TIMER_TARGET.into(), reason };
-    let [(name, is_async)] = check_hooks(engine, compiled, TIMER_TARGET, ON_TIMER).map_err(mistyped)?;
+    let Some(exported) = ty.get_export(&engine.wasmtime, interface) else { return Ok(None) };
+    let mistyped = |reason: String| AdmissionError::Mistyped { name: interface.into(), reason };
+    let [(name, is_async)] = check_hooks(engine, compiled, interface, [(name, text)]).map_err(mistyped)?;
     let missing = || mistyped(format!("it has no function `{name}`"));
-    let ComponentItem::ComponentInstance(functions) = interface.ty else { return Err(missing()) };
+    let ComponentItem::ComponentInstance(functions) = exported.ty else { return Err(missing()) };
     let Some(ComponentItem::ComponentFunc(ty)) = functions.get_export(&engine.wasmtime, name).map(|export| export.ty)
     else {
         return Err(missing());
     };
-    let instance = compiled.get_export_index(None, TIMER_TARGET);
+    let instance = compiled.get_export_index(None, interface);
     let export = compiled.get_export_index(instance.as_ref(), name).ok_or_else(missing)?;
     let signature = Signature {
         name: name.into(),
@@ -85,7 +112,7 @@ pub(super) fn find_timer(
         blobs_in: false,
         blobs_out: false,
     };
-    let text = ON_TIMER[0].1.into();
+    let text = text.into();
     Ok(Some(Arc::new(Method { signature, text, read_only: false, timeout: None, export, is_hook: true })))
 }
 

@@ -10,7 +10,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use crate::engine::{Engine, slot_bytes};
 use crate::error::AdmissionError;
 use crate::imports;
-use crate::kind::{Kind, Method, Signature};
+use crate::kind::{Hooks, Kind, Method, Signature};
 use crate::transfer;
 use crate::values::{describe, type_hash};
 use crate::wit::{self, Wit};
@@ -224,7 +224,7 @@ impl KindReader<'_> {
             reentrancy,
             reentrancy_reason,
             methods,
-            on_timer: None,
+            hooks: Hooks::default(),
             by_name,
             constructor,
             constructor_fails,

@@ -5,6 +5,7 @@ use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
 use super::*;
 use crate::engine::EngineConfig;
+use crate::kind::Hook;
 
 const KIND: &str = "
   interface things {
@@ -165,13 +166,34 @@ fn hooks_of_another_type_than_the_contracts_are_refused_before_an_actor_wakes() 
 }
 
 #[test]
-fn what_timers_call_is_checked_against_the_contract() {
-    let contracts =
-        with_contract(&format!("{KIND} world made {{ export quark:actor/timer-target@0.1.0; export things; }}"));
-    let kind = &admit(&contracts, "").unwrap().kinds[0];
-    assert_eq!(kind.on_timer(), Some(kind.methods.len()), "it is no method");
-    assert_eq!(&*kind.called(kind.methods.len()).signature.name, "on-timer");
-    assert!(kind.method("on-timer").is_none());
+fn hooks_with_turns_of_their_own_are_checked_against_the_contract() {
+    let hooks = [
+        (Hook::Timer, "timer-target", "on-timer"),
+        (Hook::ChildFailed, "supervisor", "on-child-failed"),
+        (Hook::Terminated, "watcher", "on-terminated"),
+    ];
+    for (hook, interface, name) in hooks {
+        let export = format!("export quark:actor/{interface}@0.1.0;");
+        let contracts = with_contract(&format!("{KIND} world made {{ {export} export things; }}"));
+        let kind = &admit(&contracts, "").unwrap().kinds[0];
+        let at = kind.hook(hook).unwrap();
+        assert!(at >= kind.methods.len() && kind.method(name).is_none(), "it is no method");
+        assert_eq!((&*kind.called(at).signature.name, kind.hook_at(at)), (name, Some(hook)));
+        assert!(hooks.iter().all(|other| other.0 == hook || kind.hook(other.0).is_none()));
+        assert_eq!(kind.hook_at(0), None);
+        let mixed = with_contract(&format!("{ASYNC_KIND} world made {{ {export} export things; }}"));
+        let error = refused(&mixed, "");
+        let hook = format!("its hook `{name}`");
+        assert!(matches!(&error, AdmissionError::Mixed { plain, .. } if *plain == hook), "{error}");
+        let wit = format!(
+            "package test:made; package quark:actor@0.1.0 {{ interface {interface} {{ {name}: func(); }} }} {KIND} \
+             world made {{ {export} export things; }}"
+        );
+        let error = refused(&module(Resolve::default(), &wit), "");
+        let interface = format!("quark:actor/{interface}@0.1.0");
+        let named = matches!(&error, AdmissionError::Mistyped { name, .. } if *name == interface);
+        assert!(named && error.to_string().contains(name), "{error}");
+    }
     for target in ["on-timer: func(name: string) -> result<_, string>;", "on-time: func();"] {
         let wit = format!(
             "package test:made; package quark:actor@0.1.0 {{ interface timer-target {{ {target} }} }} {KIND} world \
@@ -181,10 +203,6 @@ fn what_timers_call_is_checked_against_the_contract() {
         let named = matches!(&error, AdmissionError::Mistyped { name, .. } if name == "quark:actor/timer-target@0.1.0");
         assert!(named && error.to_string().contains("on-timer"), "{error}");
     }
-    let mixed =
-        with_contract(&format!("{ASYNC_KIND} world made {{ export quark:actor/timer-target@0.1.0; export things; }}"));
-    let error = refused(&mixed, "");
-    assert!(matches!(&error, AdmissionError::Mixed { plain, .. } if plain == "its hook `on-timer`"), "{error}");
 }
 
 #[test]
@@ -272,7 +290,7 @@ fn what_never_waits_may_be_either() {
 
 #[test]
 fn a_service_that_is_not_built_yet_is_refused_by_name() {
-    for service in ["journal", "reminders", "streams", "children"] {
+    for service in ["journal", "reminders", "streams"] {
         let name = format!("quark:actor/{service}@0.1.0");
         let wit = format!("{KIND} world made {{ import {name}; export things; }}");
         check_refused(&wit, |error| *error == AdmissionError::NotYet(name.clone()), service);

@@ -34,7 +34,8 @@ pub(crate) fn call_error(error: CallError) -> types::CallError {
     }
 }
 
-fn target(id: &types::ActorId) -> Result<ActorId, CallError> {
+/// The actor of that name.
+pub(crate) fn target(id: &types::ActorId) -> Result<ActorId, CallError> {
     let parse = || Ok(ActorId { kind: KindName::parse(&id.kind)?, key: Key::parse(&id.key)? });
     parse().map_err(|error: quark_core::id::IdError| CallError::Incompatible(error.to_string()))
 }
@@ -87,15 +88,8 @@ pub(crate) fn define_nesting(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
     let mut calls = linker.instance("quark:actor/calls@0.1.0")?;
     calls.func_wrap_async("call", |mut store, (to, method, args, timeout): Call| {
         Box::new(async move {
-            let answer = match store.data_mut().call_by_name(&to, method, args, timeout) {
-                Calling::Done(answer) => answer,
-                Calling::Waits(answer) => {
-                    store.data_mut().turn.clock.pause();
-                    let answer = nested::wait(&mut store, answer).await?;
-                    store.data_mut().turn.clock.resume();
-                    answer
-                }
-            };
+            let calling = store.data_mut().call_by_name(&to, method, args, timeout);
+            let answer = nested::answer(&mut store, calling).await?;
             Ok((store.data_mut().answered_by_name(answer)?,))
         })
     })

@@ -2,6 +2,7 @@
 
 pub(crate) mod blobs;
 pub(crate) mod calls;
+pub(crate) mod children;
 pub(crate) mod context;
 pub(crate) mod log;
 pub(crate) mod state;
@@ -19,6 +20,10 @@ use crate::seats::attribute;
 pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     state::define_async(linker)?;
     calls::define_async(linker)?;
+    children::define_async(linker)?;
+    let mut of_children = linker.instance("quark:actor/children@0.1.0")?;
+    of_children.func_wrap("all", of_turn(|guest, ()| actor::children::Host::all(guest)))?;
+    of_children.func_wrap("unwatch", does_of_turn(|guest, (target,)| actor::children::Host::unwatch(guest, target)))?;
     let mut of_state = linker.instance("quark:actor/state@0.1.0")?;
     of_state.func_wrap("get", of_turn(|guest, (name,)| actor::state::Host::get(guest, name)))?;
     of_state.func_wrap("set", of_turn(|guest, (name, value)| actor::state::Host::set(guest, name, value)))?;
@@ -58,6 +63,12 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         "log",
         does_of_turn(|guest, (level, line, fields)| actor::log::Host::log(guest, level, line, fields)),
     )
+}
+
+/// Defines once more what waits for other actors, for components in which turns nest.
+pub(crate) fn define_nesting(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    calls::define_nesting(linker)?;
+    children::define_nesting(linker)
 }
 
 /// A host function that gives one result, of the turn that calls.

@@ -6,11 +6,12 @@ use quark_core::timers::NewTimer;
 
 use crate::bindings::quark::actor::timers;
 use crate::guest::Guest;
+use crate::kind::Hook;
 
 impl timers::Host for Guest {
     /// `start` has no result, so what cannot be started ends the turn.
     fn start(&mut self, name: String, after: u64, every: Option<u64>, payload: Vec<u8>) -> wasmtime::Result<()> {
-        if self.kind().on_timer().is_none() {
+        if self.kind().hook(Hook::Timer).is_none() {
             return Err(wasmtime::Error::msg(
                 "its component exports no `quark:actor/timer-target@0.1.0`, so a timer would call nobody: add `export \
                  quark:actor/timer-target@0.1.0;` to its world and write its `on-timer`",

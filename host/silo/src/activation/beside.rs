@@ -200,7 +200,7 @@ impl Activation {
                 machine.turns.hold(output);
                 Point::Held
             }
-            Reached::Free(write) => machine.turns.commit_point(write.map(|write| *write).unwrap_or_default(), output),
+            Reached::Free(write) => machine.commit_point(write.map(|write| *write).unwrap_or_default(), output),
         };
         if let Point::Failed(output, error) = point {
             drop(machine);
@@ -210,7 +210,7 @@ impl Activation {
         machine.turns.ended(turn, Some(started.elapsed()));
         if wishes.deactivate {
             // The token is held, so this cannot grant it.
-            machine.turns.deactivate(Why::Requested);
+            machine.turns.deactivate(Why::Ended);
         }
         drop(machine);
         timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));
@@ -249,7 +249,7 @@ impl Activation {
         machine.turns.runs(turn).then(|| {
             self.restart.store(true, Ordering::Relaxed);
             machine.beside = None;
-            let undone = machine.turns.trapped();
+            let undone = machine.trapped();
             self.cancel_timers(silo);
             let waiting = trap.map(|trap| self.failed(silo, &mut machine, trap));
             (undone, std::mem::take(&mut machine.slot), waiting.unwrap_or_default())

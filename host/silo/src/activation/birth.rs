@@ -21,13 +21,17 @@ impl Activation {
             Slot::Live(live) if live.instance.is_over() => Box::pin(self.wake_elsewhere(silo, live)).await,
             Slot::Live(live) => Ok(live),
             // What is loaded stays, for those who ask next.
-            Slot::Loaded(loaded) if loaded.is_stopped() => {
+            Slot::Loaded(loaded) if self.machine.lock().standing().stopped => {
                 self.machine.lock().slot = Slot::Loaded(loaded);
                 Err(Trap::Stopped)
             }
             Slot::Loaded(loaded) => match silo.supervised.cools(&self.id, silo.clock.now()) {
                 Some(trap) => Err(trap),
-                None => self.born(silo, *loaded).await,
+                None => {
+                    let live = self.born(silo, *loaded).await?;
+                    self.is_up(silo);
+                    Ok(live)
+                }
             },
             Slot::Empty => Err(Trap::Guest("nothing is loaded".into())),
         }

@@ -123,7 +123,7 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
-        let point = machine.turns.commit_point(write.map(|write| *write).unwrap_or_default(), output);
+        let point = machine.commit_point(write.map(|write| *write).unwrap_or_default(), output);
         if let Point::Failed(output, error) = point {
             drop(machine);
             output.fail(silo, error);

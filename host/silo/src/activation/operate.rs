@@ -5,7 +5,8 @@ use std::sync::Arc;
 use quark_core::activation::{Point, Why};
 use quark_core::commit::Write;
 use quark_core::error::CallError;
-use quark_core::state::{Standing, Value};
+use quark_core::standing::Standing;
+use quark_core::state::Value;
 use quark_engine::Cause;
 
 use super::turn::NO_ROOM_RETRY_MS;
@@ -31,22 +32,30 @@ impl Activation {
             }
             if matches!(slot, Slot::Empty) {
                 // Its values went with its pack: the next message loads them from the store.
-                let undone = self.machine.lock().turns.trapped();
+                let undone = self.machine.lock().trapped();
                 undone.into_iter().for_each(|output| output.undone(silo));
                 return drop(reply.send(Err(CallError::Overloaded(NO_ROOM_RETRY_MS).into())));
             }
-            change(&mut slot, &name, operation).await
+            match operation {
+                StateOperation::Stop | StateOperation::Start => {
+                    let mut machine = self.machine.lock();
+                    machine.stage_standing(|standing| stop_or_start(standing, operation == StateOperation::Stop));
+                    Ok(None)
+                }
+                operation => change(&mut slot, &name, operation).await,
+            }
         };
         if let Slot::Loaded(loaded) = &mut slot {
             write.changes.extend(loaded.state.take_changes());
         }
+        let mut machine = self.machine.lock();
+        let write = machine.with_standing(write);
         let etag = if write.is_empty() { shown } else { Some((etag + 1).to_string()) };
         let outcome = outcome.map(|bytes| StateValue { bytes, etag });
-        let mut machine = self.machine.lock();
         machine.slot = slot;
-        let point = machine.turns.commit_point(write, Output::Operated(reply, outcome));
+        let point = machine.commit_point(write, Output::Operated(reply, outcome));
         if let Point::Failed(output, error) = point {
-            let undone = machine.turns.trapped();
+            let undone = machine.trapped();
             drop(machine);
             undone.into_iter().for_each(|output| output.undone(silo));
             return output.fail(silo, error);
@@ -54,6 +63,7 @@ impl Activation {
         machine.turns.end(None);
         drop(machine);
         self.pass(silo, point);
+        self.wait_on(silo);
     }
 
     /// Ends a living instance but keeps its values: the guest may hold a copy of what an operator
@@ -75,6 +85,15 @@ impl Activation {
     }
 }
 
+/// One that is stopped is nobody's child and nobody's parent.
+fn stop_or_start(standing: &mut Standing, stop: bool) {
+    if stop {
+        *standing = Standing { stopped: true, ..Standing::default() };
+    } else {
+        standing.stopped = false;
+    }
+}
+
 async fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Result<Option<Vec<u8>>, Failure> {
     let state = match slot {
         Slot::Loaded(loaded) => &mut loaded.state,
@@ -85,10 +104,7 @@ async fn change(slot: &mut Slot, name: &str, operation: StateOperation) -> Resul
         StateOperation::Get => {
             shown(name, (state.get(name).cloned(), state.iter().map(|(name, _)| name.clone()).collect()))
         }
-        StateOperation::Stop | StateOperation::Start => {
-            state.set_standing(Standing { stopped: operation == StateOperation::Stop });
-            Ok(None)
-        }
+        StateOperation::Stop | StateOperation::Start => Ok(None),
         StateOperation::Set(bytes) => match state.set(name, bytes.into()) {
             Ok(()) => Ok(None),
             Err(error) => Err(Failure::new("too-large", error.to_string())),

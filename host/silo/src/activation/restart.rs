@@ -18,9 +18,25 @@ impl Activation {
         if !trap.is_own_failure() {
             return Vec::new();
         }
+        let has_children = trap.counts() && !machine.standing().children.is_empty() && silo.families.down(&self.id);
+        if has_children {
+            // They start again with it.
+            silo.work(&self.id);
+        }
+        if let Some(parent) = machine.standing().parent.clone().filter(|_| trap.counts() && !silo.ends_waits()) {
+            silo.supervised.remember(&self.id, trap);
+            machine.turns.hold_down();
+            silo.child_failed(parent, self.id.clone(), trap.to_string());
+            return Vec::new();
+        }
         let now = silo.clock.now();
         let policy = machine.serves.as_ref().map_or_else(Supervision::default, |it| it.kind().policy.supervision);
-        match silo.supervised.failed(&self.id, trap, &policy, now) {
+        let verdict = silo.supervised.failed(&self.id, trap, &policy, now);
+        if has_children && let Some(Verdict::Restart(_)) = verdict {
+            // The token is held, so this cannot grant it. It has its place unless the mailbox is full of notices.
+            machine.turns.admit(Message::notice(Work::Revive, Time::NEVER)).ok();
+        }
+        match verdict {
             None => Vec::new(),
             Some(Verdict::Restart(at)) if at <= now || silo.ends_waits() => Vec::new(),
             Some(Verdict::Restart(at)) => {
@@ -28,7 +44,10 @@ impl Activation {
                 silo.spawn(go_on(self.me.clone(), at, silo.clock.instant(at)));
                 Vec::new()
             }
-            Some(Verdict::CoolDown(_)) => machine.turns.turn_away(),
+            Some(Verdict::CoolDown(until)) => {
+                silo.families.cool(&self.id, until, &trap.to_string());
+                machine.turns.turn_away()
+            }
         }
     }
 
@@ -52,7 +71,12 @@ impl Activation {
 
     /// Turns messages away before anything is loaded for them. True when nobody is left to load it for.
     pub(super) fn cools_down(&self, silo: &Arc<Inner>) -> bool {
-        let Some(trap) = silo.supervised.cools(&self.id, silo.clock.now()) else { return false };
+        let trap = silo.supervised.cools(&self.id, silo.clock.now());
+        trap.is_some_and(|trap| self.all_turned_away(silo, &trap))
+    }
+
+    /// The same for that reason.
+    pub(super) fn all_turned_away(&self, silo: &Arc<Inner>, trap: &Trap) -> bool {
         let mut machine = self.machine.lock();
         let waiting = machine.turns.turn_away();
         let over = machine.turns.waiting().0 == 0;
@@ -60,7 +84,7 @@ impl Activation {
             machine.turns.refused();
         }
         drop(machine);
-        turn_away(silo, waiting, &trap);
+        turn_away(silo, waiting, trap);
         over
     }
 }
@@ -72,6 +96,9 @@ pub(super) fn turn_away(silo: &Arc<Inner>, waiting: Vec<Message>, trap: &Trap) {
             Work::Method { origin, .. } => answer_trap(silo, origin, trap.clone()),
             Work::Timer(firing) => silo.timers.ended(firing, silo.clock.now()),
             Work::Operate(operate) => drop(operate.reply.send(Err(super::turn::trap_error(trap.clone()).into()))),
+            Work::Notice(notice) => drop(notice.reply.send(Err(super::turn::trap_error(trap.clone())))),
+            Work::Adopt(adopt) => drop(adopt.reply.send(Err(super::turn::trap_error(trap.clone())))),
+            Work::Revive => {}
         }
     }
 }

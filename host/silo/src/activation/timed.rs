@@ -1,6 +1,7 @@
 //! Turns of an activation's timers: they begin only while the instance lives that started them.
 
 use quark_core::timers::Firing;
+use quark_engine::Hook;
 use quark_engine::values::Payload;
 
 use super::{Activation, Slot};
@@ -12,7 +13,7 @@ impl Activation {
     pub(super) fn on_timer(&self) -> Option<MethodRef> {
         let machine = self.machine.lock();
         let Slot::Live(live) = &machine.slot else { return None };
-        let at = live.served.kind().on_timer().filter(|_| !live.instance.is_over())?;
+        let at = live.served.kind().hook(Hook::Timer).filter(|_| !live.instance.is_over())?;
         Some(MethodRef { served: live.served.clone(), at })
     }
 

@@ -12,14 +12,14 @@ use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
 use quark_core::time::Time;
 use quark_engine::values::Payload;
-use quark_engine::{Kind, Left, Reached, Trap, TurnInput};
+use quark_engine::{Hook, Kind, Left, Reached, Trap, TurnInput};
 use tokio::sync::oneshot;
 
 use super::restart::turn_away;
 use super::{Activation, Entered, Home, Live, Slot};
 use crate::dead_letters::{Letter, Reason};
 use crate::kinds::Served;
-use crate::message::{Message, MethodRef, Origin, Outcome, Output, Work, commit_failed};
+use crate::message::{Message, MethodRef, Notice, Origin, Outcome, Output, Work, commit_failed};
 use crate::outbox::discard;
 use crate::silo::Inner;
 
@@ -129,7 +129,7 @@ impl Activation {
     /// for a commit under way.
     fn answered_here(self: &Arc<Self>, live: Box<Live>, payload: &Payload) -> Result<Result<(), CallError>, Box<Live>> {
         let mut machine = self.machine.lock();
-        if !machine.turns.is_open() {
+        if !machine.turns.is_open() || machine.is_standing_staged() {
             return Err(live);
         }
         let outcome = within_limit(live.served.kind(), payload);
@@ -149,6 +149,18 @@ impl Activation {
         let Message { mut head, work, bytes, waits } = message;
         let (method, mut payload, mut origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
+            Work::Adopt(adopt) => {
+                let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
+                return Box::pin(self.adopt(silo, turn, *adopt, waits, last)).await;
+            }
+            Work::Revive => {
+                let deadline = silo.clock.now().after(silo.config.default_timeout);
+                return Box::pin(self.revived(silo, turn, silo.clock.instant(deadline))).await;
+            }
+            Work::Notice(notice) => {
+                let Notice { method, payload, reply } = *notice;
+                (method, payload, Origin::Caller(reply))
+            }
             Work::Method { method, payload, origin } => (method, payload, origin),
             Work::Timer(firing) => match self.on_timer() {
                 Some(method) => (method, Payload::default(), Origin::Timer(firing)),
@@ -229,7 +241,7 @@ impl Activation {
     }
 
     /// The turn did nothing with the instance.
-    fn put_back(&self, turn: Turn, live: Box<Live>) {
+    pub(super) fn put_back(&self, turn: Turn, live: Box<Live>) {
         if self.runs(turn) {
             self.machine.lock().slot = Slot::Live(live);
         }
@@ -241,7 +253,7 @@ impl Activation {
     }
 
     /// A turn is over that did nothing. It may have gone with its instance before.
-    fn not_begun(&self, turn: Turn) {
+    pub(super) fn not_begun(&self, turn: Turn) {
         let mut machine = self.machine.lock();
         if machine.turns.runs(turn) {
             machine.turns.ended(turn, None);
@@ -255,7 +267,11 @@ impl Activation {
             Work::Method { origin: Origin::Timer(firing), .. } | Work::Timer(firing) => {
                 silo.timers.ended(firing, silo.clock.now());
             }
-            Work::Method { origin: Origin::Caller(_), .. } | Work::Operate(_) => silo.deliver_again(&self.id, message),
+            Work::Method { origin: Origin::Caller(_), .. }
+            | Work::Operate(_)
+            | Work::Notice(_)
+            | Work::Adopt(_)
+            | Work::Revive => silo.deliver_again(&self.id, message),
         }
     }
 
@@ -281,7 +297,7 @@ impl Activation {
                     Err(trap) => return Err(trap),
                 }
                 // A timer is gone with the pack.
-                let moves = live.served.kind().on_timer() != Some(method);
+                let moves = live.served.kind().hook(Hook::Timer) != Some(method);
                 let owner =
                     packed.as_ref().filter(|_| moves).and_then(|(me, silo)| Some((me.upgrade()?, silo.upgrade()?)));
                 let Some((me, silo)) = owner else { return Err(Trap::Unbegun) };
@@ -314,7 +330,7 @@ impl Activation {
                 self.restart.store(true, Ordering::Relaxed);
                 let mut machine = self.machine.lock();
                 machine.ran += 1;
-                let undone = machine.turns.trapped();
+                let undone = machine.trapped();
                 self.cancel_timers(silo);
                 let waiting = self.failed(silo, &mut machine, &trap);
                 drop(machine);
@@ -339,9 +355,9 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
-        let point = machine.turns.commit_point(write, output);
+        let point = machine.commit_point(write, output);
         if let Point::Failed(output, error) = point {
-            let undone = machine.turns.trapped();
+            let undone = machine.trapped();
             self.cancel_timers(silo);
             drop(machine);
             undone.into_iter().for_each(|output| output.undone(silo));
@@ -354,7 +370,7 @@ impl Activation {
         machine.turns.end(started.map(|started| started.elapsed()));
         if wishes.deactivate {
             // The token is held, so this cannot grant it.
-            machine.turns.deactivate(quark_core::activation::Why::Requested);
+            machine.turns.deactivate(quark_core::activation::Why::Ended);
         }
         drop(machine);
         timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));
@@ -363,16 +379,22 @@ impl Activation {
 
     /// The actor would not wake: the same answer for all that waited for it.
     fn refused(&self, silo: &Arc<Inner>, origin: Origin, trap: Trap) {
-        silo.report_failure(&self.id, "activate", &trap);
+        self.did_not_wake(silo, &trap);
+        answer_trap(silo, origin, trap);
+    }
+
+    /// The same, for a turn that nobody else waits for.
+    pub(super) fn did_not_wake(&self, silo: &Arc<Inner>, trap: &Trap) {
+        silo.report_failure(&self.id, "activate", trap);
         self.restart.store(true, Ordering::Relaxed);
         let mut machine = self.machine.lock();
+        machine.undo_standing();
         let waiting = machine.turns.refused();
         // All that waited have their answer.
-        self.failed(silo, &mut machine, &trap);
+        self.failed(silo, &mut machine, trap);
         self.cancel_timers(silo);
         drop(machine);
-        answer_trap(silo, origin, trap.clone());
-        turn_away(silo, waiting, &trap);
+        turn_away(silo, waiting, trap);
     }
 
     /// Carries out what the machine said of a commit point.
@@ -436,11 +458,12 @@ impl Activation {
         if turn.number > 0 && !machine.turns.runs(turn) {
             return MidTurn::Failed(CommitError::Fenced);
         }
-        if write.as_ref().is_none_or(|write| write.is_empty()) && machine.turns.is_open() {
+        let writes = write.as_ref().is_some_and(|write| !write.is_empty()) || machine.is_standing_staged();
+        if !writes && machine.turns.is_open() {
             return MidTurn::Open;
         }
         let (send, receive) = oneshot::channel();
-        let point = machine.turns.commit_point(write.map(|write| *write).unwrap_or_default(), Output::Resume(send));
+        let point = machine.commit_point(write.map(|write| *write).unwrap_or_default(), Output::Resume(send));
         drop(machine);
         match point {
             Point::Open(_) => MidTurn::Open,
@@ -510,6 +533,11 @@ pub(super) fn within_limit(kind: &Kind, payload: &Payload) -> Result<(), CallErr
 pub(super) fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<MethodRef, CallError> {
     if Arc::ptr_eq(served, &method.served) {
         return Ok(method);
+    }
+    if let Some(hook) = method.served.kind().hook_at(method.at) {
+        let at = served.kind().hook(hook);
+        let gone = || CallError::Incompatible(format!("its new version exports no `{}`", method.name()));
+        return at.map(|at| MethodRef { served: served.clone(), at }).ok_or_else(gone);
     }
     match served.kind().method(method.name()) {
         Some((at, now)) if now.signature.hash == method.method().signature.hash => {

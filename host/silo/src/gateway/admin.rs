@@ -17,7 +17,9 @@ use super::actors::{content_type, wrong_content_type};
 use super::edge::{Edge, bad_query};
 use super::failure::Refused;
 use super::target::Target;
-use crate::api::{ActorReport, DeployReport, DeployRequest, Failure, LettersWanted, StateOperation, StateValue, codes};
+use crate::api::{
+    ActorReport, DeployReport, DeployRequest, Failure, LettersWanted, StateOperation, StateValue, TreeReport, codes,
+};
 
 const COMPONENT: &str = "application/wasm";
 /// Carries `actor.toml`, base64.
@@ -46,6 +48,12 @@ pub(super) struct ActivationsQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct VersionsQuery {
     kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TreeQuery {
+    limit: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +137,23 @@ pub(super) async fn dead_letters(
     let Query(LettersQuery { limit: most, reason, actor, after }) = query.map_err(bad_query)?;
     let wanted = LettersWanted { limit: limit(most)?, reason, actor, after };
     Ok(Json(json!({ "dead_letters": edge.service.dead_letters(&wanted)? })))
+}
+
+pub(super) async fn trees(
+    State(edge): State<Arc<Edge>>,
+    query: Result<Query<TreeQuery>, QueryRejection>,
+) -> Result<Json<TreeReport>, Refused> {
+    let Query(query) = query.map_err(bad_query)?;
+    Ok(Json(edge.service.tree(None, limit(query.limit)?).await?))
+}
+
+pub(super) async fn tree(
+    State(edge): State<Arc<Edge>>,
+    target: Target,
+    query: Result<Query<TreeQuery>, QueryRejection>,
+) -> Result<Json<TreeReport>, Refused> {
+    let Query(query) = query.map_err(bad_query)?;
+    Ok(Json(edge.service.tree(Some((&target.kind, &target.key)), limit(query.limit)?).await?))
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Refused> {

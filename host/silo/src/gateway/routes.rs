@@ -27,6 +27,8 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/versions", get(admin::versions))
         .route("/v1/activations", get(admin::activations))
         .route("/v1/dead-letters", get(admin::dead_letters))
+        .route("/v1/tree", get(admin::trees))
+        .route("/v1/tree/{kind}/{key}", get(admin::tree))
         .route("/v1/actors/{kind}/{key}", get(admin::inspect))
         .route("/v1/actors/{kind}/{key}/-/deactivate", post(admin::deactivate))
         .route("/v1/actors/{kind}/{key}/-/stop", post(admin::stop))
@@ -56,7 +58,8 @@ const ROUTES: &str = "there are POST /v1/actors/KIND/KEY/METHOD, GET /v1/actors/
     POST /v1/actors/KIND/KEY/-/deactivate, POST /v1/actors/KIND/KEY/-/stop, \
     POST /v1/actors/KIND/KEY/-/start, GET PUT DELETE /v1/actors/KIND/KEY/-/state/NAME, POST /v1/deployments, \
     GET /v1/kinds, GET /v1/versions, GET /v1/activations, \
-    GET /v1/dead-letters, GET /openapi.json, GET /healthz, GET /readyz, GET /metrics";
+    GET /v1/dead-letters, GET /v1/tree, GET /v1/tree/KIND/KEY, \
+    GET /openapi.json, GET /healthz, GET /readyz, GET /metrics";
 
 /// Gives the request its id, and answers even if a handler panics.
 async fn identify(mut request: Request, next: Next) -> Response {

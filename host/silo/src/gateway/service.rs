@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport,
-    LettersWanted, Reply, Request, StateOperation, StateValue, VersionReport,
+    LettersWanted, Reply, Request, StateOperation, StateValue, TreeReport, VersionReport,
 };
 
 /// A silo, as the gateway sees it.
@@ -58,6 +58,11 @@ pub trait Service: Send + Sync + 'static {
     /// Stops an actor for good, or lets it be woken again; false when it was so already. What stops it
     /// is durable, and runs behind the turns that wait.
     fn set_stopped<'a>(&'a self, kind: &'a str, key: &'a str, stop: bool) -> BoxFuture<'a, Result<bool, Failure>>;
+
+    /// The supervision trees with at most that many actors: all of them, or the one below an actor, which is
+    /// named by kind and key.
+    fn tree<'a>(&'a self, root: Option<(&'a str, &'a str)>, limit: usize)
+    -> BoxFuture<'a, Result<TreeReport, Failure>>;
 
     /// The newest dead letters first.
     ///

@@ -38,7 +38,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 
 /// Why the path of an actor has an empty part. Routes never match those.
 pub(super) fn empty_part(path: &str) -> Option<Refused> {
-    let mut parts = path.strip_prefix("/v1/actors/")?.split('/');
+    let under = path.strip_prefix("/v1/actors/").or_else(|| path.strip_prefix("/v1/tree/"));
+    let mut parts = under?.split('/');
     let kind = parts.next()?;
     let key = parts.next()?;
     if kind.is_empty() {
@@ -63,4 +64,5 @@ fn bad_key(message: &str) -> Refused {
     Refused::new(codes::BAD_KEY, message, SHAPE)
 }
 
-const SHAPE: &str = "write /v1/actors/KIND/KEY/METHOD with each part percent-encoded: a `/` in a key is %2F";
+const SHAPE: &str =
+    "write KIND/KEY as in /v1/actors/KIND/KEY/METHOD, with each part percent-encoded: a `/` in a key is %2F";

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::{Gateway, GatewayConfig, Service};
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    KindReport, LettersWanted, Reply, Request, StateOperation, StateValue, VersionReport, codes,
+    KindReport, LettersWanted, Reply, Request, StateOperation, StateValue, TreeNode, TreeReport, VersionReport, codes,
 };
 
 mod admin;
@@ -152,6 +152,21 @@ impl Service for Fake {
     fn set_stopped(&self, _: &str, key: &str, stop: bool) -> BoxFuture<'_, Result<bool, Failure>> {
         let changes = (key == "live") == stop;
         Box::pin(async move { Ok(changes) })
+    }
+
+    fn tree<'a>(
+        &'a self,
+        root: Option<(&'a str, &'a str)>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<TreeReport, Failure>> {
+        let (kind, key) = root.unwrap_or(("all", "all"));
+        let root = TreeNode { kind: kind.into(), key: key.into(), ..TreeNode::default() };
+        Box::pin(async move {
+            if kind == "nothing" {
+                return Err(Failure::new(codes::NO_SUCH_KIND, kind));
+            }
+            Ok(TreeReport { roots: vec![root], truncated: limit == 7 })
+        })
     }
 
     fn dead_letters(&self, _: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {

@@ -1,8 +1,10 @@
 //! The command line as a user meets it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
-use quark_e2e::{Silo, component_path};
+use quark_e2e::{Silo, component_path, quark};
 use serde_json::json;
 
 fn deployed(samples: &[&str]) -> Silo {
@@ -98,6 +100,44 @@ fn the_looking_glasses_show_what_is_there() {
 }
 
 #[test]
+fn what_rules_failures_is_shown_where_it_says_something() {
+    let silo = deployed(&["counter"]);
+    let manifest = silo.folder().join("mine.toml");
+    fs::write(&manifest, "[actor.supervision]\nstrategy = \"all-for-one\"\nrestarts.max = 3\n").unwrap();
+    let path = component_path("rogue");
+    let ran = silo.cli(&["deploy", path.to_str().unwrap(), "--manifest", manifest.to_str().unwrap()]).exits(0);
+    let line = "  supervision all-for-one, 3 restarts in 1m, waits 100ms to 30s\n";
+    assert!(ran.stdout.contains(line), "{ran:?}");
+    assert!(silo.cli(&["kinds", "rogue"]).exits(0).stdout.contains(line));
+    assert!(!silo.cli(&["kinds", "counter"]).exits(0).stdout.contains("supervision"));
+}
+
+#[test]
+fn a_silo_without_children_has_no_trees() {
+    let silo = deployed(&["counter"]);
+    assert_eq!(silo.cli(&["call", "counter/a", "increment", "5"]).exits(0).stdout, "ok(5)\n");
+    assert_eq!(silo.cli(&["tree"]).exits(0).stdout, "no actor has children\n");
+    assert_eq!(silo.cli(&["tree", "--json"]).exits(0).json(), json!({ "roots": [], "truncated": false }));
+    let ran = silo.cli(&["tree", "conter/a"]).exits(2);
+    assert!(ran.stderr.contains("`counter`"), "{ran:?}");
+    let _ = silo.cli(&["tree", "counter/a", "--url", "127.0.0.1:1"]).exits(3);
+}
+
+#[test]
+fn who_follows_trees_is_told_when_the_silo_is_gone() {
+    let mut silo = Silo::start(&[]);
+    let mut command = quark(&silo.folder().join("config"));
+    command.args(["tree", "--follow", "--json"]).env("QUARK_URL", format!("http://{}", silo.address()));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "{\"roots\":[],\"truncated\":false}");
+    silo.kill();
+    assert!(lines.next().is_none(), "nothing changed");
+    let ran = child.wait_with_output().unwrap();
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+}
+
+#[test]
 fn state_goes_out_and_in_byte_for_byte() {
     let silo = deployed(&["counter"]);
     let _ = silo.cli(&["call", "counter/alice", "increment", "300"]).exits(0);
@@ -169,7 +209,7 @@ fn the_environment_stands_for_the_flags() {
     let token = silo.client().token.unwrap();
     // A user who does not share the silo's settings.
     let elsewhere = |variables: &[(&str, &str)], arguments: &[&str]| {
-        let mut command = quark_e2e::quark(&silo.folder().join("elsewhere"));
+        let mut command = quark(&silo.folder().join("elsewhere"));
         command.args(arguments).envs(variables.iter().copied());
         quark_e2e::run(command)
     };
@@ -222,6 +262,7 @@ fn every_command_explains_itself() {
         "versions",
         "ps",
         "inspect",
+        "tree",
         "state",
         "deactivate",
         "stop",

@@ -7,6 +7,10 @@ use crate::state::Change;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ask(u32);
 
+/// The first of an operator's messages.
+const CONTROL: Ask = Ask(1000);
+const NOTICE: Ask = Ask(999);
+
 impl Message for Ask {
     fn deadline(&self) -> Time {
         Time(1000)
@@ -15,7 +19,10 @@ impl Message for Ask {
         1
     }
     fn is_control(&self) -> bool {
-        false
+        self.0 >= CONTROL.0
+    }
+    fn is_notice(&self) -> bool {
+        self.0 == NOTICE.0
     }
     fn is_tell(&self) -> bool {
         false
@@ -231,6 +238,70 @@ fn one_that_is_down_lets_messages_wait_and_nobody_run_it() {
     turns.trapped();
     turns.hold_down();
     assert!(!turns.go_on(), "it was not down yet, and its driver goes on");
+    assert_eq!(turns.next(NOW), Step::Load);
+}
+
+#[test]
+fn one_that_is_held_ends_after_its_turn_and_waits() {
+    let mut turns = awake();
+    assert_eq!(run(&mut turns), Ask(0));
+    assert!(!turns.end_and_hold(), "its driver goes on");
+    turns.admit(Ask(1)).unwrap();
+    turns.commit_point(Write::default(), 0);
+    turns.end(None);
+    assert!(matches!(turns.next(NOW), Step::Leave(_, Why::Requested)));
+    turns.left();
+    assert_eq!((turns.next(NOW), turns.phase()), (Step::Idle, Phase::Down));
+    assert_eq!(turns.admit(NOTICE).unwrap(), Admitted::Waits);
+    assert!(!turns.end_and_hold(), "it is");
+    assert!(turns.go_on());
+    assert_eq!(turns.next(NOW), Step::Load);
+    turns.loaded(8, 0);
+    assert_eq!(run(&mut turns), NOTICE, "before all calls");
+}
+
+#[test]
+fn one_that_is_idle_or_loads_is_held_too_and_one_that_goes_on_meanwhile_does_not_wait() {
+    let mut turns = awake();
+    run(&mut turns);
+    turns.commit_point(Write::default(), 0);
+    turns.end(None);
+    assert_eq!(turns.next(NOW), Step::Idle);
+    assert!(turns.end_and_hold(), "the caller drives it to its end");
+    assert!(matches!(turns.next(NOW), Step::Leave(..)));
+    turns.left();
+    assert!(!turns.go_on(), "it was not down yet");
+    assert_eq!(turns.next(NOW), Step::Gone(Some(7)));
+
+    let mut turns = awake();
+    run(&mut turns);
+    turns.trapped();
+    turns.admit(Ask(1)).unwrap();
+    assert_eq!(turns.next(NOW), Step::Load);
+    turns.hold_down();
+    assert_eq!((turns.next(NOW), turns.phase()), (Step::Idle, Phase::Down), "instead of loading it");
+    assert!(turns.go_on());
+    assert_eq!(turns.next(NOW), Step::Load);
+}
+
+#[test]
+fn operators_messages_do_not_wait_for_a_restart() {
+    let mut turns = awake();
+    run(&mut turns);
+    turns.admit(CONTROL).unwrap();
+    turns.trapped();
+    turns.hold_down();
+    assert_eq!(turns.next(NOW), Step::Load, "it would wait for nothing");
+    turns.loaded(8, 0);
+    assert_eq!(run(&mut turns), CONTROL);
+    turns.commit_point(Write::default(), 0);
+    turns.end(None);
+    turns.end_and_hold();
+    assert!(matches!(turns.next(NOW), Step::Leave(..)));
+    turns.left();
+    assert_eq!(turns.next(NOW), Step::Idle);
+    assert_eq!(turns.admit(Ask(1)).unwrap(), Admitted::Waits);
+    assert_eq!(turns.admit(CONTROL).unwrap(), Admitted::Token);
     assert_eq!(turns.next(NOW), Step::Load);
 }
 

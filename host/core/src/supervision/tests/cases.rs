@@ -87,3 +87,22 @@ fn the_defaults_allow_ten_failures_in_a_minute() {
     assert_eq!(failures.verdict(now), Some(Verdict::CoolDown(until)));
     assert_eq!(failures.verdict(until), None);
 }
+
+#[test]
+fn those_that_the_parent_does_not_list_any_more_are_let_go_of() {
+    let mut children = with(Strategy::OneForOne);
+    children.failed(&"b", Directive::Restart, START, 0);
+    children.failed(&"b", Directive::Restart, START, 0);
+    let listed = [("d", Lifetime::Permanent), ("a", Lifetime::Permanent), ("e", Lifetime::Transient)];
+    assert_eq!(children.set_listed(listed.into_iter()), [Action::Start("b")], "what waited for it runs");
+    assert_eq!(children.iter().map(|(id, lifetime)| (*id, lifetime)).collect::<Vec<_>>(), listed);
+    assert_eq!(children.next_due(), None);
+    children.hold();
+    assert_eq!(
+        children.set_listed([("a", Lifetime::Permanent), ("f", Lifetime::Permanent)].into_iter()),
+        [Action::Start("d"), Action::Start("e")]
+    );
+    assert!(!children.is_up(&"f"), "its parent is down");
+    children.spawn("g", Lifetime::Permanent).unwrap();
+    assert_eq!(children.release(), [Action::Start("a"), Action::Start("f")], "one that was spawned meanwhile runs");
+}

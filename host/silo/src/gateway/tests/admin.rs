@@ -18,6 +18,8 @@ async fn every_admin_route_takes_the_token() {
         "GET /v1/versions",
         "GET /v1/activations",
         "GET /v1/dead-letters",
+        "GET /v1/tree",
+        "GET /v1/tree/c/k",
         "GET /v1/actors/c/k",
         "POST /v1/actors/c/k/-/deactivate",
         "POST /v1/actors/c/k/-/stop",
@@ -125,6 +127,31 @@ async fn lists_take_a_kind_and_a_limit() {
     assert_eq!(silo.admin("GET /v1/versions?kinds=x", &[], "").await.status, 400);
     assert_eq!(silo.admin("GET /v1/kinds", &[], "").await.json(), json!({"kinds": []}));
     assert_eq!(silo.admin("GET /v1/dead-letters", &[], "").await.json(), json!({"dead_letters": []}));
+}
+
+#[tokio::test]
+async fn trees_are_all_of_them_or_one() {
+    let silo = start().await;
+    let all = silo.admin("GET /v1/tree?limit=7", &[], "").await.json();
+    let root = json!({"kind": "all", "key": "all", "lifetime": "", "state": "", "restarts": 0});
+    assert_eq!(all, json!({"roots": [root], "truncated": true}));
+    let one = silo.admin("GET /v1/tree/s:c%2Fcs%23crew/a%2Fb", &[], "").await.json();
+    assert_eq!((&one["roots"][0]["kind"], &one["roots"][0]["key"]), (&json!("s:c/cs#crew"), &json!("a/b")));
+    assert_eq!(one["truncated"], false);
+    for bad in ["?limit=0", "?limit=10001", "?depth=1", "/c/k?limit=x"] {
+        let answer = silo.admin(&format!("GET /v1/tree{bad}"), &[], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, codes::BAD_REQUEST), "{bad}");
+    }
+    for (line, status, code) in [
+        ("GET /v1/tree/nothing/k", 404, codes::NO_SUCH_KIND),
+        ("GET /v1/tree/c/", 400, codes::BAD_KEY),
+        ("GET /v1/tree/c/%FF", 400, codes::BAD_KEY),
+        ("GET /v1/tree/c", 404, "no-such-route"),
+        ("POST /v1/tree", 405, "wrong-method"),
+    ] {
+        let answer = silo.admin(line, &[], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,169 @@
+//! `quark:actor/children`: actors whose failures come to this one, and whose ends it is told of.
+
+use quark_core::error::CallError;
+use quark_core::id::ActorId;
+use quark_core::supervision::Lifetime;
+use wasmtime::AsContextMut as _;
+use wasmtime::component::Linker;
+
+use crate::bindings::quark::actor::{children, types};
+use crate::guest::Guest;
+use crate::host::calls::{call_error, target};
+use crate::kind::Hook;
+use crate::nested::{self, Waiting};
+use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
+use crate::seats::attribute;
+
+type Answered = Result<(), types::CallError>;
+
+impl children::Host for Guest {
+    async fn spawn(&mut self, child: types::ActorId, lifetime: children::Lifetime) -> wasmtime::Result<Answered> {
+        let calling = self.spawn(&child, lifetime);
+        self.wait_for(calling).await
+    }
+
+    async fn stop(&mut self, child: types::ActorId) -> wasmtime::Result<Answered> {
+        let calling = self.family(&child, OutgoingWork::Stop);
+        self.wait_for(calling).await
+    }
+
+    fn all(&mut self) -> wasmtime::Result<Vec<types::ActorId>> {
+        let id = |id: ActorId| types::ActorId { kind: id.kind.to_string(), key: id.key.to_string() };
+        Ok(self.member.host.children().into_iter().map(id).collect())
+    }
+
+    async fn watch(&mut self, target: types::ActorId) -> wasmtime::Result<Answered> {
+        let calling = self.watch(&target);
+        self.wait_for(calling).await
+    }
+
+    fn unwatch(&mut self, to: types::ActorId) -> wasmtime::Result<()> {
+        if let Ok(to) = target(&to) {
+            self.member.host.unwatch(&to);
+        }
+        Ok(())
+    }
+}
+
+/// Defines what suspends once more, for components in which turns nest: it needs the whole Store.
+pub(crate) fn define_nesting(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut functions = linker.instance("quark:actor/children@0.1.0")?;
+    functions.func_wrap_async("spawn", |mut store, (child, lifetime): (types::ActorId, children::Lifetime)| {
+        Box::new(async move {
+            let calling = store.data_mut().spawn(&child, lifetime);
+            let answer = nested::answer(&mut store, calling).await?;
+            Ok((store.data_mut().settled(answer)?,))
+        })
+    })?;
+    functions.func_wrap_async("stop", |mut store, (child,): (types::ActorId,)| {
+        Box::new(async move {
+            let calling = store.data_mut().family(&child, OutgoingWork::Stop);
+            let answer = nested::answer(&mut store, calling).await?;
+            Ok((store.data_mut().settled(answer)?,))
+        })
+    })?;
+    functions.func_wrap_async("watch", |mut store, (target,): (types::ActorId,)| {
+        Box::new(async move {
+            let calling = store.data_mut().watch(&target);
+            let answer = nested::answer(&mut store, calling).await?;
+            Ok((store.data_mut().settled(answer)?,))
+        })
+    })
+}
+
+/// The same for components in which it is an `async func`.
+pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    define_one(linker, "spawn", |guest, (child, lifetime): (types::ActorId, children::Lifetime)| {
+        guest.spawn(&child, lifetime)
+    })?;
+    define_one(linker, "stop", |guest, (child,): (types::ActorId,)| guest.family(&child, OutgoingWork::Stop))?;
+    define_one(linker, "watch", |guest, (target,): (types::ActorId,)| guest.watch(&target))
+}
+
+fn define_one<P>(
+    linker: &mut Linker<Guest>,
+    name: &str,
+    ask: impl Fn(&mut Guest, P) -> Calling + Copy + Send + Sync + 'static,
+) -> wasmtime::Result<()>
+where
+    P: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + Send + 'static,
+{
+    linker.instance("quark:actor/children@0.1.0")?.func_wrap_concurrent(name, move |accessor, params: P| {
+        Box::pin(async move {
+            let (task, calling, _waiting) = accessor.with(|mut access| -> wasmtime::Result<_> {
+                let mut store = access.as_context_mut();
+                attribute(&mut store)?;
+                let guest = store.data_mut();
+                let calling = ask(guest, params);
+                let waiting = Waiting::beside(guest, &calling);
+                Ok((guest.task(), calling, waiting))
+            })?;
+            let answer = calling.answer().await;
+            accessor.with(|mut access| {
+                let guest = access.data_mut();
+                guest.resume(task);
+                guest.settled(answer).map(|answer| (answer,))
+            })
+        })
+    })
+}
+
+impl Guest {
+    fn spawn(&mut self, child: &types::ActorId, lifetime: children::Lifetime) -> Calling {
+        let lifetime = match lifetime {
+            children::Lifetime::Permanent => Lifetime::Permanent,
+            children::Lifetime::Transient => Lifetime::Transient,
+            children::Lifetime::Temporary => Lifetime::Temporary,
+        };
+        self.family(child, OutgoingWork::Spawn(lifetime))
+    }
+
+    fn watch(&mut self, target: &types::ActorId) -> Calling {
+        if self.kind().hook(Hook::Terminated).is_none() {
+            return refused(CallError::Incompatible(
+                "its component exports no `quark:actor/watcher@0.1.0`, so nobody would be told: add `export \
+                 quark:actor/watcher@0.1.0;` to its world and write its `on-terminated`"
+                    .into(),
+            ));
+        }
+        self.family(target, OutgoingWork::Watch)
+    }
+
+    /// What changes or looks at who belongs to whom. It leaves like a call: what was staged is durable before.
+    fn family(&mut self, to: &types::ActorId, work: OutgoingWork) -> Calling {
+        if self.turn.read_only && !matches!(work, OutgoingWork::Watch) {
+            return refused(CallError::Denied("a method that is read-only neither spawns nor stops children".into()));
+        }
+        let to = match target(to) {
+            Ok(to) => to,
+            Err(error) => return refused(error),
+        };
+        let call = self.outgoing(to, work);
+        self.call(call)
+    }
+
+    async fn wait_for(&mut self, calling: Calling) -> wasmtime::Result<Answered> {
+        let answer = match calling {
+            Calling::Done(answer) => answer,
+            Calling::Waits(answer) => {
+                self.turn.clock.pause();
+                let answer = answer.await;
+                self.turn.clock.resume();
+                answer
+            }
+        };
+        self.settled(answer)
+    }
+
+    fn settled(&mut self, answer: Result<Answer, CallFailure>) -> wasmtime::Result<Answered> {
+        match answer {
+            Ok(_) => Ok(Ok(())),
+            Err(CallFailure::Call(error)) => Ok(Err(call_error(error))),
+            Err(CallFailure::Commit(error)) => Err(self.broken(error)),
+        }
+    }
+}
+
+fn refused(error: CallError) -> Calling {
+    Calling::Done(Err(CallFailure::Call(error)))
+}

@@ -1,0 +1,295 @@
+//! How actors become children, and how trees of them end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quark_core::activation::Turn;
+use quark_core::commit::CommitError;
+use quark_core::envelope::{Head, Path};
+use quark_core::error::CallError;
+use quark_core::id::ActorId;
+use quark_core::standing::Standing;
+use quark_core::supervision::{CHILDREN_MAX, Lifetime, TooManyChildren};
+use quark_engine::{Answer, CallFailure, Calling};
+use tokio::sync::oneshot;
+
+use super::Families;
+use crate::activation::Activation;
+use crate::api::StateOperation;
+use crate::dispatch::Outgoing;
+use crate::message::{Adopt, Message, Operate, Work, commit_failed};
+use crate::silo::Inner;
+use crate::store::StoreError;
+use crate::waits::in_time;
+
+/// The most actors above one that spawns.
+const LEVELS_ABOVE_MAX: usize = 32;
+/// How long the end of one actor of a tree may take: it waits for its running turn.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the children of one that is being stopped are stopped before it, if it spawns others meanwhile.
+const ROUNDS_MAX: u32 = 4;
+
+/// That actor is becoming a child of that parent, as long as this lives: until the parent lists it.
+struct Adopting {
+    silo: Arc<Inner>,
+    child: ActorId,
+}
+
+impl Drop for Adopting {
+    fn drop(&mut self) {
+        self.silo.families.adopting.lock().remove(&self.child);
+    }
+}
+
+/// Who asks for a change of its family: a turn.
+struct Asker {
+    id: ActorId,
+    turn: Turn,
+}
+
+impl Asker {
+    fn of(path: &Path) -> Option<Self> {
+        let frame = path.frames().next()?;
+        let turn = Turn { generation: frame.generation, number: frame.turn };
+        Some(Self { id: frame.actor.clone(), turn })
+    }
+
+    /// Its activation, while the turn runs; of a hook, while it is loaded.
+    fn activation(&self, silo: &Inner) -> Option<Arc<Activation>> {
+        let activation = silo.catalog.get(&self.id)?;
+        let generation = activation.machine.lock().turns.loaded_as().map(|(generation, _)| generation);
+        (generation == Some(self.turn.generation) && activation.may_run(self.turn)).then_some(activation)
+    }
+
+    /// What the turn has of its standing, with a change that goes with its next commit point.
+    fn stage(&self, silo: &Inner, change: impl FnOnce(&mut Standing)) -> Option<Standing> {
+        let activation = self.activation(silo)?;
+        let mut machine = activation.machine.lock();
+        machine.turns.staged(self.turn);
+        Some(machine.stage_standing(change).clone())
+    }
+
+    fn standing(&self, silo: &Inner) -> Standing {
+        let activation = self.activation(silo);
+        activation.and_then(|activation| activation.machine.lock().loaded_standing().cloned()).unwrap_or_default()
+    }
+}
+
+impl Families {
+    fn is_adopted(&self, child: &ActorId, by: &ActorId) -> bool {
+        self.adopting.lock().get(child) == Some(by)
+    }
+}
+
+fn denied(text: impl Into<String>) -> CallError {
+    CallError::Denied(text.into())
+}
+
+fn unreadable(error: StoreError) -> CallError {
+    match error {
+        StoreError::Unavailable { retry_ms, .. } => CallError::Unavailable(retry_ms),
+        StoreError::Damaged(_) => CallError::Failed(error.to_string()),
+    }
+}
+
+/// A call of `children`, which goes on as long as its caller waits.
+fn asked(future: impl Future<Output = Result<(), CallError>> + Send + 'static) -> Calling {
+    Calling::Waits(Box::pin(async move { future.await.map(|()| Answer::default()).map_err(CallFailure::Call) }))
+}
+
+impl Inner {
+    /// `children.spawn`: the child's row names the parent before it wakes; the parent's lists it with its next
+    /// commit.
+    pub(crate) fn spawn_child(self: &Arc<Self>, child: ActorId, lifetime: Lifetime, call: Outgoing) -> Calling {
+        let silo = self.clone();
+        asked(async move { silo.spawned(child, lifetime, call).await })
+    }
+
+    async fn spawned(self: &Arc<Self>, child: ActorId, lifetime: Lifetime, call: Outgoing) -> Result<(), CallError> {
+        let Some(asker) = Asker::of(&call.path) else { return Err(denied("only actors have children")) };
+        let parent = &asker.id;
+        if self.kinds.get(&child.kind).is_none() {
+            return Err(CallError::Incompatible(format!("no kind `{}` is deployed", child.kind)));
+        }
+        let row = asker.standing(self);
+        if row.children.len() >= CHILDREN_MAX && !row.lists(&child) {
+            return Err(denied(TooManyChildren.to_string()));
+        }
+        let _adopting = self.begin_to_adopt(&child, parent)?;
+        self.check_above(parent, &child).await?;
+        let (reply, answer) = oneshot::channel();
+        let adopt = Work::Adopt(Box::new(Adopt { parent: parent.clone(), reply }));
+        let landed = self.ask_for_family(&child, adopt, call, answer).await?;
+        landed.await.unwrap_or(Err(CommitError::Unknown)).map_err(commit_failed)?;
+        // A turn that is over took its children along.
+        if let Some(row) = asker.stage(self, |row| row.list(&child, lifetime)) {
+            let policy = self.supervision_of(parent);
+            let spawned = self.families.spawned((parent, row.parent.as_ref()), &child, lifetime, policy);
+            return spawned.map_err(|error| denied(error.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Sends a message of `children`, and waits as its caller does.
+    async fn ask_for_family<T>(
+        self: &Arc<Self>,
+        to: &ActorId,
+        work: Work,
+        call: Outgoing,
+        answer: oneshot::Receiver<Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let now = self.clock.now();
+        let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(self.config.default_timeout)));
+        let method = Arc::from(work.family_name());
+        let (waits, suspect) = self.waits_for(&call.path, to, &method, deadline)?;
+        let head = Head { teller: None, deadline, path: call.path, chain: call.chain };
+        self.deliver_later(to, Message { head, work, bytes: 0, waits })?;
+        in_time(answer, self.clock.instant(deadline), suspect).await
+    }
+
+    fn begin_to_adopt(self: &Arc<Self>, child: &ActorId, parent: &ActorId) -> Result<Adopting, CallError> {
+        let mut adopting = self.families.adopting.lock();
+        if let Some(other) = adopting.get(child) {
+            return Err(denied(format!("{child} is just being spawned by {other}; nothing was done")));
+        }
+        adopting.insert(child.clone(), parent.clone());
+        Ok(Adopting { silo: self.clone(), child: child.clone() })
+    }
+
+    /// Refuses a child that is its own parent's ancestor. Two that are adopted at once see each other.
+    async fn check_above(&self, parent: &ActorId, child: &ActorId) -> Result<(), CallError> {
+        let mut line = vec![parent.clone()];
+        while let Some(last) = line.last() {
+            if last == child {
+                let line: Vec<String> = line.iter().rev().map(ToString::to_string).collect();
+                let line = line.join(" -> ");
+                return Err(denied(format!("{child} would be above itself ({line} -> {child}); nothing was done")));
+            }
+            if line.len() > LEVELS_ABOVE_MAX {
+                return Err(denied(format!(
+                    "{parent} has more than {LEVELS_ABOVE_MAX} actors above it: a deeper tree is refused; nothing was done"
+                )));
+            }
+            let Some(above) = self.parent_of(last).await.map_err(unreadable)? else { break };
+            line.push(above);
+        }
+        Ok(())
+    }
+
+    /// The parent of that actor that lists it, or is about to.
+    pub(crate) async fn parent_of(&self, id: &ActorId) -> Result<Option<ActorId>, StoreError> {
+        if let Some(parent) = self.families.adopting.lock().get(id) {
+            return Ok(Some(parent.clone()));
+        }
+        let Some(parent) = self.standing_of(id).await?.parent else { return Ok(None) };
+        Ok(self.lists(&parent, id).await?.then_some(parent))
+    }
+
+    /// Whether that actor is that parent's child, or about to be.
+    pub(crate) async fn lists(&self, parent: &ActorId, child: &ActorId) -> Result<bool, StoreError> {
+        let row = self.standing_of(parent).await?;
+        Ok(row.lists(child) || self.families.is_adopted(child, parent))
+    }
+
+    /// `children.stop`.
+    pub(crate) fn stop_child(self: &Arc<Self>, child: ActorId, call: Outgoing) -> Calling {
+        let silo = self.clone();
+        asked(async move {
+            let Some(asker) = Asker::of(&call.path) else { return Err(denied("only actors have children")) };
+            if !asker.standing(&silo).lists(&child) {
+                return Err(denied(format!("{child} is no child of {}; nothing was done", asker.id)));
+            }
+            let now = silo.clock.now();
+            let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(silo.config.default_timeout)));
+            // Once it has begun it cannot be refused: a ring that is not seen at once is left to the deadline.
+            let (_waits, _) = silo.waits_for(&call.path, &child, &"stop".into(), deadline)?;
+            // It goes on when its caller has gone: half a tree helps nobody.
+            let (of, stopping) = (child.clone(), silo.clone());
+            let stopping = silo.spawn_joined(async move { stopping.stop_tree(&of, "its parent stopped it").await });
+            match tokio::time::timeout_at(silo.clock.instant(deadline), stopping).await {
+                Ok(Ok(stopped)) => stopped?,
+                Ok(Err(_)) => return Err(CallError::UnknownOutcome("the silo let go of the request".into())),
+                Err(_) => return Err(CallError::DeadlineExceeded),
+            }
+            asker.stage(&silo, |row| row.unlist(&child));
+            Ok(())
+        })
+    }
+
+    /// Ends an actor for good, and all that are below it before it: the last that was started first. What fails
+    /// on the way leaves the rest as it was; a repeat goes on from there.
+    pub(crate) async fn stop_tree(self: &Arc<Self>, root: &ActorId, reason: &str) -> Result<(), CallError> {
+        // Whom to stop, whether those below it have been seen, and how often.
+        let mut to_do = vec![(root.clone(), 0)];
+        while let Some((id, seen)) = to_do.pop() {
+            let row = self.standing_of(&id).await.map_err(unreadable)?;
+            if row.stopped && row.children.is_empty() && id != *root {
+                continue;
+            }
+            let mut below = Vec::new();
+            for child in &row.children {
+                let childs = self.standing_of(&child.id).await.map_err(unreadable)?;
+                if childs.parent.as_ref() == Some(&id) && !childs.stopped {
+                    below.push((child.id.clone(), 0));
+                }
+            }
+            if seen < ROUNDS_MAX && !below.is_empty() {
+                to_do.push((id, seen + 1));
+                to_do.extend(below);
+                continue;
+            }
+            self.stop_one(&id).await?;
+            self.ended(&id, row.parent.as_ref(), reason);
+            // It went on spawning until now; they are stopped behind it.
+            to_do.extend(below);
+        }
+        Ok(())
+    }
+
+    async fn stop_one(self: &Arc<Self>, id: &ActorId) -> Result<(), CallError> {
+        let (reply, answer) = oneshot::channel();
+        let deadline = self.clock.now().after(STOP_TIMEOUT);
+        let operate = Operate { name: String::new(), operation: StateOperation::Stop, if_match: None, reply };
+        let message = Message::notice(Work::Operate(Box::new(operate)), deadline);
+        self.deliver_later(id, message)?;
+        match tokio::time::timeout_at(self.clock.instant(deadline), answer).await {
+            Ok(Ok(outcome)) => outcome.map(drop).map_err(|failure| match failure.retry_after_ms {
+                Some(ms) => CallError::Unavailable(ms),
+                None => CallError::Failed(failure.message),
+            }),
+            Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into())),
+            Err(_) => Err(CallError::DeadlineExceeded),
+        }
+    }
+
+    /// It was stopped, durably: its parent has it no longer, and whoever watches it is told.
+    fn ended(self: &Arc<Self>, id: &ActorId, parent: Option<&ActorId>, reason: &str) {
+        if let Some(parent) = parent {
+            self.families.forget(parent, id);
+            if let Some(activation) = self.catalog.get(parent) {
+                activation.machine.lock().forget_child(id);
+            }
+        }
+        self.tell_watchers(id, reason);
+    }
+
+    /// Those of a parent's children that are still its own, when it is loaded: a child whose row says otherwise
+    /// was stopped, or is another's, and the parent's row does not know yet.
+    pub(crate) async fn no_children_any_more(
+        &self,
+        parent: &ActorId,
+        row: &Standing,
+    ) -> Result<Vec<ActorId>, StoreError> {
+        let mut gone = Vec::new();
+        for child in &row.children {
+            if self.families.knows(parent, &child.id) {
+                continue;
+            }
+            let childs = self.standing_of(&child.id).await?;
+            if childs.stopped || childs.parent.as_ref() != Some(parent) {
+                gone.push(child.id.clone());
+            }
+        }
+        Ok(gone)
+    }
+}
