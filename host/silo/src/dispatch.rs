@@ -19,7 +19,7 @@ use crate::dead_letters::Reason;
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Origin, Outcome, Work};
 use crate::silo::Inner;
-use crate::waits::{Suspect, in_time};
+use crate::waits::{Ring, in_time};
 
 /// How often a message looks for an activation that is not over already.
 const LOOKUPS_MAX: u32 = 64;
@@ -53,7 +53,7 @@ pub(crate) enum Asking {
     /// It is over.
     Done(Outcome),
     /// Its answer will come, at the latest at the deadline.
-    Waits(oneshot::Receiver<Outcome>, tokio::time::Instant, Option<Box<Suspect>>),
+    Waits(oneshot::Receiver<Outcome>, tokio::time::Instant, Option<Ring>),
 }
 
 /// A task that nobody needs once this is dropped.
@@ -70,7 +70,7 @@ impl Asking {
     pub(crate) async fn outcome(self) -> Outcome {
         match self {
             Self::Done(outcome) => outcome,
-            Self::Waits(answer, deadline, suspect) => in_time(answer, deadline, suspect).await,
+            Self::Waits(answer, deadline, ring) => in_time(answer, deadline, ring).await,
         }
     }
 }
@@ -268,7 +268,7 @@ impl Inner {
             Entered::Done(outcome) => return Asking::Done(outcome.map(|()| payload)),
             Entered::Waits(answer) => return Asking::Waits(answer, self.clock.instant(deadline), None),
         }
-        let (waits, suspect) = match self.waits_for(&head.path, &to.id, method.name(), deadline) {
+        let (waits, ring) = match self.waits_for(&head.path, &to.id, method.name(), deadline) {
             Ok(known) => known,
             Err(deadlock) => return Asking::Done(Err(deadlock)),
         };
@@ -283,7 +283,7 @@ impl Inner {
         // It may have run on this very stack.
         match answer.try_recv() {
             Ok(outcome) => Asking::Done(outcome),
-            Err(_) => Asking::Waits(answer, self.clock.instant(deadline), suspect),
+            Err(_) => Asking::Waits(answer, self.clock.instant(deadline), ring),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use quark_core::envelope::Path;
 use quark_core::error::CallError;
@@ -10,7 +11,6 @@ use quark_core::id::ActorId;
 use quark_core::time::Time;
 use quark_core::waits::{Added, Looked, Running, Until, WaitId, Waits};
 use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::RecvError;
 
 use crate::silo::Inner;
 
@@ -39,54 +39,47 @@ impl Drop for Recorded {
     }
 }
 
-/// A recorded call that may wait for itself.
-pub(crate) struct Suspect {
-    id: WaitId,
-    silo: Weak<Inner>,
-}
+/// The paths of the ring, when it turns out that a call waits for itself.
+pub(crate) type Ring = oneshot::Receiver<String>;
 
-impl Suspect {
-    /// What comes of a call, or nothing at its deadline; a ring if it turns out that it waits for itself.
-    async fn look_on<T>(
-        &self,
-        answer: &mut oneshot::Receiver<T>,
-        deadline: tokio::time::Instant,
-    ) -> Result<Option<Result<T, RecvError>>, CallError> {
-        let (mut wait, longest) = LOOK_AGAIN;
-        loop {
-            let look = tokio::time::Instant::now() + wait;
-            if let Ok(answered) = tokio::time::timeout_at(look.min(deadline), &mut *answer).await {
-                return Ok(Some(answered));
-            }
-            match self.silo.upgrade().filter(|_| look < deadline).map(|silo| silo.look(self.id)) {
-                Some(Looked::Ring(paths)) => return Err(CallError::Deadlock(paths)),
-                Some(Looked::Suspect) => wait = longest.min(wait * 2),
-                Some(Looked::Over) | None => return Ok(tokio::time::timeout_at(deadline, answer).await.ok()),
-            }
+/// Looks at a suspect again and again for as long as anybody waits for it. In a task of its own: whoever waits
+/// may do so inside of an instance that would not rest while it looks.
+async fn look_on(silo: Weak<Inner>, id: WaitId, mut ring: oneshot::Sender<String>) {
+    let (mut wait, longest) = LOOK_AGAIN;
+    while tokio::time::timeout(wait, ring.closed()).await.is_err() {
+        match silo.upgrade().map(|silo| silo.look(id)) {
+            Some(Looked::Suspect) => wait = longest.min(wait * 2),
+            Some(Looked::Ring(paths)) => return drop(ring.send(paths)),
+            Some(Looked::Over) | None => return,
         }
     }
 }
 
 /// The answer of a call, up to its deadline, unless it turns out that it waits for itself.
 pub(crate) async fn in_time<T>(
-    mut answer: oneshot::Receiver<Result<T, CallError>>,
+    answer: oneshot::Receiver<Result<T, CallError>>,
     deadline: tokio::time::Instant,
-    suspect: Option<Box<Suspect>>,
+    ring: Option<Ring>,
 ) -> Result<T, CallError> {
-    let answered = match suspect {
-        None => tokio::time::timeout_at(deadline, answer).await.ok(),
-        // Boxed, since few calls ever wait so.
-        Some(suspect) => Box::pin(suspect.look_on(&mut answer, deadline)).await?,
+    let outcome = async {
+        let Some(ring) = ring else { return answer.await.unwrap_or_else(|_| lost()) };
+        match select(answer, ring).await {
+            Either::Left((Ok(outcome), _)) => outcome,
+            // Its message may be gone before this is told why.
+            Either::Left((Err(_), ring)) => ring.await.map_or_else(|_| lost(), |paths| Err(CallError::Deadlock(paths))),
+            Either::Right((Ok(paths), _)) => Err(CallError::Deadlock(paths)),
+            Either::Right((Err(_), answer)) => answer.await.unwrap_or_else(|_| lost()),
+        }
     };
-    match answered {
-        Some(Ok(outcome)) => outcome,
-        Some(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the call".into())),
-        None => Err(CallError::DeadlineExceeded),
-    }
+    tokio::time::timeout_at(deadline, outcome).await.unwrap_or(Err(CallError::DeadlineExceeded))
+}
+
+fn lost<T>() -> Result<T, CallError> {
+    Err(CallError::UnknownOutcome("the silo let go of the call".into()))
 }
 
 /// What is known of a call that waits: nothing of most.
-pub(crate) type Known = (Option<Box<Recorded>>, Option<Box<Suspect>>);
+pub(crate) type Known = (Option<Box<Recorded>>, Option<Ring>);
 
 /// The lock is taken before those of activations, never while one is held.
 pub(crate) type Shared = Mutex<Waits>;
@@ -121,8 +114,9 @@ impl Inner {
         match added {
             Added::Recorded(id) => Ok((Some(Box::new(Recorded { id, silo })), None)),
             Added::Suspect(id) => {
-                let suspect = Suspect { id, silo: silo.clone() };
-                Ok((Some(Box::new(Recorded { id, silo })), Some(Box::new(suspect))))
+                let (told, ring) = oneshot::channel();
+                self.spawn(look_on(silo.clone(), id, told));
+                Ok((Some(Box::new(Recorded { id, silo })), Some(ring)))
             }
             Added::Unseen => Ok((None, None)),
             Added::Ring(paths) => {
@@ -135,8 +129,10 @@ impl Inner {
     fn look(&self, id: WaitId) -> Looked {
         let mut waits = self.waits.lock();
         let looked = waits.look(id, self.clock.now(), |actor| self.running(actor));
-        if matches!(looked, Looked::Ring(_)) {
-            self.metrics.deadlocks.increment(1);
+        match looked {
+            Looked::Ring(_) => self.metrics.deadlocks.increment(1),
+            Looked::Suspect => self.metrics.suspects.increment(1),
+            Looked::Over => {}
         }
         looked
     }

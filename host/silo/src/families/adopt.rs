@@ -141,10 +141,10 @@ impl Inner {
         let now = self.clock.now();
         let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(self.config.default_timeout)));
         let method = Arc::from(work.family_name());
-        let (waits, suspect) = self.waits_for(&call.path, to, &method, deadline)?;
+        let (waits, ring) = self.waits_for(&call.path, to, &method, deadline)?;
         let head = Head { teller: None, deadline, path: call.path, chain: call.chain };
         self.deliver_later(to, Message { head, work, bytes: 0, waits })?;
-        in_time(answer, self.clock.instant(deadline), suspect).await
+        in_time(answer, self.clock.instant(deadline), ring).await
     }
 
     fn begin_to_adopt(self: &Arc<Self>, child: &ActorId, parent: &ActorId) -> Result<Adopting, CallError> {
