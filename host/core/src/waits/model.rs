@@ -280,7 +280,7 @@ impl World {
 
     /// Looks at all suspects until there is nothing to tell: then nobody is stuck.
     fn look_at_all(&mut self) {
-        while (0..self.suspects.len()).rev().fold(false, |told, at| self.look(at) || told) {}
+        while (0..self.suspects.len()).rev().any(|at| self.look(at)) {}
         assert!(self.free().into_iter().all(|free| free), "a ring is not seen");
     }
 
