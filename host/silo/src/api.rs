@@ -100,6 +100,8 @@ pub mod codes {
     pub const BODY_TOO_LARGE: &str = "body-too-large";
     /// The silo is stopping.
     pub const STOPPING: &str = "stopping";
+    /// That of [`CallError::UnknownOutcome`](quark_core::error::CallError::UnknownOutcome).
+    pub const UNKNOWN_OUTCOME: &str = "unknown-outcome";
     /// A defect of Quark.
     pub const INTERNAL: &str = "internal";
 }
