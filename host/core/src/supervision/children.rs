@@ -13,7 +13,7 @@ pub const CHILDREN_MAX: usize = 1024;
 
 /// A parent has [`CHILDREN_MAX`] children already. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an actor has at most {CHILDREN_MAX} children; nothing was done: stop one, or give the work to a child")]
+#[error("an actor has at most {CHILDREN_MAX} children: stop one, or give the work to a child")]
 pub struct TooManyChildren;
 
 /// What is to be done, in this order.

@@ -239,7 +239,7 @@ impl Activation {
         match silo.lists(&other, &self.id).await {
             Ok(false) => Ok(()),
             Ok(true) => Err(CallError::Denied(format!(
-                "{} is a child of {other} already; nothing was done: that one must stop it before {parent} can spawn it",
+                "{} is a child of {other} already: that one must stop it before {parent} can spawn it",
                 self.id
             ))),
             Err(StoreError::Unavailable { retry_ms, .. }) => Err(CallError::Unavailable(retry_ms)),

@@ -153,7 +153,7 @@ impl Inner {
     fn begin_to_adopt(self: &Arc<Self>, child: &ActorId, parent: &ActorId) -> Result<Adopting, CallError> {
         let mut adopting = self.families.adopting.lock();
         if let Some(other) = adopting.get(child) {
-            return Err(denied(format!("{child} is just being spawned by {other}; nothing was done")));
+            return Err(denied(format!("{child} is just being spawned by {other}")));
         }
         adopting.insert(child.clone(), parent.clone());
         Ok(Adopting { silo: self.clone(), child: child.clone() })
@@ -166,11 +166,11 @@ impl Inner {
             if last == child {
                 let line: Vec<String> = line.iter().rev().map(ToString::to_string).collect();
                 let line = line.join(" -> ");
-                return Err(denied(format!("{child} would be above itself ({line} -> {child}); nothing was done")));
+                return Err(denied(format!("{child} would be above itself ({line} -> {child})")));
             }
             if line.len() > LEVELS_ABOVE_MAX {
                 return Err(denied(format!(
-                    "{parent} has more than {LEVELS_ABOVE_MAX} actors above it: a deeper tree is refused; nothing was done"
+                    "{parent} has more than {LEVELS_ABOVE_MAX} actors above it: a deeper tree is refused"
                 )));
             }
             let Some(above) = self.parent_of(last).await.map_err(unreadable)? else { break };
@@ -200,7 +200,7 @@ impl Inner {
         asked(async move {
             let Some(asker) = Asker::of(&call.path) else { return Err(denied("only actors have children")) };
             if !asker.standing(&silo).lists(&child) {
-                return Err(denied(format!("{child} is no child of {}; nothing was done", asker.id)));
+                return Err(denied(format!("{child} is no child of {}", asker.id)));
             }
             if silo.standing_of(&child).await.map_err(unreadable)?.parent.as_ref() != Some(&asker.id) {
                 // It was stopped meanwhile, and may be another's.
