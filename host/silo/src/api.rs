@@ -370,14 +370,15 @@ pub struct ValueReport {
     pub bytes: u64,
 }
 
-/// Why an actor that failed is not started now.
+/// Why an actor is not started now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldReport {
-    /// `backoff`: messages wait for its restart. `cool-down`: it failed too often, and they are refused.
+    /// `backoff`: messages wait for its restart. `parent`: they wait for its parent's. `cool-down`: it failed too
+    /// often, and they are refused.
     pub why: String,
-    /// Milliseconds until that is over.
+    /// Milliseconds until that is over; 0 where that is its parent's to say.
     pub left_ms: u64,
-    /// Failures that count against its limit now.
+    /// Failures that count against its limit now; of a child those that count against its parent's.
     pub failures: u32,
 }
 

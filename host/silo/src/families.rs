@@ -211,7 +211,7 @@ impl Families {
     }
 
     /// How often children of that parent failed within the window, one more included.
-    fn count(&self, parent: &ActorId, now: Time) -> u32 {
+    pub(crate) fn count(&self, parent: &ActorId, now: Time) -> u32 {
         self.table.lock().families.get(parent).map_or(1, |family| family.children.count(now))
     }
 
