@@ -68,6 +68,7 @@ python_actor() {
 
 build_python() {
   python_actor game pig/wit game-actor python/game games
+  python_actor python-foreman foreman/wit foreman-small python/foreman foremen
   python_actor python-rogue python/rogue/wit rogue-actor python/rogue python_rogues
   python_actor python-ping-pong ping-pong/wit ping-pong-actor python/ping-pong ping_pongs
 }
@@ -102,6 +103,7 @@ javascript_actor() {
 
 build_javascript() {
   javascript_actor player pig/wit player-actor javascript/player/player.js
+  javascript_actor javascript-foreman foreman/wit foreman-small javascript/foreman/foreman.js
   javascript_actor javascript-rogue javascript/rogue/wit rogue-actor javascript/rogue/rogue.js
 }
 

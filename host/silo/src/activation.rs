@@ -504,10 +504,14 @@ impl Activation {
                     point.into_iter().for_each(|point| self.pass(silo, point));
                 }
                 Err(trap) => {
-                    self.machine.lock().undo_standing();
+                    let is_child = {
+                        let mut machine = self.machine.lock();
+                        machine.undo_standing();
+                        machine.standing().parent.is_some()
+                    };
                     // Else its instance ended before, by no fault of its own.
                     if !matches!(trap, Trap::Unbegun | Trap::Neighbour(_)) {
-                        silo.hook_failed(&self.id, &trap);
+                        silo.hook_failed(&self.id, is_child, &trap);
                     }
                 }
             }

@@ -151,6 +151,11 @@ impl Family {
         !self.at_work && self.queue.is_empty() && !self.children.is_held() && self.children.next_due().is_none()
     }
 
+    /// Whether there is no child, and nothing to be done about one.
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.children.iter().next().is_none()
+    }
+
     fn is_down(&self, child: &ActorId) -> bool {
         self.children.contains(child) && (self.children.is_held() || self.children.starts_at(child).is_some())
     }
@@ -193,13 +198,20 @@ impl Families {
         family.children.stop(child);
         family.lived.remove(child);
         family.queue.retain(|action| !matches!(action, Action::Hold(id) | Action::Start(id) if id == child));
-        if family.children.iter().next().is_none() && family.rests() {
+        if family.is_empty() && !family.at_work {
             table.remove(parent);
         }
     }
 
+    /// Whether that child, which is to be held, is none any more; or its parent is up again, with which it was.
+    fn lets_go(&self, parent: &ActorId, child: &ActorId, with_parent: bool) -> bool {
+        let table = self.table.lock();
+        let family = table.families.get(parent).filter(|family| family.children.contains(child));
+        family.is_none_or(|family| with_parent && !family.children.is_held())
+    }
+
     /// How often children of that parent failed within the window, one more included.
-    fn count(&self, parent: &ActorId, now: Time) -> u32 {
+    pub(crate) fn count(&self, parent: &ActorId, now: Time) -> u32 {
         self.table.lock().families.get(parent).map_or(1, |family| family.children.count(now))
     }
 
@@ -211,8 +223,8 @@ impl Families {
     }
 
     /// A turn on that path is about to wait for that child, which is down. True when the child starts only
-    /// after a turn of the path has ended: when that of the parent that it waits for has. A parent that
-    /// is asked about it, and waits for it, is not waited for.
+    /// after a turn of the path has ended: that of a parent that fails, or of a sibling that ends with it. A
+    /// parent that is asked about it, and waits for it, is not waited for.
     pub(crate) fn waits_for(&self, path: &Path, parent: &ActorId, child: &ActorId) -> bool {
         let table = self.table.lock();
         let (mut parent, mut child) = (parent, child);
@@ -224,11 +236,13 @@ impl Families {
             if on_path && let Some(asked) = family.asked.get(child) {
                 asked.notify_one();
             }
+            // One that is about to end with its siblings, but for its turn.
+            let ends = |id: &ActorId| family.is_down(id) && id != child;
+            if (family.children.is_held() && on_path) || path.frames().any(|frame| ends(&frame.actor)) {
+                return true;
+            }
             if !family.children.is_held() {
                 break;
-            }
-            if on_path {
-                return true;
             }
             let Some(above) = family.parent.as_ref() else { break };
             (child, parent) = (parent, above);
@@ -328,11 +342,11 @@ impl Families {
         if down { Gate::Down } else { Gate::Free }
     }
 
-    /// All of them, in the order in which they were started.
-    fn children(&self, parent: &ActorId) -> Vec<ActorId> {
+    /// Those of its children that are down.
+    fn down_in(&self, parent: &ActorId) -> Vec<ActorId> {
         let table = self.table.lock();
-        let children = |family: &Family| family.children.iter().map(|(id, _)| id.clone()).collect();
-        table.families.get(parent).map(children).unwrap_or_default()
+        let Some(family) = table.families.get(parent) else { return Vec::new() };
+        family.children.iter().map(|(id, _)| id).filter(|id| family.is_down(id)).cloned().collect()
     }
 
     /// The parent's own, as its row had it.
@@ -347,7 +361,8 @@ impl Families {
     /// Parents whose children wait for them.
     fn waited_for(&self) -> Vec<ActorId> {
         let table = self.table.lock();
-        let held = table.families.iter().filter(|(_, family)| family.children.is_held() && !family.at_work);
+        let waits = |family: &Family| family.children.is_held() && family.children.iter().next().is_some();
+        let held = table.families.iter().filter(|(_, family)| waits(family) && !family.at_work);
         held.map(|(parent, _)| parent.clone()).collect()
     }
 
@@ -372,7 +387,7 @@ impl Families {
             (None, Some(due)) => Next::Wait(due, family.changed.clone()),
             (None, None) => {
                 family.at_work = false;
-                if family.children.iter().next().is_none() {
+                if family.is_empty() {
                     table.remove(parent);
                 }
                 Next::Done
@@ -392,3 +407,6 @@ impl Families {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -261,8 +261,12 @@ impl Inner {
     }
 
     /// A `deactivate` hook failed. The actor leaves memory all the same, so nothing waits for a restart.
-    pub(crate) fn hook_failed(&self, id: &ActorId, trap: &Trap) {
-        self.supervised.failed(id, trap, &self.supervision_of(id), self.clock.now());
+    pub(crate) fn hook_failed(&self, id: &ActorId, is_child: bool, trap: &Trap) {
+        if is_child {
+            self.supervised.remember(id, trap);
+        } else {
+            self.supervised.failed(id, trap, &self.supervision_of(id), self.clock.now());
+        }
         self.report_failure(id, "deactivate", trap);
     }
 

@@ -85,6 +85,12 @@ impl Activation {
         self.machine.lock().turns.phase()
     }
 
+    /// Whether it has no instance, and nothing that would wake it.
+    pub(crate) fn is_asleep(&self) -> bool {
+        let machine = self.machine.lock();
+        machine.turns.is_idle() && !matches!(machine.slot, Slot::Live(_))
+    }
+
     /// It is to end after its turn, and waits then. Whether it lived; and whether the caller now holds the token.
     pub(crate) fn hold(&self) -> (bool, bool) {
         let mut machine = self.machine.lock();
@@ -157,7 +163,7 @@ impl Activation {
     pub(super) fn wait_on(&self, silo: &Arc<Inner>) {
         let mut machine = self.machine.lock();
         let Some(parent) = machine.standing().parent.clone() else { return };
-        if machine.standing().stopped || !matches!(silo.gate(&parent, &self.id), Gate::Down) {
+        if machine.standing().stopped || matches!(silo.gate(&parent, &self.id), Gate::Free) {
             return;
         }
         // The token is held, so this cannot grant it.
@@ -243,7 +249,7 @@ impl Activation {
         match silo.lists(&other, &self.id).await {
             Ok(false) => Ok(()),
             Ok(true) => Err(CallError::Denied(format!(
-                "{} is a child of {other} already; nothing was done: that one must stop it before {parent} can spawn it",
+                "{} is a child of {other} already: that one must stop it before {parent} can spawn it",
                 self.id
             ))),
             Err(StoreError::Unavailable { retry_ms, .. }) => Err(CallError::Unavailable(retry_ms)),
@@ -279,9 +285,10 @@ impl Activation {
 }
 
 impl Inner {
-    /// Whether that child may be loaded. A parent of a kind that is not deployed starts nobody any more.
+    /// Whether that child may be loaded. A parent of a kind that is not deployed starts nobody any more, nor does
+    /// a silo that stops.
     pub(crate) fn gate(&self, parent: &ActorId, child: &ActorId) -> Gate {
-        if self.kinds.get(&parent.kind).is_none() {
+        if self.ends_waits() || self.kinds.get(&parent.kind).is_none() {
             return Gate::Free;
         }
         self.families.gate(parent, child, self.clock.now())

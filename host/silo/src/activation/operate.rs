@@ -42,7 +42,9 @@ impl Activation {
                     machine.stage_standing(|standing| stop_or_start(standing, operation == StateOperation::Stop));
                     Ok(None)
                 }
-                operation => change(&mut slot, &name, operation).await,
+                operation @ (StateOperation::Get | StateOperation::Set(_) | StateOperation::Delete) => {
+                    change(&mut slot, &name, operation).await
+                }
             }
         };
         if let Slot::Loaded(loaded) = &mut slot {
@@ -77,7 +79,8 @@ impl Activation {
         self.cancel_timers(silo);
         let Some(mut state) = state else { return (Slot::Empty, Write::default()) };
         let write = hook.unwrap_or_else(|trap| {
-            silo.hook_failed(&self.id, &trap);
+            let is_child = self.machine.lock().standing().parent.is_some();
+            silo.hook_failed(&self.id, is_child, &trap);
             state.undo();
             Write::default()
         });

@@ -18,11 +18,12 @@ impl Activation {
         if !trap.is_own_failure() {
             return Vec::new();
         }
+        let policy = machine.serves.as_ref().map_or_else(Supervision::default, |it| it.kind().policy.supervision);
+        // Without those that the failed turn spawned.
+        silo.families.loaded(&self.id, machine.standing(), policy);
         let has_children = trap.counts() && !machine.standing().children.is_empty() && silo.families.down(&self.id);
-        if has_children {
-            // They start again with it.
-            silo.work(&self.id);
-        }
+        // They start again with it.
+        silo.work(&self.id);
         if let Some(parent) = machine.standing().parent.clone().filter(|_| trap.counts() && !silo.ends_waits()) {
             silo.supervised.remember(&self.id, trap);
             machine.turns.hold_down();
@@ -30,7 +31,6 @@ impl Activation {
             return Vec::new();
         }
         let now = silo.clock.now();
-        let policy = machine.serves.as_ref().map_or_else(Supervision::default, |it| it.kind().policy.supervision);
         let verdict = silo.supervised.failed(&self.id, trap, &policy, now);
         if has_children && let Some(Verdict::Restart(_)) = verdict {
             // The token is held, so this cannot grant it. It has its place unless the mailbox is full of notices.
@@ -51,7 +51,7 @@ impl Activation {
         }
     }
 
-    /// Ends the wait before its restart: an operator's message is in the mailbox, which goes first.
+    /// Ends the wait before its restart.
     pub(crate) fn cut_short(self: &Arc<Self>) {
         let token = self.machine.lock().turns.go_on();
         if token {

@@ -82,18 +82,29 @@ impl Inner {
             return true;
         }
         for _ in 0..READS_MAX {
-            match self.standing_of(parent).await {
-                Ok(row) if !row.stopped && row.lists(child) => {
+            match self.family_of(parent, child).await {
+                Ok(Some(row)) => {
                     self.families.loaded(parent, &row, self.supervision_of(parent));
                     return self.families.knows(parent, child);
                 }
-                Ok(_) | Err(StoreError::Damaged(_)) => return false,
+                Ok(None) | Err(StoreError::Damaged(_)) => return false,
                 Err(StoreError::Unavailable { retry_ms, .. }) => {
                     tokio::time::sleep(Duration::from_millis(retry_ms)).await;
                 }
             }
         }
         false
+    }
+
+    /// The row of a parent that lists that child, with those that are its own.
+    async fn family_of(&self, parent: &ActorId, child: &ActorId) -> Result<Option<Standing>, StoreError> {
+        let mut row = self.standing_of(parent).await?;
+        if row.stopped || !row.lists(child) {
+            return Ok(None);
+        }
+        let gone = self.no_children_any_more(parent, &row).await?;
+        gone.iter().for_each(|child| row.unlist(child));
+        Ok(Some(row))
     }
 
     /// Its row names a parent that does not list it: its own manifest rules.
@@ -114,7 +125,7 @@ impl Inner {
     }
 
     /// Its wait is over.
-    fn go_on(self: &Arc<Self>, id: &ActorId) {
+    pub(super) fn go_on(self: &Arc<Self>, id: &ActorId) {
         let Some(activation) = self.catalog.get(id) else { return };
         let token = activation.machine.lock().turns.go_on();
         if token {
@@ -169,7 +180,13 @@ impl Inner {
         let mut to_do = vec![(parent.clone(), child, false)];
         while let Some((parent, child, below_done)) = to_do.pop() {
             if below_done {
-                self.hold_one(&parent, &child).await;
+                let with_parent = !to_do.is_empty();
+                let let_go = || self.families.lets_go(&parent, &child, with_parent);
+                self.hold_one(&parent, &child, let_go).await;
+                if let_go() {
+                    // Whoever let go of it before it was held did not see it wait.
+                    self.go_on(&child);
+                }
                 continue;
             }
             to_do.push((parent, child.clone(), true));
@@ -183,7 +200,8 @@ impl Inner {
         }
     }
 
-    async fn hold_one(self: &Arc<Self>, parent: &ActorId, child: &ActorId) {
+    /// The same of one alone, unless it has been let go of.
+    async fn hold_one(self: &Arc<Self>, parent: &ActorId, child: &ActorId, let_go: impl Fn() -> bool) {
         let Some(activation) = self.catalog.get(child) else { return };
         let (lived, token) = activation.hold();
         if lived {
@@ -192,13 +210,21 @@ impl Inner {
         if token {
             self.spawn(activation.clone().run(None));
         }
+        if lived {
+            // A turn of it that waits for one that starts after it would wait for its own end.
+            self.families.down_in(parent).iter().for_each(|sibling| self.turn_back(child, sibling));
+        }
         let end = tokio::time::Instant::now() + HOLD_GRACE;
-        while !matches!(activation.phase(), Phase::Down | Phase::Gone) {
+        while !matches!(activation.phase(), Phase::Down | Phase::Gone) && !let_go() {
             if tokio::time::Instant::now() > end {
                 tracing::warn!(%child, %parent, "it is to end with its siblings and does not: it ends after its turn");
                 return;
             }
             tokio::time::sleep(HOLD_LOOK).await;
+        }
+        if matches!(self.gate(parent, child), Gate::Cools(_)) {
+            // Whoever waits for it is told so.
+            self.go_on(child);
         }
     }
 
@@ -222,14 +248,15 @@ impl Inner {
 
     /// All its children are held: it fails itself.
     async fn escalate(self: &Arc<Self>, id: &ActorId) {
-        let reason = format!("its children failed too often, the last one was {}", self.families.last_failure(id));
+        let reason = format!("what its children did reached it: {}", self.families.last_failure(id));
         let trap = Trap::Failed(reason.clone());
+        self.metrics.escalations.increment(1);
         self.report_failure(id, "(children)", &trap);
         // A turn of it that waits for one of them would wait for its own end.
-        self.families.children(id).iter().for_each(|child| self.turn_back(id, child));
+        self.families.down_in(id).iter().for_each(|child| self.turn_back(id, child));
         if let Some(above) = self.families.above(id) {
             self.supervised.remember(id, &trap);
-            self.hold_one(&above, id).await;
+            self.hold_one(&above, id, || false).await;
             return self.child_failed(above, id.clone(), reason);
         }
         let activation = self.catalog.get(id);
@@ -241,8 +268,12 @@ impl Inner {
         match self.supervised.failed(id, &trap, &self.supervision_of(id), self.clock.now()) {
             Some(Verdict::CoolDown(until)) => {
                 self.families.cool(id, until, &reason);
-                // Those that wait for it are told when it would be loaded for them.
-                self.go_on(id);
+                // Those that wait for it, or for one below it, are told when it would be loaded for them.
+                let mut told = vec![id.clone()];
+                while let Some(id) = told.pop() {
+                    self.go_on(&id);
+                    told.extend(self.families.down_in(&id));
+                }
             }
             Some(Verdict::Restart(at)) => {
                 let (silo, id) = (self.clone(), id.clone());
@@ -255,11 +286,12 @@ impl Inner {
         }
     }
 
-    /// Answers calls to that child that turns of its parent wait for.
-    fn turn_back(&self, parent: &ActorId, child: &ActorId) {
+    /// Answers calls to that actor, which is down, that turns of the other one wait for.
+    fn turn_back(&self, caller: &ActorId, child: &ActorId) {
         let Some(activation) = self.catalog.get(child) else { return };
-        let back = activation.machine.lock().turns.take_calls_of(parent);
+        let back = activation.machine.lock().turns.take_calls_of(caller);
         for message in back {
+            self.metrics.deadlocks.increment(1);
             let error = CallError::Deadlock(message.head.path.describe(child, message.method()));
             self.answer_all(vec![message], &error);
         }
@@ -270,9 +302,16 @@ impl Inner {
     pub(crate) fn wake_parents(self: &Arc<Self>) {
         let now = self.clock.now();
         for parent in self.families.waited_for() {
+            if self.kinds.get(&parent.kind).is_none() {
+                // Nobody can wake it any more.
+                self.families.up(&parent);
+                self.work(&parent);
+                continue;
+            }
             let above = self.families.above(&parent);
             let free = above.is_none_or(|above| matches!(self.families.gate(&above, &parent, now), Gate::Free));
-            if free && self.supervised.verdict(&parent, now).is_none() && self.catalog.get(&parent).is_none() {
+            let asleep = || self.catalog.get(&parent).is_none_or(|activation| activation.is_asleep());
+            if free && self.supervised.verdict(&parent, now).is_none() && asleep() {
                 self.revive(&parent);
             }
         }
@@ -290,6 +329,7 @@ async fn work(silo: Arc<Inner>, parent: ActorId) {
             }
             Next::Do(Action::Hold(child)) => silo.hold(&parent, child).await,
             Next::Do(Action::Start(child)) => {
+                silo.metrics.child_restarts.increment(1);
                 if silo.families.take_lived(&parent, &child) {
                     silo.revive(&child);
                 } else {
