@@ -4,6 +4,8 @@
 use quark_e2e::{Client, Silo, component, component_path, eventually};
 use serde_json::{Value, json};
 
+use crate::reentrance;
+
 use crate::supervisors::{check_decisions, check_indecision};
 
 /// All four languages.
@@ -217,6 +219,19 @@ fn deploy_tells_of_the_lanes() {
         assert!(report["kinds"][0]["lane_reason"].as_str().unwrap().contains(reason), "{report}");
         assert!(report["bytes"].as_u64().unwrap() > 10 << 20, "{report}");
     }
+}
+
+#[test]
+#[ignore = "needs Python: make test-languages"]
+fn python_is_entered_while_it_waits() {
+    const SAMPLE: &str = "python-ping-pong";
+    let silo = Silo::with_compiled(&[SAMPLE]);
+    reentrance::check_values(&silo, SAMPLE);
+    reentrance::check_meetings(&silo, SAMPLE);
+    reentrance::check_depth(&silo, SAMPLE);
+    let silo = Silo::with_compiled(&[SAMPLE]);
+    silo.client().deploy(SAMPLE, "[actor.limits]\nturn = \"1s\"\n");
+    reentrance::check_failures(silo, SAMPLE);
 }
 
 /// What it did is told, nothing of it is stored, and it and its neighbour answer.
