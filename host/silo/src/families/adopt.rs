@@ -20,6 +20,7 @@ use crate::dispatch::Outgoing;
 use crate::message::{Adopt, Message, Operate, Work, commit_failed};
 use crate::silo::Inner;
 use crate::store::StoreError;
+use crate::waits::in_time;
 
 /// The most actors above one that spawns.
 const LEVELS_ABOVE_MAX: usize = 32;
@@ -155,14 +156,10 @@ impl Inner {
         let now = self.clock.now();
         let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(self.config.default_timeout)));
         let method = Arc::from(work.family_name());
-        let waits = self.waits_for(&call.path, to, &method, (deadline, now))?;
+        let (waits, ring) = self.waits_for(&call.path, to, &method, deadline)?;
         let head = Head { teller: None, deadline, path: call.path, chain: call.chain };
         self.deliver_later(to, Message { head, work, bytes: 0, waits })?;
-        match tokio::time::timeout_at(self.clock.instant(deadline), answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into())),
-            Err(_) => Err(CallError::DeadlineExceeded),
-        }
+        in_time(answer, self.clock.instant(deadline), ring).await
     }
 
     fn begin_to_adopt(self: &Arc<Self>, child: &ActorId, parent: &ActorId) -> Result<Adopting, CallError> {
@@ -224,7 +221,8 @@ impl Inner {
             }
             let now = silo.clock.now();
             let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(silo.config.default_timeout)));
-            let _waits = silo.waits_for(&call.path, &child, &"stop".into(), (deadline, now))?;
+            // Once it has begun it cannot be refused: a ring that is not seen at once is left to the deadline.
+            let (_waits, _) = silo.waits_for(&call.path, &child, &"stop".into(), deadline)?;
             // It goes on when its caller has gone: half a tree helps nobody.
             let (of, stopping) = (child.clone(), silo.clone());
             let stopping = silo.spawn_joined(async move { stopping.stop_tree(&of, "its parent stopped it").await });
