@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     gone: (AtomicU64, AtomicU64),
     pub(crate) activations: Counter,
     pub(crate) failures: Counter,
+    pub(crate) child_restarts: Counter,
+    pub(crate) escalations: Counter,
     pub(crate) overloaded: Counter,
     pub(crate) deadlocks: Counter,
     waits_skipped: Counter,
@@ -61,6 +63,8 @@ impl Metrics {
         describe_counter!("quark_activations_total", "Actors that were loaded into memory");
         describe_counter!("quark_deactivations_total", "Activations that left memory, by reason");
         describe_counter!("quark_failures_total", "Traps, refused activations and passed limits");
+        describe_counter!("quark_child_restarts_total", "Children that were started again");
+        describe_counter!("quark_escalations_total", "Parents that failed because their children did");
         describe_counter!("quark_overloaded_total", "Messages that a full mailbox refused");
         describe_counter!("quark_deadlocks_total", "Calls that were refused since they would wait for themselves");
         describe_counter!(
@@ -85,6 +89,8 @@ impl Metrics {
             gone: Default::default(),
             activations: counter!("quark_activations_total"),
             failures: counter!("quark_failures_total"),
+            child_restarts: counter!("quark_child_restarts_total"),
+            escalations: counter!("quark_escalations_total"),
             overloaded: counter!("quark_overloaded_total"),
             deadlocks: counter!("quark_deadlocks_total"),
             waits_skipped: counter!("quark_waits_skipped_total"),

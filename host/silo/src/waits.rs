@@ -33,7 +33,11 @@ impl Inner {
     fn refuse_to_wait_for_held(&self, path: &Path, to: &ActorId, method: &str) -> Result<(), CallError> {
         let parent = self.catalog.get(to).and_then(|activation| activation.machine.lock().held_by());
         let waits = parent.is_some_and(|parent| self.families.waits_for(path, &parent, to));
-        if waits { Err(CallError::Deadlock(path.describe(to, method))) } else { Ok(()) }
+        if !waits {
+            return Ok(());
+        }
+        self.metrics.deadlocks.increment(1);
+        Err(CallError::Deadlock(path.describe(to, method)))
     }
 
     /// Records a call that found its target busy. Nothing to record when it comes from outside: that

@@ -85,6 +85,12 @@ impl Activation {
         self.machine.lock().turns.phase()
     }
 
+    /// Whether it has no instance, and nothing that would wake it.
+    pub(crate) fn is_asleep(&self) -> bool {
+        let machine = self.machine.lock();
+        machine.turns.is_idle() && !matches!(machine.slot, Slot::Live(_))
+    }
+
     /// It is to end after its turn, and waits then. Whether it lived; and whether the caller now holds the token.
     pub(crate) fn hold(&self) -> (bool, bool) {
         let mut machine = self.machine.lock();

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::Families;
 use crate::activation::Activation;
-use crate::api::StateOperation;
+use crate::api::{StateOperation, codes};
 use crate::dispatch::Outgoing;
 use crate::message::{Adopt, Message, Operate, Work, commit_failed};
 use crate::silo::Inner;
@@ -25,6 +25,8 @@ use crate::store::StoreError;
 const LEVELS_ABOVE_MAX: usize = 32;
 /// How long the end of one actor of a tree may take: it waits for its running turn.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a stop is repeated of which nobody knows whether it was made.
+const DOUBTS_MAX: u32 = 2;
 /// How often the children of one that is being stopped are stopped before it, if it spawns others meanwhile.
 const ROUNDS_MAX: u32 = 4;
 
@@ -118,8 +120,14 @@ impl Inner {
         self.check_above(parent, &child).await?;
         let (reply, answer) = oneshot::channel();
         let adopt = Work::Adopt(Box::new(Adopt { parent: parent.clone(), reply }));
-        let landed = self.ask_for_family(&child, adopt, call, answer).await?;
-        landed.await.unwrap_or(Err(CommitError::Unknown)).map_err(commit_failed)?;
+        let adopted = async {
+            let landed = self.ask_for_family(&child, adopt, call, answer).await?;
+            landed.await.unwrap_or(Err(CommitError::Unknown)).map_err(commit_failed)
+        };
+        if let Err(error) = adopted.await {
+            self.not_adopted(parent, &child).await;
+            return Err(error);
+        }
         // A turn that is over took its children along.
         if let Some(row) = asker.stage(self, |row| row.list(&child, lifetime)) {
             let policy = self.supervision_of(parent);
@@ -127,6 +135,13 @@ impl Inner {
             return spawned.map_err(|error| denied(error.to_string()));
         }
         Ok(())
+    }
+
+    /// It may have been a child before, and stopped meanwhile.
+    async fn not_adopted(&self, parent: &ActorId, child: &ActorId) {
+        if self.standing_of(child).await.is_ok_and(|row| row.stopped || row.parent.as_ref() != Some(parent)) {
+            self.no_child_any_more(parent, child);
+        }
     }
 
     /// Sends a message of `children`, and waits as its caller does.
@@ -253,7 +268,19 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether a stop that nobody knows of was made is found out by another one.
     async fn stop_one(self: &Arc<Self>, id: &ActorId) -> Result<(), CallError> {
+        let mut stopped = self.try_stop(id).await;
+        for _ in 0..DOUBTS_MAX {
+            if !matches!(stopped, Err(CallError::UnknownOutcome(_))) {
+                break;
+            }
+            stopped = self.try_stop(id).await;
+        }
+        stopped
+    }
+
+    async fn try_stop(self: &Arc<Self>, id: &ActorId) -> Result<(), CallError> {
         let (reply, answer) = oneshot::channel();
         let deadline = self.clock.now().after(STOP_TIMEOUT);
         let operate = Operate { name: String::new(), operation: StateOperation::Stop, if_match: None, reply };
@@ -262,6 +289,7 @@ impl Inner {
         match tokio::time::timeout_at(self.clock.instant(deadline), answer).await {
             Ok(Ok(outcome)) => outcome.map(drop).map_err(|failure| match failure.retry_after_ms {
                 Some(ms) => CallError::Unavailable(ms),
+                None if failure.code == codes::UNKNOWN_OUTCOME => CallError::UnknownOutcome(failure.message),
                 None => CallError::Failed(failure.message),
             }),
             Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into())),
@@ -271,13 +299,22 @@ impl Inner {
 
     /// It was stopped, durably: its parent has it no longer, and whoever watches it is told.
     fn ended(self: &Arc<Self>, id: &ActorId, parent: Option<&ActorId>, reason: &str) {
-        if let Some(parent) = parent {
-            self.families.forget(parent, id);
-            if let Some(activation) = self.catalog.get(parent) {
-                activation.machine.lock().forget_child(id);
-            }
+        let activation = self.catalog.get(id);
+        // The next message in its mailbox may have spawned it again; who asked for that looks after it.
+        let again = activation.is_some_and(|it| it.machine.lock().loaded_standing().is_some_and(|row| !row.stopped));
+        if let Some(parent) = parent.filter(|_| !again) {
+            self.no_child_any_more(parent, id);
+            // It may just have been held with others.
+            self.go_on(id);
         }
         self.tell_watchers(id, reason);
+    }
+
+    fn no_child_any_more(&self, parent: &ActorId, child: &ActorId) {
+        self.families.forget(parent, child);
+        if let Some(activation) = self.catalog.get(parent) {
+            activation.machine.lock().forget_child(child);
+        }
     }
 
     /// Those of a parent's children that are still its own, when it is loaded: a child whose row says otherwise
