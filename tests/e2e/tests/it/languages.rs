@@ -300,7 +300,7 @@ fn javascript_that_misbehaves_hurts_nobody_else() {
 #[test]
 #[ignore = "needs Python and JavaScript: make test-languages"]
 fn foremen_decide_in_their_languages() {
-    for sample in ["python-foreman", "javascript-foreman"] {
+    for sample in ["python-foreman", "python-foreman-async", "javascript-foreman"] {
         check_decisions(&Silo::with_compiled(&[sample]), sample);
         for mode in ["trap", "spin"] {
             check_indecision(&Silo::with_compiled(&[sample]), sample, mode);
