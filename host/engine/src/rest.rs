@@ -110,3 +110,39 @@ pub(crate) async fn noted<F: Future>(rest: Option<Arc<Rest>>, event_loop: F) -> 
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[test]
+    fn it_rests_when_nothing_woke_it_and_only_calls_are_under_way() {
+        let (rest, mut inner) = (Arc::new(Rest::default()), None);
+        let turn = Turn { generation: 1, number: 7 };
+        let event_loop = poll_fn(|cx: &mut Context<'_>| {
+            let woken = inner.replace(cx.waker().clone()).is_none();
+            if woken {
+                // As one that yields.
+                cx.waker().wake_by_ref();
+            }
+            Poll::<()>::Pending
+        });
+        let mut noted_loop = pin!(noted(Some(rest.clone()), event_loop));
+        let mut cx = Context::from_waker(Waker::noop());
+        let call = rest.call(turn, 3);
+        assert_eq!(rest.calls(), None, "it was not polled yet");
+        assert!(noted_loop.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(rest.calls(), None, "it was woken while it was polled");
+        assert!(noted_loop.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(rest.calls(), Some(vec![(7, 3)]));
+        let other = rest.other();
+        assert_eq!(rest.calls(), None, "it waits for something else too");
+        drop((other, call));
+        assert_eq!(rest.calls(), Some(Vec::new()));
+        Waker::from(rest.clone()).wake();
+        assert_eq!(rest.calls(), None, "it is about to be polled");
+    }
+}

@@ -147,6 +147,17 @@ fn a_ring_of_turns_that_may_wait_for_more_is_told_once_they_wait_for_nothing_els
         assert_eq!(waits.look(closes, NOW, others), looked);
     }
     assert!(!waits.remove(closes), "its turn must not run");
+    // A turn that is over has left a call behind.
+    let closes = suspect(waits.add(&one_of_several(&[("b", 1)]), &actor("a"), &method, LATER, NOW, rest(&[])));
+    let left = |id: &ActorId| {
+        let mut running = rest(&[("a", &[1]), ("b", &[1])])(id)?;
+        if let Until::Calls(calls) = &mut running.until {
+            calls.push((9, 1));
+        }
+        Some(running)
+    };
+    assert_eq!(waits.look(closes, NOW, left), Looked::Suspect);
+    assert!(waits.remove(closes), "its turn may begin");
     assert!(waits.remove(first_call), "and that of the other may");
     assert!(waits.is_empty() && waits.by_turn.is_empty() && waits.several == 0);
 }
