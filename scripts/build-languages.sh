@@ -70,6 +70,7 @@ build_python() {
   python_actor game pig/wit game-actor python/game games
   python_actor python-foreman foreman/wit foreman-small python/foreman foremen
   python_actor python-rogue python/rogue/wit rogue-actor python/rogue python_rogues
+  python_actor python-ping-pong ping-pong/wit ping-pong-actor python/ping-pong ping_pongs
 }
 
 # async_wit FOLDER WIT DEPENDENCY: the contract in its other flavour, and WIT of samples with `async func` for each `func`.

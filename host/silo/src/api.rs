@@ -445,7 +445,7 @@ pub enum StateOperation {
     Set(Vec<u8>),
     /// Remove it.
     Delete,
-    /// End it for good: it is not woken until it is started. Of no value.
+    /// End it for good: it is not woken until it is started. Of no value; gives the row of its standing before.
     Stop,
     /// Let it be woken again. Of no value.
     Start,

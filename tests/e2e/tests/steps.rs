@@ -4,6 +4,7 @@
 //! The silo runs in this process, on one thread, and is let go of without any end.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it cannot do")]
+#![expect(clippy::print_stdout, reason = "a test that fails tells which run it was")]
 
 #[path = "steps/dying.rs"]
 mod dying;
@@ -11,6 +12,8 @@ mod dying;
 mod model;
 #[path = "steps/run.rs"]
 mod run;
+#[path = "steps/storm.rs"]
+mod storm;
 
 use std::sync::Arc;
 
@@ -25,7 +28,7 @@ const WRITES_MAX: usize = 60;
 /// How often a step is asked for again after a write that nobody knows of.
 const REPEATS_MAX: usize = 3;
 /// A guest needs a stack that test threads do not have.
-const STACK_BYTES: usize = 16 << 20;
+pub(crate) const STACK_BYTES: usize = 16 << 20;
 
 const FIBER: Flavour = Flavour { sample: "crew", manifest: "" };
 const CONCURRENT: Flavour = Flavour { sample: "async/crew", manifest: "" };
@@ -66,9 +69,16 @@ struct Shown(String);
 impl Drop for Shown {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.0);
+            println!("{}", self.0);
         }
     }
+}
+
+fn on_a_large_stack(test: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let ran = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, test).unwrap().join();
+        ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
 }
 
 impl Scenario {
@@ -77,15 +87,11 @@ impl Scenario {
     }
 
     fn check(&self) {
-        std::thread::scope(|scope| {
-            let all = || {
-                // What the lanes have in common is not broken in all ways for each.
-                self.check_flavour(FIBER, &Fault::ALL);
-                self.check_flavour(CONCURRENT, &[Fault::Killed, Fault::DoubtAfter]);
-                self.check_flavour(PACKED, &[Fault::Killed]);
-            };
-            let ran = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, all).unwrap().join();
-            ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        on_a_large_stack(|| {
+            // What the lanes have in common is not broken in all ways for each.
+            self.check_flavour(FIBER, &Fault::ALL);
+            self.check_flavour(CONCURRENT, &[Fault::Killed, Fault::DoubtAfter]);
+            self.check_flavour(PACKED, &[Fault::Killed]);
         });
     }
 
@@ -129,8 +135,7 @@ impl Scenario {
             }
         });
         let broken = run.store.is_over();
-        run.kill();
-        let run = deployed.start(&rows);
+        let run = if died { run.restart(deployed) } else { run };
         run.runtime.block_on(async {
             if died {
                 self.find(&run, &mut came);

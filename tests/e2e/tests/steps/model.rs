@@ -59,6 +59,11 @@ impl Model {
         Self(steps.flat_map(Step::actors).map(|actor| (actor, Place::Free)).collect())
     }
 
+    /// Of those that it knows somebody may be anything.
+    pub(crate) fn known<'a>(actors: impl Iterator<Item = &'a Name>) -> Self {
+        Self(actors.map(|actor| (*actor, Place::Free)).collect())
+    }
+
     fn with(&self, actor: Name, place: Place) -> Self {
         let mut after = self.clone();
         after.0.insert(actor, place);

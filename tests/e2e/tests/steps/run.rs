@@ -56,7 +56,6 @@ fn config() -> SiloConfig {
 }
 
 fn runtime() -> Runtime {
-    // One thread: what happens first does so always.
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -78,14 +77,26 @@ impl Deployed {
         Self { store, cache }
     }
 
+    /// One on one thread: what happens first does so always.
     pub(crate) fn start(&self, rows: &Arc<MemoryStore>) -> Run {
-        let (runtime, store) = (runtime(), Dying::new(rows, &self.store));
+        self.start_on(rows, runtime())
+    }
+
+    pub(crate) fn start_on(&self, rows: &Arc<MemoryStore>, runtime: Runtime) -> Run {
+        let store = Dying::new(rows, &self.store);
         let silo = runtime.block_on(Silo::start(config(), store.clone(), self.cache.clone())).unwrap();
         Run { runtime, silo, store, rows: rows.clone() }
     }
 }
 
 impl Run {
+    /// Nothing ends in order; then another one starts.
+    pub(crate) fn restart(self, deployed: &Deployed) -> Self {
+        let rows = self.rows.clone();
+        self.kill();
+        deployed.start(&rows)
+    }
+
     /// Nothing ends in order.
     pub(crate) fn kill(self) {
         let Self { runtime, silo, store, rows: _ } = self;
