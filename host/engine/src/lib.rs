@@ -14,6 +14,7 @@ pub mod values;
 mod bindings;
 mod host;
 mod limits;
+mod rest;
 mod wasi;
 mod transfer;
 mod proxy;
@@ -47,4 +48,5 @@ pub use outside::{
     Reached, Returned,
 };
 pub use pack::{Background, Beside, Done, Pack, Place, Turned};
+pub use rest::Rest;
 pub use schema::{Described, Schemas};

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) escalations: Counter,
     pub(crate) overloaded: Counter,
     pub(crate) deadlocks: Counter,
+    pub(crate) suspects: Counter,
     waits_skipped: Counter,
     pub(crate) rewoken: Counter,
     pub(crate) timer_turns: Counter,
@@ -67,6 +68,7 @@ impl Metrics {
         describe_counter!("quark_escalations_total", "Parents that failed because their children did");
         describe_counter!("quark_overloaded_total", "Messages that a full mailbox refused");
         describe_counter!("quark_deadlocks_total", "Calls that were refused since they would wait for themselves");
+        describe_counter!("quark_suspects_total", "Looks at calls that might wait for themselves, and waited on");
         describe_counter!(
             "quark_waits_skipped_total",
             "Calls that waited with no look for a deadlock: too many waited"
@@ -93,6 +95,7 @@ impl Metrics {
             escalations: counter!("quark_escalations_total"),
             overloaded: counter!("quark_overloaded_total"),
             deadlocks: counter!("quark_deadlocks_total"),
+            suspects: counter!("quark_suspects_total"),
             waits_skipped: counter!("quark_waits_skipped_total"),
             rewoken: counter!("quark_rewoken_total"),
             timer_turns: counter!("quark_timer_turns_total"),

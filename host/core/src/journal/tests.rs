@@ -146,7 +146,7 @@ struct Stored {
 impl Stored {
     fn commit(&mut self, write: JournalWrite, mark: Mark) {
         self.entries.extend(write.entries.into_iter().map(|entry| (entry.sequence, entry)));
-        self.snapshot = write.snapshot.or(self.snapshot.take());
+        self.snapshot = write.snapshot.or_else(|| self.snapshot.take());
         self.entries.retain(|sequence, _| *sequence > write.drop_through);
         self.row = mark.encode();
     }

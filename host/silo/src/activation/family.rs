@@ -194,8 +194,12 @@ impl Activation {
             }
         }
         let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
-        drop(waits);
+        let told = waits.is_some_and(|waits| !waits.begins());
         let live = match woken {
+            Ok(live) if told => {
+                self.machine.lock().undo_standing();
+                return self.put_back(turn, live);
+            }
             Ok(live) => live,
             Err(_) if !self.runs(turn) => return drop(reply.send(Err(trap_error(Trap::Unbegun)))),
             Err(trap) => {

@@ -53,7 +53,7 @@ impl Journal {
         if write.drop_through > 0 {
             self.entries = self.entries.split_off(&write.drop_through.saturating_add(1));
         }
-        self.snapshot = write.snapshot.or(self.snapshot.take());
+        self.snapshot = write.snapshot.or_else(|| self.snapshot.take());
     }
 
     fn page(&self, first: u64, limit: usize) -> Vec<Entry> {

@@ -4,6 +4,10 @@
 use quark_e2e::{Client, Silo, component, component_path, eventually};
 use serde_json::{Value, json};
 
+use crate::reentrance;
+
+use crate::supervisors::{check_decisions, check_indecision};
+
 /// All four languages.
 const PIG: [&str; 4] = ["counter", "die", "player", "game"];
 
@@ -110,8 +114,8 @@ fn a_game_of_async_functions_has_all_players_play_at_once() {
         }
     };
     check(&client, &table);
-    let error = client.call("game/g", "hearsay", &json!(["ann"])).actor_error().to_string();
-    assert!(error.contains("game/g.hearsay -> player/ann.who-leads -> game/g.leader"), "{error}");
+    // Its player asks it back while it waits.
+    assert_eq!(client.call("game/g", "hearsay", &json!(["ann"])).ok(), json!(table[0].0));
     assert_eq!(client.call("game/empty", "play", &json!([])).actor_error(), json!("nobody"));
 
     silo.crash();
@@ -217,6 +221,19 @@ fn deploy_tells_of_the_lanes() {
     }
 }
 
+#[test]
+#[ignore = "needs Python: make test-languages"]
+fn python_is_entered_while_it_waits() {
+    const SAMPLE: &str = "python-ping-pong";
+    let silo = Silo::with_compiled(&[SAMPLE]);
+    reentrance::check_values(&silo, SAMPLE);
+    reentrance::check_meetings(&silo, SAMPLE);
+    reentrance::check_depth(&silo, SAMPLE);
+    let silo = Silo::with_compiled(&[SAMPLE]);
+    silo.client().deploy(SAMPLE, "[actor.limits]\nturn = \"1s\"\n");
+    reentrance::check_failures(silo, SAMPLE);
+}
+
 /// What it did is told, nothing of it is stored, and it and its neighbour answer.
 #[track_caller]
 fn check_fails(client: &Client, rogue: &str, method: &str, arguments: &Value, about: &str) {
@@ -278,4 +295,15 @@ fn javascript_that_misbehaves_hurts_nobody_else() {
     check_fails(&client, &rogue, "lie", &json!([]), "");
     check_fails(&client, &rogue, "leak", &json!([]), "memory limit of 67108864 bytes");
     check_fails(&client, &rogue, "spin", &json!([]), "limits.turn");
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn foremen_decide_in_their_languages() {
+    for sample in ["python-foreman", "python-foreman-async", "javascript-foreman"] {
+        check_decisions(&Silo::with_compiled(&[sample]), sample);
+        for mode in ["trap", "spin"] {
+            check_indecision(&Silo::with_compiled(&[sample]), sample, mode);
+        }
+    }
 }

@@ -31,53 +31,62 @@ fn players(names: &str, times: usize) -> Vec<String> {
 #[test]
 fn every_value_is_right_however_deep_it_comes_back() {
     for flavour in FLAVOURS {
-        let silo = silo(flavour, "");
-        let client = silo.client();
-        // a -> b -> a -> b -> ..., and an actor that calls itself.
-        for (others, times, bytes) in [
-            (players("b a", 1), 1000, 400),
-            (players("b a", 4), 1000, 80),
-            (players("b a", 4), 5, 60_000),
-            (players("b c a", 2), 50, 2_000),
-            (players("a", 8), 50, 2_000),
-        ] {
-            const AT_ONCE: u32 = 100;
-            for _ in 0..u32::div_ceil(times, AT_ONCE) {
-                let some = times.min(AT_ONCE);
-                let practised = client.call("ping-pong/a", "practise", &json!([others, some, bytes]));
-                assert_eq!(practised.number(), u64::from(some), "{flavour}, {others:?}");
-            }
-        }
-        let ball = json!({ "text": "ö", "items": [] });
-        let seen = client.call("ping-pong/a", "rally", &json!([["b", "a", "c", "a"], ball])).ok();
-        assert_eq!(seen, json!({ "depth": 4, "text": "öabac", "items": [] }), "{flavour}");
+        check_values(&silo(flavour, ""), flavour);
     }
+}
+
+pub(crate) fn check_values(silo: &Silo, flavour: &str) {
+    let client = silo.client();
+    // a -> b -> a -> b -> ..., and an actor that calls itself.
+    for (others, times, bytes) in [
+        (players("b a", 1), 1000, 400),
+        (players("b a", 4), 1000, 80),
+        (players("b a", 4), 5, 60_000),
+        (players("b c a", 2), 50, 2_000),
+        (players("a", 8), 50, 2_000),
+    ] {
+        const AT_ONCE: u32 = 100;
+        for _ in 0..u32::div_ceil(times, AT_ONCE) {
+            let some = times.min(AT_ONCE);
+            let practised = client.call("ping-pong/a", "practise", &json!([others, some, bytes]));
+            assert_eq!(practised.number(), u64::from(some), "{flavour}, {others:?}");
+        }
+    }
+    let ball = json!({ "text": "ö", "items": [] });
+    let seen = client.call("ping-pong/a", "rally", &json!([["b", "a", "c", "a"], ball])).ok();
+    assert_eq!(seen, json!({ "depth": 4, "text": "öabac", "items": [] }), "{flavour}");
 }
 
 #[test]
 fn paths_that_meet_again_in_one_actor_all_enter() {
     for flavour in FLAVOURS {
-        let silo = silo(flavour, "");
-        let client = silo.client();
-        for end in ["a", "d", "b"] {
-            let depth = client.call("ping-pong/a", "fan", &json!([["b", "c", "b"], end])).number();
-            assert_eq!(depth, 3, "{flavour}, {end}");
-        }
+        check_meetings(&silo(flavour, ""), flavour);
+    }
+}
+
+pub(crate) fn check_meetings(silo: &Silo, flavour: &str) {
+    let client = silo.client();
+    for end in ["a", "d", "b"] {
+        let depth = client.call("ping-pong/a", "fan", &json!([["b", "c", "b"], end])).number();
+        assert_eq!(depth, 3, "{flavour}, {end}");
     }
 }
 
 #[test]
 fn too_deep_is_a_deadlock_with_the_whole_path() {
     for flavour in FLAVOURS {
-        let silo = silo(flavour, "");
-        let client = silo.client();
-        let deep = |times: usize| client.call("ping-pong/a", "finish", &json!([players("a", times), "ok"]));
-        assert_eq!(deep(RETURNS_MAX - 1).ok(), json!("point"), "{flavour}");
-        let error = deep(RETURNS_MAX).actor_error().to_string();
-        let path = vec!["ping-pong/a.finish"; RETURNS_MAX + 1].join(" -> ");
-        assert!(error.contains("deadlock") && error.contains(&path), "{flavour}: {error}");
-        assert_eq!(deep(1).ok(), json!("point"), "{flavour}");
+        check_depth(&silo(flavour, ""), flavour);
     }
+}
+
+pub(crate) fn check_depth(silo: &Silo, flavour: &str) {
+    let client = silo.client();
+    let deep = |times: usize| client.call("ping-pong/a", "finish", &json!([players("a", times), "ok"]));
+    assert_eq!(deep(RETURNS_MAX - 1).ok(), json!("point"), "{flavour}");
+    let error = deep(RETURNS_MAX).actor_error().to_string();
+    let path = vec!["ping-pong/a.finish"; RETURNS_MAX + 1].join(" -> ");
+    assert!(error.contains("deadlock") && error.contains(&path), "{flavour}: {error}");
+    assert_eq!(deep(1).ok(), json!("point"), "{flavour}");
 }
 
 #[test]
@@ -93,32 +102,35 @@ fn with_none_what_comes_back_is_a_deadlock_at_once() {
 #[test]
 fn what_was_committed_before_a_failure_inside_stands() {
     for flavour in FLAVOURS {
-        let mut silo = silo(flavour, "[actor.limits]\nturn = \"300ms\"\n");
-        let client = silo.client();
-        // Both turns of a, with its own answer: an error is one.
-        assert_eq!(client.call("ping-pong/a", "finish", &json!([["b", "a"], "ok"])).ok(), json!("point"));
-        assert_eq!((score(&client, "a"), score(&client, "b")), ((2, 2), (1, 1)), "{flavour}");
-        let _ = client.call("ping-pong/a", "finish", &json!([["b", "a"], "miss"])).actor_error();
-        assert_eq!((score(&client, "a"), score(&client, "b")), ((4, 2), (2, 1)), "{flavour}");
-        // The inner turn takes the outer one along; what that wrote before its call stands.
-        for (how, reason) in [("trap", "the racket broke"), ("spin", "limits.turn")] {
-            let before = score(&client, "a");
-            let error = client.call("ping-pong/a", "finish", &json!([["b", "a"], how]));
-            let text = error.failure(502, "failed").to_string();
-            assert!(text.contains(reason), "{flavour}: {text}");
-            assert_eq!(score(&client, "a"), (before.0 + 1, before.1), "{flavour}, {how}");
-        }
-        assert_eq!(score(&client, "b"), (4, 1), "{flavour}");
-        // Whoever waits outside of the actor that failed inside is told, and goes on.
-        let told = client.call("ping-pong/c", "attempt", &json!([["b", "b"], "trap"])).ok();
-        assert!(told.to_string().contains("the racket broke"), "{flavour}: {told}");
-        let scores = || (score(&silo.client(), "a"), score(&silo.client(), "b"), score(&silo.client(), "c"));
-        let live = scores();
-        assert_eq!((live.1, live.2), ((5, 1), (1, 1)), "{flavour}");
-        silo.crash();
-        let durable = (score(&silo.client(), "a"), score(&silo.client(), "b"), score(&silo.client(), "c"));
-        assert_eq!(durable, live, "{flavour}");
+        check_failures(silo(flavour, "[actor.limits]\nturn = \"300ms\"\n"), flavour);
     }
+}
+
+pub(crate) fn check_failures(mut silo: Silo, flavour: &str) {
+    let client = silo.client();
+    // Both turns of a, with its own answer: an error is one.
+    assert_eq!(client.call("ping-pong/a", "finish", &json!([["b", "a"], "ok"])).ok(), json!("point"));
+    assert_eq!((score(&client, "a"), score(&client, "b")), ((2, 2), (1, 1)), "{flavour}");
+    let _ = client.call("ping-pong/a", "finish", &json!([["b", "a"], "miss"])).actor_error();
+    assert_eq!((score(&client, "a"), score(&client, "b")), ((4, 2), (2, 1)), "{flavour}");
+    // The inner turn takes the outer one along; what that wrote before its call stands.
+    for (how, reason) in [("trap", "the racket broke"), ("spin", "limits.turn")] {
+        let before = score(&client, "a");
+        let error = client.call("ping-pong/a", "finish", &json!([["b", "a"], how]));
+        let text = error.failure(502, "failed").to_string();
+        assert!(text.contains(reason), "{flavour}: {text}");
+        assert_eq!(score(&client, "a"), (before.0 + 1, before.1), "{flavour}, {how}");
+    }
+    assert_eq!(score(&client, "b"), (4, 1), "{flavour}");
+    // Whoever waits outside of the actor that failed inside is told, and goes on.
+    let told = client.call("ping-pong/c", "attempt", &json!([["b", "b"], "trap"])).ok();
+    assert!(told.to_string().contains("the racket broke"), "{flavour}: {told}");
+    let scores = || (score(&silo.client(), "a"), score(&silo.client(), "b"), score(&silo.client(), "c"));
+    let live = scores();
+    assert_eq!((live.1, live.2), ((5, 1), (1, 1)), "{flavour}");
+    silo.crash();
+    let durable = (score(&silo.client(), "a"), score(&silo.client(), "b"), score(&silo.client(), "c"));
+    assert_eq!(durable, live, "{flavour}");
 }
 
 #[test]
@@ -200,13 +212,17 @@ fn what_does_not_pass_the_trial_is_not_entered() {
     assert!(reason.contains("none of its methods called another actor"), "{reason}");
 }
 
-/// Chains of many clients over the same few actors: each comes back to itself and runs into the others.
-/// In the fiber lane: rings through turns of `async func` are left to their deadline.
 #[test]
 fn chains_that_cross_end_well_or_are_told_of_the_deadlock() {
+    for flavour in FLAVOURS {
+        chains_cross(&silo(flavour, ""));
+    }
+}
+
+/// Chains of many clients over the same few actors: each comes back to itself and runs into the others.
+fn chains_cross(silo: &Silo) {
     const CLIENTS: u64 = 6;
     const CHAINS: u64 = 60;
-    let silo = silo("ping-pong", "");
     let ended = AtomicU64::new(0);
     thread::scope(|scope| {
         for seed in 1..=CLIENTS {

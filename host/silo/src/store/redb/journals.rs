@@ -99,7 +99,7 @@ impl Journals {
         changed.entries.extend(entries.into_iter().map(|entry| (entry.sequence, entry)));
         changed.drop_through = changed.drop_through.max(drop_through);
         changed.entries = changed.entries.split_off(&changed.drop_through.saturating_add(1));
-        changed.snapshot = snapshot.or(changed.snapshot.take());
+        changed.snapshot = snapshot.or_else(|| changed.snapshot.take());
         (before, changed.size())
     }
 
