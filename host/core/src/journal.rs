@@ -215,8 +215,8 @@ pub struct Journal {
     staged_bytes: usize,
     /// A snapshot is to be taken whatever the policy says.
     wanted: bool,
-    /// Somebody has been told that one is due.
-    told: bool,
+    /// The last event when somebody was told that one is due; 0 when nobody was.
+    told: u64,
 }
 
 impl Journal {
@@ -265,22 +265,25 @@ impl Journal {
 
     /// A snapshot is to be taken at the next occasion.
     pub const fn want_snapshot(&mut self) {
-        (self.wanted, self.told) = (true, false);
+        (self.wanted, self.told) = (true, 0);
     }
 
-    /// Whether a snapshot is due now: true once, until one was staged. None is due of what is in one already.
+    /// Whether a snapshot is due now and somebody is to be told: once, and again after as many events as the
+    /// policy has between two snapshots, should none have been staged. None is due of what is in one already.
     pub const fn is_due(&mut self, policy: &JournalPolicy) -> bool {
         let since = self.mark.since_snapshot();
         let due = since > 0 && (self.wanted || since >= policy.every || self.mark.bytes >= policy.bytes);
-        let tell = due && !self.told;
-        self.told |= due;
+        let tell = due && (self.told == 0 || self.mark.last - self.told >= policy.every);
+        if tell {
+            self.told = self.mark.last;
+        }
         tell
     }
 
     /// Stages a snapshot of all that was appended so far, in place of the one before. It is of no use,
     /// and nothing is staged, when one has all of that.
     pub fn stage_snapshot(&mut self, bytes: Arc<[u8]>, at_ms: u64, keep: Keep) {
-        (self.wanted, self.told) = (false, false);
+        (self.wanted, self.told) = (false, 0);
         if self.mark.since_snapshot() == 0 {
             return;
         }
@@ -313,7 +316,7 @@ impl Journal {
             self.staged = JournalWrite::default();
             self.staged_bytes = 0;
         }
-        (self.wanted, self.told) = (false, false);
+        (self.wanted, self.told) = (false, 0);
     }
 }
 

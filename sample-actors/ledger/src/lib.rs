@@ -33,6 +33,10 @@ impl Journaled for Ledger {
         if context::config("break").as_deref() == Some(name) {
             panic!("its settings break it");
         }
+        if context::config("tell").as_deref() == Some(name) {
+            let other = ActorId { key: "other".to_owned(), ..context::me() };
+            quark_sdk::tell(&other, "gift", "[]").map_err(|error| format!("{error:?}"))?;
+        }
         self.balance = balance.ok_or("there is no such balance")?;
         self.lines += 1;
         for byte in note.bytes().chain(self.balance.to_le_bytes()) {
@@ -83,6 +87,13 @@ impl Ledger {
             lines.push(Line { number: entry.sequence, at: entry.at, note, amount });
         }
         Ok(lines)
+    }
+
+    fn gift(&mut self) {
+        let event = Event::Deposited { amount: 1, note: "gift".to_owned() };
+        if let Err(error) = self.record(&event) {
+            warn!("a gift is lost: {error:?}");
+        }
     }
 
     fn close_books(&self) -> Result<(), LedgerError> {

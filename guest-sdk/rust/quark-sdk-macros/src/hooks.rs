@@ -152,8 +152,10 @@ impl World<'_> {
     fn journaled_export(&self) -> TokenStream {
         let asyncness = ASYNC.then(|| format_ident!("async"));
         let kinds = self.named_kinds();
-        let restores = kinds.iter().map(|(name, kind)| quote!(#kind => ::quark_sdk::rt::restore::<#name>(&me.key, &snapshot),));
-        let applies = kinds.iter().map(|(name, kind)| quote!(#kind => ::quark_sdk::rt::apply::<#name>(&me.key, &entry),));
+        let restores =
+            kinds.iter().map(|(name, kind)| quote!(#kind => ::quark_sdk::rt::restore::<#name>(&me.key, &snapshot),));
+        let applies =
+            kinds.iter().map(|(name, kind)| quote!(#kind => ::quark_sdk::rt::apply::<#name>(&me.key, &entry),));
         let snapshots = kinds.iter().map(|(name, kind)| quote!(#kind => ::quark_sdk::rt::snapshot::<#name>(&me.key),));
         quote! {
             const _: () = {

@@ -28,8 +28,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Actor, StateError};
 pub use crate::wit::journal::{Entry, Event, append, read, snapshot_soon};
+use crate::{Actor, StateError};
 
 /// What the payload of an event is that this SDK writes.
 const JSON: &str = "application/json";

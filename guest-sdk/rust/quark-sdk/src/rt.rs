@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use crate::slot::{Refusal, Slot};
 use crate::journal::{self, Entry, Journaled};
+use crate::slot::{Refusal, Slot};
 use crate::{Activation, Actor, CallError, Deactivation, Directive, turn};
 
 /// The resource that stands for an actor: what the host constructs and calls.

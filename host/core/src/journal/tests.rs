@@ -69,12 +69,16 @@ fn a_snapshot_is_due_by_count_by_bytes_and_on_request_and_told_once() {
     assert!(!journal.is_due(&policy));
     append(&mut journal, 1);
     assert!(journal.is_due(&policy), "three events");
+    for due in [false, false, true, false] {
+        append(&mut journal, 1);
+        assert_eq!(journal.is_due(&policy), due, "told again where nothing came of it");
+    }
     journal.stage_snapshot(Arc::from(*b"four"), 8, policy.keep);
     append(&mut journal, 10_000);
     assert!(journal.is_due(&policy), "bytes");
     let (write, mark) = journal.take().unwrap();
-    assert_eq!(write.snapshot, Some(Snapshot { sequence: 4, at_ms: 8, bytes: Arc::from(*b"four") }));
-    assert_eq!((mark.last, mark.snapshot, mark.dropped, write.drop_through), (5, 4, 0, 0));
+    assert_eq!(write.snapshot, Some(Snapshot { sequence: 8, at_ms: 8, bytes: Arc::from(*b"four") }));
+    assert_eq!((mark.last, mark.snapshot, mark.dropped, write.drop_through), (9, 8, 0, 0));
 }
 
 #[test]

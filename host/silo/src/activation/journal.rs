@@ -8,7 +8,6 @@ use quark_engine::values::Payload;
 use quark_engine::{Hook, Reached, Trap};
 
 use super::{Activation, Machine, Slot};
-use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Work};
 use crate::silo::Inner;
 
@@ -30,10 +29,7 @@ impl Activation {
     }
 
     /// All that it appended must be in the store before it is read from there.
-    pub(super) async fn settle_journal(&self, silo: &Arc<Inner>, served: &Served, generation: u64) -> Result<(), Trap> {
-        if !served.component.is_journaled() {
-            return Ok(());
-        }
+    pub(super) async fn settle_journal(&self, silo: &Arc<Inner>, generation: u64) -> Result<(), Trap> {
         let point = self.commit_point(silo, Turn { generation, number: 0 }, Reached::Free(None));
         point.wait().await.map_err(Trap::Commit)
     }

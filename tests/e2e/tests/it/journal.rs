@@ -108,7 +108,11 @@ fn an_event_that_cannot_be_applied_is_named_and_nothing_is_harmed() {
         deposit(&client, "ledger/a", 5, "one");
         let _ = client.call("ledger/a", "withdraw", &json!([1, "two"])).expect(200);
         let live = sum(&client, "ledger/a");
-        for (setting, says) in [("refuse", "answered: its settings refuse that"), ("break", "its settings break it")] {
+        for (setting, says) in [
+            ("refuse", "answered: its settings refuse that"),
+            ("break", "its settings break it"),
+            ("tell", "may neither call nor tell"),
+        ] {
             client.deploy(sample, &format!("[actor.config]\n{setting} = \"Withdrawn\"\n"));
             let failure = client.call("ledger/a", "sum", &json!([])).failure(502, "failed");
             let text = failure["message"].as_str().unwrap();
@@ -121,6 +125,9 @@ fn an_event_that_cannot_be_applied_is_named_and_nothing_is_harmed() {
             (answer.status == 200).then(|| answer.ok())
         };
         assert_eq!(eventually("it wakes again", again), live);
+        let _ = client.call("ledger/a", "gift", &json!([])).expect(202);
+        eventually("tells append too", || (events(&client, "ledger/a").len() == 3).then_some(()));
+        assert_eq!(events(&client, "ledger/other"), [] as [Value; 0], "nobody was told");
     }
 }
 
