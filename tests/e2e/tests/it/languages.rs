@@ -114,8 +114,8 @@ fn a_game_of_async_functions_has_all_players_play_at_once() {
         }
     };
     check(&client, &table);
-    let error = client.call("game/g", "hearsay", &json!(["ann"])).actor_error().to_string();
-    assert!(error.contains("game/g.hearsay -> player/ann.who-leads -> game/g.leader"), "{error}");
+    // Its player asks it back while it waits.
+    assert_eq!(client.call("game/g", "hearsay", &json!(["ann"])).ok(), json!(table[0].0));
     assert_eq!(client.call("game/empty", "play", &json!([])).actor_error(), json!("nobody"));
 
     silo.crash();
