@@ -263,6 +263,14 @@ impl Instance {
         }
     }
 
+    /// What it staged and asked for while it woke. Only before its first turn begins.
+    pub async fn settle(&mut self) -> Option<Left> {
+        match &mut self.home {
+            Home::Own(cell, _) => left(cell.store.data_mut()),
+            Home::Packed(seat) => seat.settle().await,
+        }
+    }
+
     /// One of the actor's values, and the names of all, for an operator.
     pub async fn value(&mut self, name: &str) -> (Option<Value>, Vec<Arc<str>>) {
         match &mut self.home {

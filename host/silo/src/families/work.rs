@@ -162,7 +162,7 @@ impl Inner {
         };
         let decided = answer.await.and_then(Result::ok);
         decided.as_ref().and_then(quark_engine::directive).unwrap_or_else(|| {
-            tracing::warn!(%parent, %child, "on-child-failed gave no directive: the manifest's strategy rules");
+            tracing::info!(%parent, %child, "on-child-failed did not decide: the manifest's strategy rules");
             Directive::Restart
         })
     }
