@@ -4,7 +4,7 @@
 #
 #   scripts/build-languages.sh [c] [python] [javascript] [python-async]
 #
-# `python-async` is the game in the flavour `async func`; it needs a built `quark`, which prints the contract.
+# `python-async` is the game and the foreman in the flavour `async func`; it needs a built `quark`, which prints the contract.
 # The tools go into target/languages, in the versions that sample-actors/LANGUAGE pins. Silent when
 # nothing changed, else one line for each new file.
 set -eu
@@ -68,19 +68,26 @@ python_actor() {
 
 build_python() {
   python_actor game pig/wit game-actor python/game games
+  python_actor python-foreman foreman/wit foreman-small python/foreman foremen
   python_actor python-rogue python/rogue/wit rogue-actor python/rogue python_rogues
+  python_actor python-ping-pong ping-pong/wit ping-pong-actor python/ping-pong ping_pongs
 }
 
-# The contract in its other flavour, and the game's own WIT with `async func` for each `func`.
+# async_wit FOLDER WIT DEPENDENCY: the contract in its other flavour, and WIT of samples with `async func` for each `func`.
+async_wit() {
+  mkdir -p "$1/deps"
+  "$quark" wit --async --out "$1/deps/quark-actor"
+  sed 's/: func(/: async func(/' "$3/wit/$3.wit" >"$1/deps/sample-$3.wit"
+  sed 's/: func(/: async func(/' "$2/wit/$2.wit" >"$1/$2.wit"
+}
+
 build_python_async() {
   quark=${QUARK_BIN:-${CARGO_TARGET_DIR:-$root/target}/debug/quark}
   [ -x "$quark" ] || fail "$quark is not there; build it, or name it in QUARK_BIN"
-  wit=$tools/pig-async
-  mkdir -p "$wit/deps"
-  "$quark" wit --async --out "$wit/deps/quark-actor"
-  sed 's/: func(/: async func(/' counter/wit/counter.wit >"$wit/deps/sample-counter.wit"
-  sed 's/: func(/: async func(/' pig/wit/pig.wit >"$wit/pig.wit"
-  python_actor game-async "$wit" game-actor python/game-async games
+  async_wit "$tools/pig-async" pig counter
+  python_actor game-async "$tools/pig-async" game-actor python/game-async games
+  async_wit "$tools/foreman-async" foreman crew
+  python_actor python-foreman-async "$tools/foreman-async" foreman-small python/foreman-async foremen
 }
 
 # javascript_actor NAME WIT WORLD SOURCE
@@ -101,6 +108,7 @@ javascript_actor() {
 
 build_javascript() {
   javascript_actor player pig/wit player-actor javascript/player/player.js
+  javascript_actor javascript-foreman foreman/wit foreman-small javascript/foreman/foreman.js
   javascript_actor javascript-rogue javascript/rogue/wit rogue-actor javascript/rogue/rogue.js
 }
 

@@ -73,7 +73,7 @@ e2e() { scripts/setup-openapi.sh && tests quark-e2e; }
 
 # What actors do, once more with those that have an `async` flavour in that one.
 e2e_async() {
-  local about=(calls:: blobs:: durability:: hostile:: lifecycle:: state:: stacks:: tells::)
+  local about=(calls:: blobs:: durability:: hostile:: lifecycle:: state:: stacks:: tells:: trees::)
   local actors=$target/async-actors
   mkdir -p "$actors"
   cp "$target"/actors/*.wasm "$actors" && cp "$target"/actors/async/*.wasm "$actors" || return

@@ -180,7 +180,7 @@ def timer_target(*kinds):
 
     if _wait(kinds, "on_timer"):
 
-        class TimerTarget:
+        class TimerTarget(_exported("TimerTarget")):
             async def on_timer(self, me, name, payload):
                 with _as_text():
                     await found(me).on_timer(name, payload)
@@ -240,7 +240,7 @@ def supervisor(*kinds):
 
     if _wait(kinds, "on_child_failed"):
 
-        class Supervisor:
+        class Supervisor(_exported("Supervisor")):
             async def on_child_failed(self, me, failure):
                 with _as_trap():
                     directive = decides(me).on_child_failed(failure)
@@ -272,7 +272,7 @@ def watcher(*kinds):
 
     if _wait(kinds, "on_terminated"):
 
-        class Watcher:
+        class Watcher(_exported("Watcher")):
             async def on_terminated(self, me, target, reason):
                 with _as_trap():
                     await found(me).on_terminated(target, reason)
@@ -299,6 +299,13 @@ def _found(kinds, me):
 def _wait(kinds, hook):
     """Whether that hook is written in the flavour `async func`."""
     return any(iscoroutinefunction(getattr(kind, hook)) for kind in kinds)
+
+
+def _exported(name):
+    """The class by which componentize-py starts an `async func`; it is there only in worlds that export it."""
+    from wit_world import exports
+
+    return getattr(exports, name)
 
 
 def _raise(error):

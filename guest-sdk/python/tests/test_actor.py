@@ -63,11 +63,16 @@ supervision = ModuleType("wit_world.exports.supervisor")
 supervision.Directive = Enum("Directive", ["RESUME", "RESTART", "STOP", "ESCALATE"])
 bindings = ModuleType("componentize_py_types")
 bindings.Err = Err
+world, exports = ModuleType("wit_world"), ModuleType("wit_world.exports")
+world.exports = exports
+for name in ("TimerTarget", "Supervisor", "Watcher"):
+    # An `async func` cannot be called without it.
+    setattr(exports, name, type(name, (), {"starts": True}))
 sys.modules.update(
     {
-        "wit_world": ModuleType("wit_world"),
+        "wit_world": world,
         "wit_world.imports": imports,
-        "wit_world.exports": ModuleType("wit_world.exports"),
+        "wit_world.exports": exports,
         "wit_world.exports.supervisor": supervision,
         "componentize_py_types": bindings,
     }
@@ -318,8 +323,10 @@ class ChildrenTest(unittest.TestCase):
         self.assertEqual((answer, host.sets), (supervision.Directive.STOP, 2))
         self.assertEqual(parent.state.seen, ["fell", "b: it was stopped"])
         parent = Waiting("a")
-        answer = asyncio.run(layer.supervisor(Waiting)().on_child_failed(WaitingParent, "fell"))
-        asyncio.run(layer.watcher(Waiting)().on_terminated(WaitingParent, "b", "lost"))
+        supervisor, watcher = layer.supervisor(Waiting)(), layer.watcher(Waiting)()
+        self.assertTrue(supervisor.starts and watcher.starts)
+        answer = asyncio.run(supervisor.on_child_failed(WaitingParent, "fell"))
+        asyncio.run(watcher.on_terminated(WaitingParent, "b", "lost"))
         self.assertEqual(answer, supervision.Directive.ESCALATE)
         self.assertEqual(parent.state.seen[-2:], ["fell", "b: lost"])
 

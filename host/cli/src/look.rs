@@ -179,6 +179,7 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
         let left = shown_ms(held.left_ms);
         let what = match &*held.why {
             "backoff" => format!("in {left}; messages wait"),
+            "parent" => "with its parent; messages wait".to_owned(),
             _ => format!("in {left}: it failed too often and cools down; messages are refused"),
         };
         rows.push(("restart", what));

@@ -41,6 +41,17 @@ impl Chain {
     }
 }
 
+/// What lets a turn go on that made a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// That call's end, and nothing else.
+    One,
+    /// Perhaps the end of any of several calls. Its instance knows of which, and whether of anything else.
+    Several,
+    /// Perhaps something that is not known.
+    Unknown,
+}
+
 /// One turn that waits for an outgoing call, and those that wait for it.
 #[derive(Debug)]
 pub struct Frame {
@@ -52,9 +63,8 @@ pub struct Frame {
     pub generation: u64,
     /// Its turn; 0 in a hook, which runs while no other turn of the actor can.
     pub turn: u64,
-    /// Whether it does nothing but wait. Where a turn may have several calls under way it may go on
-    /// when any of them ends.
-    pub alone: bool,
+    /// What it waits for beside that call.
+    pub awaits: Awaits,
     /// Which of the calls that the turn ever made.
     pub call: u32,
     /// Who called it; none for a chain's first actor.
@@ -74,21 +84,21 @@ impl Path {
     /// This path with one more turn, which waits for nothing else.
     #[must_use]
     pub fn with(&self, actor: ActorId, method: Arc<str>, (generation, turn): (u64, u64), call: u32) -> Self {
-        self.with_one_of(actor, method, (generation, turn), call, true)
+        self.with_that(actor, method, (generation, turn), call, Awaits::One)
     }
 
-    /// The same; not `alone` when the turn may have other calls under way.
+    /// The same with one that perhaps waits for more.
     #[must_use]
-    pub fn with_one_of(
+    pub fn with_that(
         &self,
         actor: ActorId,
         method: Arc<str>,
         (generation, turn): (u64, u64),
         call: u32,
-        alone: bool,
+        awaits: Awaits,
     ) -> Self {
         let (parent, depth) = (self.clone(), self.depth() + 1);
-        Self(Some(Arc::new(Frame { actor, method, generation, turn, alone, call, parent, depth })))
+        Self(Some(Arc::new(Frame { actor, method, generation, turn, awaits, call, parent, depth })))
     }
 
     /// The waiting turns, newest first.

@@ -119,13 +119,15 @@ fn read_text<'a>(row: &mut &'a [u8]) -> Option<&'a str> {
 pub struct KeptStanding {
     now: Standing,
     before: Option<Standing>,
+    /// The row lists children that are none any more: the next commit says so.
+    stale: bool,
 }
 
 impl KeptStanding {
     /// As it was loaded.
     #[must_use]
     pub const fn new(loaded: Standing) -> Self {
-        Self { now: loaded, before: None }
+        Self { now: loaded, before: None, stale: false }
     }
 
     /// As it is now.
@@ -140,10 +142,10 @@ impl KeptStanding {
         change(&mut self.now);
     }
 
-    /// Whether something is staged.
+    /// Whether the next commit has something to write.
     #[must_use]
     pub const fn is_staged(&self) -> bool {
-        self.before.is_some()
+        self.before.is_some() || self.stale
     }
 
     /// Undoes what is staged.
@@ -155,13 +157,16 @@ impl KeptStanding {
 
     /// Takes what is staged, for a commit.
     pub fn take_change(&mut self) -> Option<Change> {
-        let before = self.before.take()?;
-        (before != self.now).then(|| Change { name: STANDING.into(), value: self.now.encode() })
+        let staged = self.before.take().is_some_and(|before| before != self.now);
+        let stale = std::mem::take(&mut self.stale);
+        (staged || stale).then(|| Change { name: STANDING.into(), value: self.now.encode() })
     }
 
-    /// That child was stopped by somebody else, and its own row says so: it is not listed any more, whether or
-    /// not a commit ever says that. Whoever loads the row sees it by the child's.
+    /// That child's own row says that it is none any more, so it is not listed, whatever becomes of the running
+    /// turn. Until a commit says the same, whoever loads the row sees it by the child's; and no commit point
+    /// passes it by, or a spawn that is cut off would find the child listed already.
     pub fn forget(&mut self, child: &ActorId) {
+        self.stale |= self.now.lists(child) || self.before.as_ref().is_some_and(|before| before.lists(child));
         self.now.unlist(child);
         self.before.iter_mut().for_each(|before| before.unlist(child));
     }
@@ -241,5 +246,20 @@ mod tests {
         kept.forget(&actor("a"));
         kept.undo();
         assert!(!kept.get().lists(&actor("a")) && !kept.get().lists(&actor("new")) && kept.get().lists(&actor("c")));
+    }
+
+    #[test]
+    fn a_child_that_others_stopped_leaves_the_row_with_the_next_commit() {
+        let mut kept = KeptStanding::new(full());
+        kept.forget(&actor("stranger"));
+        assert!(!kept.is_staged(), "nothing changed");
+        kept.forget(&actor("a"));
+        kept.stage(|standing| standing.list(&actor("new"), Lifetime::Permanent));
+        kept.undo();
+        assert!(kept.is_staged(), "the row lists it as before");
+        let mut without = full();
+        without.unlist(&actor("a"));
+        assert_eq!(kept.take_change().map(|change| change.value), Some(without.encode()));
+        assert_eq!((kept.is_staged(), kept.take_change()), (false, None));
     }
 }

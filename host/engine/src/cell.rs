@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quark_core::activation::Turn;
+use quark_core::envelope::Awaits;
 use quark_core::id::ActorId;
 use quark_core::manifest::Isolation;
 use quark_core::reminders::Reminder;
@@ -23,6 +24,7 @@ use crate::kind::{Kind, Lane, Method};
 use crate::limits::Limiter;
 use crate::nested::Within;
 use crate::proxy::Proxies;
+use crate::rest::noted;
 use crate::seats::{Seats, attribute};
 use crate::slab;
 use crate::transfer::{attach, detach};
@@ -380,7 +382,8 @@ impl Cell {
             poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
             wasmtime::Result::Ok(())
         };
-        self.store.run_concurrent(call).await?
+        let rest = self.store.data().rest.clone();
+        noted(rest, self.store.run_concurrent(call)).await?
     }
 }
 
@@ -423,6 +426,7 @@ fn new_store(component: &Arc<Component>, kind_at: usize, member: Box<Member>, se
         turn: TurnContext::none(clock),
         seats: seats.map(Box::new),
         within: None,
+        rest: (component.awaits(kind_at) == Awaits::Several).then(Arc::default),
         limiter: Limiter::new(usize::try_from(memory).unwrap_or(usize::MAX), limits.table_elements),
         proxies: Proxies::default(),
         handles_max,
@@ -439,10 +443,10 @@ fn new_store(component: &Arc<Component>, kind_at: usize, member: Box<Member>, se
         store.epoch_deadline_callback(|mut store| {
             // What runs on after its turn counts for nobody's, and has the same limit.
             drop(attribute(&mut store));
-            Ok(store.data_mut().turn.clock.tick())
+            Ok(store.data_mut().tick())
         });
     } else {
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().turn.clock.tick()));
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
     }
     store
 }

@@ -22,6 +22,7 @@ use crate::limits::Limiter;
 use crate::nested::Within;
 use crate::outside::{Calling, OutgoingCall, OutgoingWork, Outside, Reached};
 use crate::proxy::Proxies;
+use crate::rest::Rest;
 use crate::seats::Seats;
 use crate::wasi::{self, Lines};
 
@@ -144,6 +145,8 @@ pub(crate) struct Guest {
     pub(crate) seats: Option<Box<Seats>>,
     /// How its own methods are called while a turn waits; only where turns nest.
     pub(crate) within: Option<Box<Within>>,
+    /// What its turns wait for; only where that may be several calls, and can be known.
+    pub(crate) rest: Option<Arc<Rest>>,
     pub(crate) limiter: Limiter,
     pub(crate) proxies: Proxies,
     /// Proxies that there may be, of all actors together.
@@ -234,6 +237,22 @@ impl Guest {
         let calling = self.member.host.call(call);
         self.turn.clock.skip(mark);
         calling
+    }
+
+    /// A tick passed while the guest ran.
+    pub(crate) fn tick(&mut self) -> UpdateDeadline {
+        match (self.turn.clock.tick(), &self.rest) {
+            (UpdateDeadline::YieldCustom(ticks, yields), Some(rest)) => {
+                // Whoever is to wake it is told of that later.
+                let yielding = rest.other();
+                let yields = async move {
+                    yields.await;
+                    drop(yielding);
+                };
+                UpdateDeadline::YieldCustom(ticks, Box::pin(yields))
+            }
+            (update, _) => update,
+        }
     }
 
     fn method_name(&self) -> Arc<str> {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use quark_core::activation::{Overlap, Turn};
 use quark_core::commit::{Handled, Write};
-use quark_core::envelope::Head;
+use quark_core::envelope::{Awaits, Head};
 use quark_core::id::ActorId;
-use quark_core::manifest::{MemoryProfile, Reentrancy};
+use quark_core::manifest::{Isolation, MemoryProfile, Reentrancy};
 use quark_core::state::{State, Value};
 use wasmtime::component::ResourceAny;
 
@@ -20,6 +20,7 @@ use crate::guest::{Guest, Member, Wishes};
 use crate::kind::Lane;
 use crate::outside::Outside;
 use crate::pack::{Beside, Pack, Seat};
+use crate::rest::Rest;
 use crate::values::Payload;
 
 /// Turns that must have been short before a component may run on its caller's stack.
@@ -240,6 +241,15 @@ impl Instance {
         }
     }
 
+    /// What its turns wait for, where that may be several calls and can be known.
+    #[must_use]
+    pub fn rest(&self) -> Option<Arc<Rest>> {
+        match &self.home {
+            Home::Own(cell, _) => cell.store.data().rest.clone(),
+            Home::Packed(seat) => seat.rest(),
+        }
+    }
+
     /// Runs the `deactivate` hook, if there is one. What it staged is in the answer.
     ///
     /// # Errors
@@ -317,6 +327,18 @@ impl Component {
             (Lane::Concurrent, Reentrancy::CallChain) if self.asks_others => Overlap::Chain { reads },
             (Lane::Concurrent, _) if reads => Overlap::Reads,
             (Lane::Concurrent, _) => Overlap::None,
+        }
+    }
+
+    /// What lets a turn of that kind go on that made a call. Where actors share an instance, or anybody may
+    /// enter while a turn waits, that may be anything.
+    #[must_use]
+    pub fn awaits(&self, kind_at: usize) -> Awaits {
+        let kind = &self.kinds[kind_at];
+        match (self.lane, kind.reentrancy, kind.policy.isolation) {
+            (Lane::Direct | Lane::Fiber, ..) => Awaits::One,
+            (Lane::Concurrent, Reentrancy::Full, _) | (Lane::Concurrent, _, Isolation::Packed(2..)) => Awaits::Unknown,
+            (Lane::Concurrent, ..) => Awaits::Several,
         }
     }
 

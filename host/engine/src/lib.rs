@@ -14,6 +14,7 @@ pub mod values;
 mod bindings;
 mod host;
 mod limits;
+mod rest;
 mod wasi;
 mod transfer;
 mod proxy;
@@ -45,4 +46,5 @@ pub use outside::{
     Answer, CallFailure, Calling, EndedInside, Level, OutgoingCall, OutgoingWork, Outside, Owned, Reached, Returned,
 };
 pub use pack::{Background, Beside, Done, Pack, Place, Turned};
+pub use rest::Rest;
 pub use schema::{Described, Schemas};

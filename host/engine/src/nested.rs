@@ -21,6 +21,7 @@ use crate::error::Trap;
 use crate::guest::{Guest, Runs, TurnClock, TurnContext};
 use crate::instance::{Started, hand_over};
 use crate::outside::{Answer, CallFailure, Calling, Outside, Owned, Returned};
+use crate::rest::UnderWay;
 use crate::values::Payload;
 
 /// What is called of an instance from inside of itself.
@@ -44,10 +45,14 @@ impl Waiting {
         Self { host, turn, call }
     }
 
-    /// The same in the concurrent lane, if it waits and that lets anything in.
-    pub(crate) fn beside(guest: &Guest, calling: &Calling) -> Option<Self> {
-        let waits = matches!(calling, Calling::Waits(_)) && guest.turn.turn.number > 0;
-        (waits && guest.component.overlap(guest.kind_at).lets_return()).then(|| Self::of(guest))
+    /// The same in the concurrent lane, if it waits: that may let something in, and something go on.
+    pub(crate) fn beside(guest: &Guest, calling: &Calling) -> (Option<Self>, Option<UnderWay>) {
+        if !matches!(calling, Calling::Waits(_)) {
+            return (None, None);
+        }
+        let lets = guest.turn.turn.number > 0 && guest.component.overlap(guest.kind_at).lets_return();
+        let under_way = guest.rest.as_ref().map(|rest| rest.call(guest.turn.turn, guest.turn.calls));
+        (lets.then(|| Self::of(guest)), under_way)
     }
 }
 

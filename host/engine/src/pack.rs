@@ -11,7 +11,7 @@ mod jobs;
 mod run;
 
 use std::any::Any;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
@@ -30,6 +30,7 @@ use crate::guest::Member;
 use crate::instance::{Birth, Cause, Left, Started, TurnInput, Unborn, left, look};
 use crate::kind::Lane;
 use crate::outside::{Owned, Reached};
+use crate::rest::Rest;
 use crate::seats::Seats;
 
 /// Runs a future in the background; none of its polls may run another instance on the same stack.
@@ -48,6 +49,8 @@ pub struct Pack {
     /// Whoever runs the pack.
     awake: AtomicWaker,
     background: Background,
+    /// What its turns wait for, once it is instantiated.
+    rest: OnceLock<Arc<Rest>>,
     me: Weak<Self>,
 }
 
@@ -77,6 +80,7 @@ impl Pack {
             desk: Mutex::default(),
             awake: AtomicWaker::new(),
             background,
+            rest: OnceLock::new(),
             me: me.clone(),
         })
     }
@@ -357,6 +361,10 @@ impl Seat {
             }
             Err(_) => Err(Trap::Neighbour("the silo stops".into())),
         }
+    }
+
+    pub(crate) fn rest(&self) -> Option<Arc<Rest>> {
+        self.pack.rest.get().cloned()
     }
 
     pub(crate) fn turns(&self) -> Beside {

@@ -189,7 +189,7 @@ async fn send(
             false => start(&mut store, &signature, params).map(Some),
         };
         let calling = calling?;
-        let waiting = calling.as_ref().and_then(|calling| Waiting::beside(access.data_mut(), calling));
+        let waiting = calling.as_ref().map(|calling| Waiting::beside(access.data_mut(), calling));
         Ok((task, calling, waiting))
     })?;
     let Some(calling) = calling else { return Ok(()) };

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::bindings::io::poll;
 use wasmtime_wasi::p2::bindings::sync::io::streams as sync_streams;
 use wasmtime_wasi::p2::{DynOutputStream, DynPollable, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiView};
@@ -16,6 +17,7 @@ use crate::guest::Guest;
 use crate::host::log::cut;
 use crate::kind::Lane;
 use crate::outside::{Level, Outside};
+use crate::rest::Rest;
 use crate::seats::attribute;
 
 /// The longest line that is kept.
@@ -179,6 +181,7 @@ pub(crate) fn define(linker: &mut Linker<Guest>, lane: Lane) -> wasmtime::Result
         Lane::Fiber => wasmtime_wasi::p2::add_to_linker_async(linker),
         Lane::Concurrent => {
             wasmtime_wasi::p2::add_to_linker_async(linker)?;
+            define_waits(linker)?;
             define_output(linker)
         }
         Lane::Direct => {
@@ -200,6 +203,29 @@ fn define_poll(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     )?;
     poll.func_wrap("poll", |_: wasmtime::StoreContextMut<'_, Guest>, (all,): (Vec<Resource<DynPollable>>,)| {
         Ok(((0u32..).take(all.len()).collect::<Vec<_>>(),))
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// All that waits in WASI, since nothing is behind the rest of it: noted, where turns may wait for several
+/// things.
+fn define_waits(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
+    poll.func_wrap_async("[method]pollable.block", |mut store, (it,): (Resource<DynPollable>,)| {
+        Box::new(async move {
+            let guest: &mut Guest = store.data_mut();
+            let _under_way = guest.rest.as_ref().map(Rest::other);
+            poll::HostPollable::block(&mut guest.table, it).await
+        })
+    })?;
+    poll.func_wrap_async("poll", |mut store, (all,): (Vec<Resource<DynPollable>>,)| {
+        Box::new(async move {
+            let guest: &mut Guest = store.data_mut();
+            let _under_way = guest.rest.as_ref().map(Rest::other);
+            Ok((poll::Host::poll(&mut guest.table, all).await?,))
+        })
     })?;
     linker.allow_shadowing(false);
     Ok(())

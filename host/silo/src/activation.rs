@@ -37,7 +37,7 @@ use quark_core::state::{STANDING, State};
 use quark_core::time::Time;
 use quark_engine::values::Payload;
 use quark_engine::{Cause, Instance, Trap, TurnInput};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::catalog::Place;
 use crate::kinds::Served;
@@ -214,7 +214,7 @@ pub(crate) struct Activation {
     /// Its place among those that have timers, plus one; 0 for none.
     pub(crate) timers: AtomicU32,
     /// Something happened that may let a turn begin beside others; most actors have none.
-    events: OnceLock<Box<Notify>>,
+    events: OnceLock<Box<beside::Events>>,
 }
 
 /// How a call stands that was just made.

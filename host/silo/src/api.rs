@@ -100,6 +100,8 @@ pub mod codes {
     pub const BODY_TOO_LARGE: &str = "body-too-large";
     /// The silo is stopping.
     pub const STOPPING: &str = "stopping";
+    /// That of [`CallError::UnknownOutcome`](quark_core::error::CallError::UnknownOutcome).
+    pub const UNKNOWN_OUTCOME: &str = "unknown-outcome";
     /// A defect of Quark.
     pub const INTERNAL: &str = "internal";
 }
@@ -371,14 +373,15 @@ pub struct ValueReport {
     pub bytes: u64,
 }
 
-/// Why an actor that failed is not started now.
+/// Why an actor is not started now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldReport {
-    /// `backoff`: messages wait for its restart. `cool-down`: it failed too often, and they are refused.
+    /// `backoff`: messages wait for its restart. `parent`: they wait for its parent's. `cool-down`: it failed too
+    /// often, and they are refused.
     pub why: String,
-    /// Milliseconds until that is over.
+    /// Milliseconds until that is over; 0 where that is its parent's to say.
     pub left_ms: u64,
-    /// Failures that count against its limit now.
+    /// Failures that count against its limit now; of a child those that count against its parent's.
     pub failures: u32,
 }
 
@@ -484,7 +487,7 @@ pub enum StateOperation {
     Set(Vec<u8>),
     /// Remove it.
     Delete,
-    /// End it for good: it is not woken until it is started. Of no value.
+    /// End it for good: it is not woken until it is started. Of no value; gives the row of its standing before.
     Stop,
     /// Let it be woken again. Of no value.
     Start,

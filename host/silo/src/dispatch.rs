@@ -19,6 +19,7 @@ use crate::dead_letters::Reason;
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Origin, Outcome, Work};
 use crate::silo::Inner;
+use crate::waits::{Ring, in_time};
 
 /// How often a message looks for an activation that is not over already.
 const LOOKUPS_MAX: u32 = 64;
@@ -52,7 +53,7 @@ pub(crate) enum Asking {
     /// It is over.
     Done(Outcome),
     /// Its answer will come, at the latest at the deadline.
-    Waits(oneshot::Receiver<Outcome>, tokio::time::Instant),
+    Waits(oneshot::Receiver<Outcome>, tokio::time::Instant, Option<Ring>),
 }
 
 /// A task that nobody needs once this is dropped.
@@ -67,14 +68,9 @@ impl<T> Drop for LetGo<T> {
 impl Asking {
     /// The answer, up to the deadline.
     pub(crate) async fn outcome(self) -> Outcome {
-        let (answer, deadline) = match self {
-            Self::Done(outcome) => return outcome,
-            Self::Waits(answer, deadline) => (answer, deadline),
-        };
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the call".into())),
-            Err(_) => Err(CallError::DeadlineExceeded),
+        match self {
+            Self::Done(outcome) => outcome,
+            Self::Waits(answer, deadline, ring) => in_time(answer, deadline, ring).await,
         }
     }
 }
@@ -270,10 +266,10 @@ impl Inner {
         match to.enter(self, method, &mut head, &mut payload, now) {
             Entered::Busy => {}
             Entered::Done(outcome) => return Asking::Done(outcome.map(|()| payload)),
-            Entered::Waits(answer) => return Asking::Waits(answer, self.clock.instant(deadline)),
+            Entered::Waits(answer) => return Asking::Waits(answer, self.clock.instant(deadline), None),
         }
-        let waits = match self.waits_for(&head.path, &to.id, method.name(), (deadline, at)) {
-            Ok(waits) => waits,
+        let (waits, ring) = match self.waits_for(&head.path, &to.id, method.name(), deadline) {
+            Ok(known) => known,
             Err(deadlock) => return Asking::Done(Err(deadlock)),
         };
         let (reply, mut answer) = oneshot::channel();
@@ -287,7 +283,7 @@ impl Inner {
         // It may have run on this very stack.
         match answer.try_recv() {
             Ok(outcome) => Asking::Done(outcome),
-            Err(_) => Asking::Waits(answer, self.clock.instant(deadline)),
+            Err(_) => Asking::Waits(answer, self.clock.instant(deadline), ring),
         }
     }
 

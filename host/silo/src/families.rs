@@ -151,6 +151,11 @@ impl Family {
         !self.at_work && self.queue.is_empty() && !self.children.is_held() && self.children.next_due().is_none()
     }
 
+    /// Whether there is no child, and nothing to be done about one.
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.children.iter().next().is_none()
+    }
+
     fn is_down(&self, child: &ActorId) -> bool {
         self.children.contains(child) && (self.children.is_held() || self.children.starts_at(child).is_some())
     }
@@ -193,13 +198,20 @@ impl Families {
         family.children.stop(child);
         family.lived.remove(child);
         family.queue.retain(|action| !matches!(action, Action::Hold(id) | Action::Start(id) if id == child));
-        if family.children.iter().next().is_none() && family.rests() {
+        if family.is_empty() && !family.at_work {
             table.remove(parent);
         }
     }
 
+    /// Whether that child, which is to be held, is none any more; or its parent is up again, with which it was.
+    fn lets_go(&self, parent: &ActorId, child: &ActorId, with_parent: bool) -> bool {
+        let table = self.table.lock();
+        let family = table.families.get(parent).filter(|family| family.children.contains(child));
+        family.is_none_or(|family| with_parent && !family.children.is_held())
+    }
+
     /// How often children of that parent failed within the window, one more included.
-    fn count(&self, parent: &ActorId, now: Time) -> u32 {
+    pub(crate) fn count(&self, parent: &ActorId, now: Time) -> u32 {
         self.table.lock().families.get(parent).map_or(1, |family| family.children.count(now))
     }
 
@@ -375,7 +387,7 @@ impl Families {
             (None, Some(due)) => Next::Wait(due, family.changed.clone()),
             (None, None) => {
                 family.at_work = false;
-                if family.children.iter().next().is_none() {
+                if family.is_empty() {
                     table.remove(parent);
                 }
                 Next::Done
@@ -395,3 +407,6 @@ impl Families {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,11 @@ pub(crate) struct Metrics {
     gone: (AtomicU64, AtomicU64),
     pub(crate) activations: Counter,
     pub(crate) failures: Counter,
+    pub(crate) child_restarts: Counter,
+    pub(crate) escalations: Counter,
     pub(crate) overloaded: Counter,
     pub(crate) deadlocks: Counter,
+    pub(crate) suspects: Counter,
     waits_skipped: Counter,
     pub(crate) rewoken: Counter,
     pub(crate) timer_turns: Counter,
@@ -64,8 +67,11 @@ impl Metrics {
         describe_counter!("quark_activations_total", "Actors that were loaded into memory");
         describe_counter!("quark_deactivations_total", "Activations that left memory, by reason");
         describe_counter!("quark_failures_total", "Traps, refused activations and passed limits");
+        describe_counter!("quark_child_restarts_total", "Children that were started again");
+        describe_counter!("quark_escalations_total", "Parents that failed because their children did");
         describe_counter!("quark_overloaded_total", "Messages that a full mailbox refused");
         describe_counter!("quark_deadlocks_total", "Calls that were refused since they would wait for themselves");
+        describe_counter!("quark_suspects_total", "Looks at calls that might wait for themselves, and waited on");
         describe_counter!(
             "quark_waits_skipped_total",
             "Calls that waited with no look for a deadlock: too many waited"
@@ -93,8 +99,11 @@ impl Metrics {
             gone: Default::default(),
             activations: counter!("quark_activations_total"),
             failures: counter!("quark_failures_total"),
+            child_restarts: counter!("quark_child_restarts_total"),
+            escalations: counter!("quark_escalations_total"),
             overloaded: counter!("quark_overloaded_total"),
             deadlocks: counter!("quark_deadlocks_total"),
+            suspects: counter!("quark_suspects_total"),
             waits_skipped: counter!("quark_waits_skipped_total"),
             rewoken: counter!("quark_rewoken_total"),
             timer_turns: counter!("quark_timer_turns_total"),

@@ -6,13 +6,13 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use quark_core::activation::Turn;
 use quark_core::commit::CommitError;
-use quark_core::envelope::Path;
+use quark_core::envelope::{Awaits, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::reminders::Reminder;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
-use quark_engine::{CallFailure, Calling, Lane, Level, OutgoingCall, Outside, Owned, Reached, Returned};
+use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned, Reached, Returned};
 
 use crate::activation::{Activation, MidTurn};
 use crate::dispatch::{Outgoing, Route};
@@ -23,13 +23,15 @@ use crate::silo::Inner;
 pub(crate) struct ActorOutside {
     activation: Weak<Activation>,
     served: Arc<Served>,
+    awaits: Awaits,
     /// Where its last call went: most go there again.
     last: Mutex<Option<Box<Route>>>,
 }
 
 impl ActorOutside {
     pub(crate) fn of(activation: Weak<Activation>, served: Arc<Served>) -> Arc<dyn Outside> {
-        Arc::new(Self { activation, served, last: Mutex::default() })
+        let awaits = served.component.awaits(served.at);
+        Arc::new(Self { activation, served, awaits, last: Mutex::default() })
     }
 
     /// Neither is there any more only while the silo is being dropped with the turn still running.
@@ -43,11 +45,11 @@ impl ActorOutside {
 fn send(
     silo: &Arc<Inner>,
     last: Option<&Mutex<Option<Box<Route>>>>,
-    (from, alone): (&ActorId, bool),
+    (from, awaits): (&ActorId, Awaits),
     call: OutgoingCall,
 ) -> Calling {
     let OutgoingCall { to, work, from_method, deadline, path, chain, turn, call, timeout, write: _ } = call;
-    let path = path.with_one_of(from.clone(), from_method, (turn.generation, turn.number), call, alone);
+    let path = path.with_that(from.clone(), from_method, (turn.generation, turn.number), call, awaits);
     let outgoing = Outgoing { path, chain, deadline, timeout };
     silo.call_from(last, to, outgoing, work, Instant::now())
 }
@@ -57,14 +59,15 @@ impl Outside for ActorOutside {
         let Some((silo, activation)) = self.own() else {
             return Calling::Done(Err(CallFailure::Commit(CommitError::Fenced)));
         };
-        // In the concurrent lane a turn may have several calls under way.
-        let alone = self.served.component.lane != Lane::Concurrent;
+        // Of a hook that may have several calls under way it is not known which: it has no number.
+        let hook = call.turn.number == 0 && self.awaits == Awaits::Several;
+        let awaits = if hook { Awaits::Unknown } else { self.awaits };
         match activation.commit_point(&silo, call.turn, std::mem::replace(&mut call.write, Reached::Free(None))) {
-            MidTurn::Open => send(&silo, Some(&self.last), (&activation.id, alone), call),
+            MidTurn::Open => send(&silo, Some(&self.last), (&activation.id, awaits), call),
             MidTurn::Failed(error) => Calling::Done(Err(CallFailure::Commit(error))),
             point @ MidTurn::Wait(_) => Calling::Waits(Box::pin(async move {
                 point.wait().await.map_err(CallFailure::Commit)?;
-                match send(&silo, None, (&activation.id, alone), call) {
+                match send(&silo, None, (&activation.id, awaits), call) {
                     Calling::Done(answer) => answer,
                     Calling::Waits(answer) => answer.await,
                 }

@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 use crate::activation::Activation;
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    KindContract, KindReport, LettersWanted, LiveReport, ReminderOperation, ReminderReports, Reply, Request,
-    StateOperation, StateValue, TreeReport, ValueReport, VersionReport, codes,
+    HeldReport, KindContract, KindReport, LettersWanted, LiveReport, ReminderOperation, ReminderReports, Reply,
+    Request, StateOperation, StateValue, TreeReport, ValueReport, VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -32,6 +32,7 @@ use crate::metrics::Now;
 use crate::room::thrashing_text;
 use crate::silo::{Inner, Silo};
 use crate::store::{StoreError, StoreHealth};
+use crate::supervision::millis;
 
 /// The longest that a caller from outside may wait.
 const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
@@ -175,9 +176,6 @@ impl Silo {
         let operate = Operate { name: name.into(), operation, if_match, reply };
         let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0, waits: None };
         self.0.deliver(&to, message, now)?;
-        if let Some(activation) = self.0.catalog.get(&to) {
-            activation.cut_short();
-        }
         match tokio::time::timeout_at(self.0.clock.instant(deadline), answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into()).into()),
@@ -198,6 +196,7 @@ impl Silo {
             };
             snapshot.values.iter().filter(|(name, _)| &***name != STANDING).map(value).collect()
         });
+        let parent = self.0.parent_of(&id).await.map_err(unavailable)?;
         Ok(ActorReport {
             kind: id.kind.to_string(),
             key: id.key.to_string(),
@@ -210,16 +209,24 @@ impl Silo {
             state_limit: served.kind().policy.limits.state,
             last_failure: self.0.supervised.last_failure(&id),
             stopped,
-            held: self.0.supervised.held(&id, &served.kind().policy.supervision, self.0.clock.now()),
-            parent: self
-                .0
-                .parent_of(&id)
-                .await
-                .map_err(unavailable)?
-                .map(|parent| format!("{}/{}", parent.kind, parent.key)),
+            held: self.held(&id, &served, parent.as_ref()),
+            parent: parent.map(|parent| format!("{}/{}", parent.kind, parent.key)),
             reminders: self.0.store.reminders(&id).await.map_err(unavailable)?.len() as u64,
             children: self.0.standing_of(&id).await.map_err(unavailable)?.children.len() as u64,
         })
+    }
+
+    /// What keeps it from being started, for people.
+    fn held(&self, id: &ActorId, served: &Served, parent: Option<&ActorId>) -> Option<HeldReport> {
+        let now = self.0.clock.now();
+        let Some((parent, known)) = parent.and_then(|parent| Some((parent, self.0.families.known(parent, id)?))) else {
+            return self.0.supervised.held(id, &served.kind().policy.supervision, now);
+        };
+        let why = if known.held { "parent" } else { "backoff" };
+        let down = known.down_until.filter(|_| !known.held);
+        let left_ms = down.map_or(0, |until| millis(until.since(now)));
+        let failures = self.0.families.count(parent, now).saturating_sub(1);
+        (known.held || down.is_some()).then(|| HeldReport { why: why.into(), left_ms, failures })
     }
 
     /// Stops an actor, and all below it before it; or starts it. False when it was so already.

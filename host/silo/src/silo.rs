@@ -218,6 +218,10 @@ impl Inner {
 
     /// A message whose caller has stopped waiting before its turn.
     pub(crate) fn expired(self: &Arc<Self>, to: &ActorId, message: Message) {
+        // Of a ring: that was its answer, as of a call that never left.
+        if message.waits.as_ref().is_some_and(|waits| !waits.begins()) {
+            return;
+        }
         let late = self.clock.now() >= message.head.deadline;
         let reason = if late { Reason::Expired } else { Reason::Cancelled };
         if !message.is_own() {

@@ -1,6 +1,10 @@
 //! Turns of one actor that meet one another, in their own memory and through others.
 
 use std::cell::Cell;
+#[cfg(feature = "async")]
+use std::pin::pin;
+#[cfg(feature = "async")]
+use std::task::Poll;
 use std::time::Duration;
 
 use quark_sdk::prelude::*;
@@ -11,6 +15,8 @@ quark_sdk::world!("crowd-actor");
 const VISITOR: &str = "visitor";
 /// What a call has that no time was named for.
 const CALL_MS: u64 = 30_000;
+/// How long it waits for no call.
+const PAUSE_MS: u64 = 700;
 /// Deadlines of one turn are told apart by no more.
 const DEADLINE_MS_APART_MAX: u64 = 2000;
 
@@ -116,6 +122,19 @@ impl Crowd {
     async fn hold_on(&self, other: String) -> Result<u64, CallError> {
         self.arrive();
         crowds::Crowd::new(&other).hold(0).await
+    }
+
+    async fn after(&self, gate: String, other: String, beside: String, both: bool) -> Result<u64, CallError> {
+        crowds::Crowd::new(&gate).hold(0).await?;
+        let (other, next) = (crowds::Crowd::new(&other), crowds::Crowd::new(&beside));
+        if beside.is_empty() {
+            return other.count().await;
+        }
+        if beside == context::key() {
+            return first_of(other.count(), pause_for(PAUSE_MS)).await;
+        }
+        let (asks, holds) = (other.count(), next.hold(0));
+        if both { both_of(asks, holds).await } else { first_of(asks, holds).await }
     }
 
     async fn sleep_on(&self, key: String, ms: u64) -> Result<(), CallError> {
@@ -226,10 +245,10 @@ async fn pause() {
     let mut paused = false;
     std::future::poll_fn(|context| {
         if std::mem::replace(&mut paused, true) {
-            return std::task::Poll::Ready(());
+            return Poll::Ready(());
         }
         context.waker().wake_by_ref();
-        std::task::Poll::Pending
+        Poll::Pending
     })
     .await
 }
@@ -239,10 +258,54 @@ async fn forever() -> ! {
     std::future::pending().await
 }
 
+#[cfg(feature = "async")]
+async fn pause_for(ms: u64) -> Result<u64, CallError> {
+    let end = context::now() + ms;
+    while context::now() < end {
+        pause().await;
+    }
+    Ok(ms)
+}
+
+type Counted = Result<u64, CallError>;
+
+#[cfg(feature = "async")]
+async fn first_of(one: impl Future<Output = Counted>, other: impl Future<Output = Counted>) -> Counted {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    std::future::poll_fn(|context| match one.as_mut().poll(context) {
+        Poll::Pending => other.as_mut().poll(context),
+        ready => ready,
+    })
+    .await
+}
+
+#[cfg(feature = "async")]
+async fn both_of(one: impl Future<Output = Counted>, other: impl Future<Output = Counted>) -> Counted {
+    let mut other = pin!(other);
+    let begun = std::future::poll_fn(|context| Poll::Ready(other.as_mut().poll(context))).await;
+    let one = one.await;
+    one.and(if let Poll::Ready(counted) = begun { counted } else { other.await })
+}
+
 /// A plain turn ends before the next begins.
 #[cfg(not(feature = "async"))]
 fn pause() {
     std::hint::black_box(());
+}
+
+#[cfg(not(feature = "async"))]
+fn pause_for(ms: u64) -> Counted {
+    Ok(ms)
+}
+
+#[cfg(not(feature = "async"))]
+fn first_of(one: Counted, _: Counted) -> Counted {
+    one
+}
+
+#[cfg(not(feature = "async"))]
+fn both_of(one: Counted, other: Counted) -> Counted {
+    one.and(other)
 }
 
 #[cfg(not(feature = "async"))]

@@ -6,24 +6,20 @@ use quark_sdk::prelude::*;
 
 quark_sdk::world!("foreman-actor");
 
-/// Most failures that are kept.
+/// Most entries of each list that grows.
 const KEPT: usize = 100;
 
 #[state]
 struct Foreman {
     mode: State<Option<Mode>>,
     failures: State<Vec<Failure>>,
+    gone: State<Vec<String>>,
 }
 
 #[actor]
 impl Foreman {
     fn on_child_failed(&self, failure: Failure) -> Directive {
-        self.failures.update(|all| {
-            if all.len() == KEPT {
-                all.remove(0);
-            }
-            all.push(failure);
-        });
+        self.failures.update(|all| keep(all, failure));
         match self.mode.get().unwrap_or(Mode::Restart) {
             Mode::Resume => Directive::Resume,
             Mode::Restart => Directive::Restart,
@@ -36,9 +32,14 @@ impl Foreman {
         }
     }
 
+    fn on_terminated(&self, target: ActorId) {
+        self.gone.update(|all| keep(all, target.key));
+    }
+
     async fn take(&self, name: String, lifetime: Lifetime) -> Result<(), CallError> {
-        let key = format!("{}.{name}", context::key());
-        children::spawn(&ActorId::of::<workers::Worker>(key), lifetime).await
+        let worker = ActorId::of::<workers::Worker>(format!("{}.{name}", context::key()));
+        children::spawn(&worker, lifetime).await?;
+        children::watch(&worker).await
     }
 
     fn roster(&self) -> Result<Vec<String>, CallError> {
@@ -54,4 +55,15 @@ impl Foreman {
         let told = |it: Failure| Failed { child: it.child, reason: it.reason, count: it.count };
         Ok(self.failures.get().into_iter().map(told).collect())
     }
+
+    fn gone(&self) -> Result<Vec<String>, CallError> {
+        Ok(self.gone.get())
+    }
+}
+
+fn keep<T>(all: &mut Vec<T>, one: T) {
+    if all.len() == KEPT {
+        all.remove(0);
+    }
+    all.push(one);
 }

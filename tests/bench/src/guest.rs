@@ -58,6 +58,8 @@ pub(crate) struct Guests {
     pub(crate) relay: Vec<u8>,
     pub(crate) rogue: Vec<u8>,
     pub(crate) metronome: Vec<u8>,
+    pub(crate) crew: Vec<u8>,
+    pub(crate) foreman: Vec<u8>,
     /// Those once more, of `async func`.
     pub(crate) async_hop: Vec<u8>,
     pub(crate) async_counter: Vec<u8>,
@@ -78,6 +80,8 @@ impl Guests {
             hot: component(&[HOT_WIT], "hot-actor", hot_module())?,
             hop: component(&[HOT_WIT, HOP_WIT], "hop-actor", hop_module())?,
             counter: read("counter")?,
+            crew: read("crew")?,
+            foreman: read("foreman")?,
             relay: read("relay")?,
             rogue: read("rogue")?,
             metronome: read("metronome")?,

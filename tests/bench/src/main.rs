@@ -23,6 +23,7 @@ mod density;
 mod durable;
 mod spinners;
 mod failure;
+mod family;
 mod timers;
 mod start;
 
@@ -38,7 +39,7 @@ use crate::rounds::{Probed, Sizes};
 type Group = fn(&Guests, &Sizes, &mut Report) -> Result<()>;
 
 /// In this order, because a process that has just started has the cleanest memory to measure.
-const GROUPS: [(&str, Group); 11] = [
+const GROUPS: [(&str, Group); 12] = [
     ("memory", memory::run),
     ("hot", hot::run),
     ("inflight", inflight::run),
@@ -48,6 +49,7 @@ const GROUPS: [(&str, Group); 11] = [
     ("durable", durable::run),
     ("spinners", spinners::run),
     ("failure", failure::run),
+    ("family", family::run),
     ("timers", timers::run),
     ("start", start::run),
 ];

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 57] = [
+const ROWS: [&str; 64] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
@@ -61,6 +61,13 @@ const ROWS: [&str; 57] = [
     "failure: a crash and the next answer (rogue)",
     "failure: neighbour's p99 while one kind crashes",
     "failure: crashes in a second meanwhile",
+    "family: spawn of a child (crew, worker)",
+    "family: a child's crash and its next answer",
+    "roles: neighbour's p99 (a child that crashes)",
+    "roles: neighbour's p99 (a child that spins)",
+    "roles: neighbour's p99 (a parent that crashes)",
+    "roles: neighbour's p99 (a parent whose on-child-failed spins)",
+    "deadlock: a chain that comes back, to its answer",
     "pending timers: each one takes",
     "pending timers: CPU while none is due",
     "timer: start and stop, by a guest",

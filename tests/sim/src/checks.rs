@@ -228,18 +228,26 @@ impl Checks {
                 self.actors[actor].down = None;
                 Ok(())
             }
-            &Event::Loading(actor) if self.actors[actor].down.is_some_and(|until| now < until) => {
+            &Event::Loading(actor) if self.is_down(actor, now) => {
                 broken(Rule::Restart, format!("{actor} is loaded before its wait is over"))
             }
-            Event::Token(_) | Event::TokenBack { .. } | Event::Loading(_) | Event::Loaded { .. } => {
+            &Event::Loading(actor) => {
+                self.actors[actor].down = None;
                 self.activation(event)
             }
+            Event::Token(_) | Event::TokenBack { .. } | Event::Loaded { .. } => self.activation(event),
             Event::Began { .. } | Event::Waits { .. } | Event::Ended { .. } => self.activation(event),
             Event::Wrote { .. } | Event::Reached { .. } => self.activation(event),
             Event::Submitted { .. } | Event::Landed { .. } => self.activation(event),
             Event::Recovered { .. } | Event::Claimed { .. } | Event::Released { .. } => self.store(event),
             Event::Applied(_) | Event::Accepted(_) | Event::Discarded(_) => self.store(event),
         }
+    }
+
+    /// Whether it has to wait. An operator's message ends that.
+    fn is_down(&self, actor: usize, now: Time) -> bool {
+        let waits = self.actors[actor].down.is_some_and(|until| now < until);
+        waits && !self.inside.values().any(|it| it.to == actor && it.control)
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "it is given the events that it knows")]

@@ -172,6 +172,15 @@ impl<O> Group<O> {
         fits && !alone && room
     }
 
+    /// Whether nothing may begin beside those that run but what comes back to one of them.
+    pub(super) fn is_closed(&self) -> bool {
+        match self.overlap {
+            Overlap::None | Overlap::Nested | Overlap::Chain { reads: false } => true,
+            Overlap::Reads | Overlap::Chain { reads: true } => self.members.iter().any(|member| !member.begins.reads),
+            Overlap::Full => false,
+        }
+    }
+
     /// Whether a call that comes back to that running turn would wait for it.
     pub(super) fn blocks(&self, number: u64, reads: bool) -> bool {
         self.contains(number)

@@ -34,7 +34,7 @@ use super::overlap::{Begins, Group, Overlap};
 use crate::commit::{Commit, CommitError, Write};
 use crate::id::ActorId;
 use crate::time::Time;
-use crate::waits::Running;
+use crate::waits::{Running, Until};
 
 /// The most commits of one actor under way; the next turn waits.
 pub const PENDING_COMMITS_MAX: usize = 64;
@@ -243,7 +243,14 @@ impl<M: Message, O> Turns<M, O> {
     /// All turns that run now; none while nothing is loaded.
     #[must_use]
     pub fn all_running(&self) -> Option<Running> {
-        Some(Running { generation: self.generation?, turns: self.running.numbers() })
+        Some(Running { generation: self.generation?, turns: self.running.numbers(), until: Until::Call })
+    }
+
+    /// Whether nothing can happen to its turns from outside of them but the end of their calls, and what
+    /// comes back by those.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Awake && self.gate.commits() == 0 && self.broken.is_none() && self.running.is_closed()
     }
 
     /// Whether that turn runs.

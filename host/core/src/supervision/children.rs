@@ -13,7 +13,7 @@ pub const CHILDREN_MAX: usize = 1024;
 
 /// A parent has [`CHILDREN_MAX`] children already. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an actor has at most {CHILDREN_MAX} children; nothing was done: stop one, or give the work to a child")]
+#[error("an actor has at most {CHILDREN_MAX} children: stop one, or give the work to a child")]
 pub struct TooManyChildren;
 
 /// What is to be done, in this order.
@@ -160,13 +160,18 @@ impl<C: Clone + PartialEq> Children<C> {
     /// That child failed, and this is the parent's directive. One that does not run cannot fail: a late report
     /// changes nothing.
     pub fn failed(&mut self, id: &C, directive: Directive, now: Time, random: u64) -> Vec<Action<C>> {
-        let Some(at) = self.place(id).filter(|at| !self.held && self.children[*at].state == State::Up) else {
-            return Vec::new();
-        };
+        let Some(at) = self.place(id).filter(|at| self.children[*at].state == State::Up) else { return Vec::new() };
         let temporary = self.children[at].lifetime == Lifetime::Temporary;
         match directive {
-            Directive::Resume | Directive::Restart if temporary => self.stop(id),
             Directive::Stop => self.stop(id),
+            _ if self.held => {
+                if temporary {
+                    self.stop(id)
+                } else {
+                    self.waits_for_parent(at)
+                }
+            }
+            Directive::Resume | Directive::Restart if temporary => self.stop(id),
             Directive::Escalate => self.escalate(Some(at)),
             Directive::Resume => {
                 let due = self.children[at].pause.next(&self.policy.backoff, now, random);
@@ -179,10 +184,9 @@ impl<C: Clone + PartialEq> Children<C> {
 
     /// That child ended without a failure.
     pub fn ended(&mut self, id: &C, now: Time, random: u64) -> Vec<Action<C>> {
-        let Some(at) = self.place(id).filter(|at| !self.held && self.children[*at].state == State::Up) else {
-            return Vec::new();
-        };
+        let Some(at) = self.place(id).filter(|at| self.children[*at].state == State::Up) else { return Vec::new() };
         match self.children[at].lifetime {
+            Lifetime::Permanent if self.held => self.waits_for_parent(at),
             Lifetime::Permanent => self.restart(at, now, random),
             Lifetime::Transient => {
                 self.children[at].state = State::Ended;
@@ -260,6 +264,12 @@ impl<C: Clone + PartialEq> Children<C> {
         };
         actions.extend(self.due(now));
         actions
+    }
+
+    /// It was spawned by a parent that was just waking, and ended before that was awake.
+    fn waits_for_parent(&mut self, at: usize) -> Vec<Action<C>> {
+        self.children[at].state = State::Down(Time::NEVER);
+        Vec::new()
     }
 
     fn escalate(&mut self, failed: Option<usize>) -> Vec<Action<C>> {

@@ -1,6 +1,4 @@
-//! The machine against a plain model that knows the truth, and its bounds.
-
-use std::collections::VecDeque;
+//! The machine step by step, and its bounds.
 
 use super::*;
 use crate::id::{Key, KindName};
@@ -19,7 +17,7 @@ fn path(keys: &[&str]) -> Path {
 
 /// Every actor is in its first turn.
 fn first(_: &ActorId) -> Option<Running> {
-    Some(Running { generation: 1, turns: vec![1] })
+    Some(Running { generation: 1, turns: vec![1], until: Until::Call })
 }
 
 #[track_caller]
@@ -55,15 +53,15 @@ fn a_ring_of_many_chains_is_told_within_bounds() {
 }
 
 #[test]
-fn what_nobody_waits_for_or_only_one_of_several_closes_no_ring() {
+fn what_nobody_waits_for_closes_no_ring() {
     let (mut waits, method) = (Waits::default(), "on".into());
     let soon = Time(10);
     recorded(waits.add(&path(&["a"]), &actor("b"), &method, soon, NOW, first));
     recorded(waits.add(&path(&["b"]), &actor("a"), &method, LATER, soon, first));
-    // A call beside others.
-    let several = Path::START.with_one_of(actor("c"), "go".into(), (1, 1), 0, false);
-    assert_eq!(waits.add(&several, &actor("b"), &method, LATER, NOW, first), Added::Unseen);
-    let below = several.with(actor("d"), "go".into(), (1, 1), 0);
+    // One of which nobody knows what it waits for.
+    let unknown = Path::START.with_that(actor("c"), "go".into(), (1, 1), 0, Awaits::Unknown);
+    assert_eq!(waits.add(&unknown, &actor("b"), &method, LATER, NOW, first), Added::Unseen);
+    let below = unknown.with(actor("d"), "go".into(), (1, 1), 0);
     recorded(waits.add(&below, &actor("e"), &method, LATER, NOW, first));
     recorded(waits.add(&path(&["e"]), &actor("c"), &method, LATER, NOW, first));
     // From outside, past its time, or back to its own path: not for this machine to decide.
@@ -108,204 +106,82 @@ fn records_and_searches_are_bounded() {
     assert_eq!((far, waits.skipped()), (Added::Unseen, 3));
 }
 
-/// Actors, their turns and mailboxes, as simply as can be.
-struct World {
-    random: u64,
-    now: u64,
-    actors: Vec<Actor>,
-    waits: Waits,
-    next: u64,
-    rings: u64,
+/// A path of these calls by the same turns, which may have several under way.
+fn one_of_several(calls: &[(&str, u32)]) -> Path {
+    let with =
+        |path: Path, (key, call): &(&str, u32)| path.with_that(actor(key), "go".into(), (1, 1), *call, Awaits::Several);
+    calls.iter().fold(Path::START, with)
 }
 
-#[derive(Default)]
-struct Actor {
-    turn: Option<Turn>,
-    mailbox: VecDeque<Call>,
-}
-
-struct Turn {
-    call: Call,
-    number: u64,
-    /// It may have several calls under way.
-    several: bool,
-    /// The call that it waits for, where, and until when.
-    waits: Option<(u64, usize, u64)>,
-}
-
-struct Call {
-    id: u64,
-    path: Path,
-    deadline: u64,
-    record: Option<WaitId>,
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        let mut world = Self {
-            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            now: 1,
-            actors: Vec::new(),
-            waits: Waits::default(),
-            next: 0,
-            rings: 0,
-        };
-        let actors = 2 + world.below(12);
-        world.actors.resize_with(actors, Actor::default);
-        world
-    }
-
-    fn below(&mut self, below: usize) -> usize {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        usize::try_from(self.random % below as u64).unwrap()
-    }
-
-    fn new_id(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn begin(&mut self, at: usize, call: Call, several: bool) {
-        let number = self.new_id();
-        let old = self.actors[at].turn.replace(Turn { call, number, several, waits: None });
-        assert!(old.is_none());
-    }
-
-    /// A turn is over; the next message has its turn, and its caller goes on.
-    fn end(&mut self, at: usize) {
-        let Some(ended) = self.actors[at].turn.take() else { return };
-        let id = ended.call.id;
-        if let Some(caller) =
-            self.actors.iter_mut().filter_map(|actor| actor.turn.as_mut()).find(|turn| waits(turn, id))
-        {
-            caller.waits = None;
-        }
-        while let Some(call) = self.actors[at].mailbox.pop_front() {
-            call.record.into_iter().for_each(|id| self.waits.remove(id));
-            if call.deadline > self.now {
-                return self.begin(at, call, false);
-            }
-        }
-    }
-
-    fn pass_time(&mut self) {
-        self.now += 1;
-        for turn in self.actors.iter_mut().filter_map(|actor| actor.turn.as_mut()) {
-            turn.waits.take_if(|(_, _, deadline)| *deadline <= self.now);
-        }
-    }
-
-    /// What a turn that waits would need to go on, taken apart until nothing is left.
-    fn is_stuck(&self, at: usize) -> bool {
-        let mut free: Vec<bool> = self.actors.iter().map(|actor| actor.turn.as_ref().is_none_or(goes_on)).collect();
-        loop {
-            let before = free.clone();
-            for (place, actor) in self.actors.iter().enumerate() {
-                if let Some(Turn { waits: Some((_, to, _)), .. }) = actor.turn {
-                    free[place] |= free[to];
-                }
-            }
-            if before == free {
-                return !free[at];
-            }
-        }
-    }
-
-    /// A turn calls another actor.
-    fn call(&mut self, from: usize, to: usize) {
-        let (id, timeout) = (self.new_id(), 1 + self.below(60) as u64);
-        let Some(turn) = &self.actors[from].turn else { return };
-        let deadline = turn.call.deadline.min(self.now + timeout);
-        let path = turn.call.path.with_one_of(actor(from), "go".into(), (1, turn.number), 0, !turn.several);
-        if path.find(&actor(to)).is_some() || deadline <= self.now {
-            return;
-        }
-        let mut call = Call { id, path, deadline, record: None };
-        let waits = Some((id, to, deadline));
-        let busy = self.actors[to].turn.is_some();
-        if let Some(turn) = &mut self.actors[from].turn {
-            turn.waits = waits;
-        }
-        if !busy {
-            let several = self.below(6) == 0;
-            return self.begin(to, call, several);
-        }
-        let stuck = self.is_stuck(from);
-        let Self { waits, actors, now, .. } = self;
-        let running = |id: &ActorId| {
-            let turn = actors[id.key.as_str().parse::<usize>().unwrap()].turn.as_ref();
-            Some(Running { generation: 1, turns: turn.iter().map(|turn| turn.number).collect() })
-        };
-        match waits.add(&call.path, &actor(to), &"on".into(), Time(deadline), Time(*now), running) {
-            Added::Ring(text) => {
-                assert!(stuck, "no ring: {text}");
-                self.rings += 1;
-                self.actors[from].turn.as_mut().unwrap().waits = None;
-            }
-            added @ (Added::Recorded(_) | Added::Unseen) => {
-                assert!(!stuck, "a ring was not seen");
-                call.record = if let Added::Recorded(id) = added { Some(id) } else { None };
-                self.actors[to].mailbox.push_back(call);
-            }
-        }
-    }
-
-    fn step(&mut self) -> bool {
-        let (at, to) = (self.below(self.actors.len()), self.below(self.actors.len()));
-        let what = self.below(100);
-        let goes_on = self.actors[at].turn.as_ref().map(goes_on);
-        match (what, goes_on) {
-            (0, _) => self.pass_time(),
-            // It traps, or is given up.
-            (1, Some(false)) => self.end(at),
-            (2..=14, Some(true)) => self.end(at),
-            (_, Some(true)) => {
-                self.call(at, to);
-                return true;
-            }
-            (_, Some(false)) => {}
-            (_, None) => {
-                let id = self.new_id();
-                let (deadline, several) = (self.now + 50 + self.below(100) as u64, self.below(6) == 0);
-                self.begin(at, Call { id, path: Path::START, deadline, record: None }, several);
-                return true;
-            }
-        }
-        false
+/// Their first turns wait for these calls of theirs, and for nothing else; those of all others run.
+fn rest<'a>(rest: &'a [(&str, &[u32])]) -> impl FnMut(&ActorId) -> Option<Running> + 'a {
+    |id| {
+        let calls = rest.iter().find(|(key, _)| *id == actor(key)).map(|(_, calls)| *calls);
+        let until = calls.map(|calls| Until::Calls(calls.iter().map(|call| (1, *call)).collect()));
+        Some(Running { generation: 1, turns: vec![1], until: until.unwrap_or(Until::Unknown) })
     }
 }
 
-fn waits(turn: &Turn, call: u64) -> bool {
-    turn.waits.is_some_and(|(id, ..)| id == call)
-}
-
-fn goes_on(turn: &Turn) -> bool {
-    turn.several || turn.waits.is_none()
+#[track_caller]
+fn suspect(added: Added) -> WaitId {
+    let Added::Suspect(id) = added else { panic!("{added:?}") };
+    id
 }
 
 #[test]
-fn every_ring_is_found_and_no_other_by_seeds() {
-    const CALLS: usize = 1_000_000;
-    let (mut calls, mut rings, mut seed) = (0, 0, 0);
-    while calls < CALLS {
-        seed += 1;
-        let mut world = World::new(seed);
-        for _ in 0..10_000 {
-            calls += usize::from(world.step());
-        }
-        rings += world.rings;
-        // Once all turns have ended nothing is left.
-        for _ in 0..1_000_000 {
-            world.now += 1_000;
-            (0..world.actors.len()).for_each(|at| world.end(at));
-            if world.actors.iter().all(|actor| actor.turn.is_none()) {
-                break;
-            }
-        }
-        assert!(world.waits.is_empty() && world.waits.by_turn.is_empty(), "seed {seed}");
-        assert_eq!(world.waits.skipped(), 0);
+fn a_ring_of_turns_that_may_wait_for_more_is_told_once_they_wait_for_nothing_else() {
+    let (mut waits, method) = (Waits::default(), "on".into());
+    let first_call = recorded(waits.add(&one_of_several(&[("a", 1)]), &actor("b"), &method, LATER, NOW, rest(&[])));
+    let closes = suspect(waits.add(&one_of_several(&[("b", 1)]), &actor("a"), &method, LATER, NOW, rest(&[])));
+    let text = "cart/b.go -> cart/a.on, while cart/a.go -> cart/b.on".to_owned();
+    for (others, looked) in [
+        (rest(&[]), Looked::Suspect),
+        (rest(&[("a", &[1])]), Looked::Suspect),
+        // One has another call under way; it has given that one up; it has made none.
+        (rest(&[("a", &[1]), ("b", &[1, 2])]), Looked::Suspect),
+        (rest(&[("a", &[1]), ("b", &[2])]), Looked::Suspect),
+        (rest(&[("a", &[1]), ("b", &[])]), Looked::Suspect),
+        (rest(&[("a", &[1]), ("b", &[1])]), Looked::Ring(text)),
+        (rest(&[("a", &[1]), ("b", &[1])]), Looked::Over),
+    ] {
+        assert_eq!(waits.look(closes, NOW, others), looked);
     }
-    assert!(rings > 10_000, "{rings} rings in {calls} calls: the test shows too little");
+    assert!(!waits.remove(closes), "its turn must not run");
+    assert!(waits.remove(first_call), "and that of the other may");
+    assert!(waits.is_empty() && waits.by_turn.is_empty() && waits.several == 0);
+}
+
+#[test]
+fn all_calls_of_a_turn_must_wait_in_the_ring() {
+    let (mut waits, method) = (Waits::default(), "on".into());
+    let mut add =
+        |calls: &[(&str, u32)], to: &str| waits.add(&one_of_several(calls), &actor(to), &method, LATER, NOW, rest(&[]));
+    recorded(add(&[("b", 1)], "a"));
+    recorded(add(&[("c", 1)], "a"));
+    let older = suspect(add(&[("a", 1)], "b"));
+    let newer = suspect(add(&[("a", 2)], "c"));
+    let text = "cart/a.go -> cart/c.on, while cart/c.go -> cart/a.on".to_owned();
+    let mut look = |id, calls: &[(&str, &[u32])]| waits.look(id, NOW, rest(calls));
+    assert_eq!(look(newer, &[("a", &[1, 2]), ("b", &[1])]), Looked::Suspect, "c goes on");
+    assert_eq!(look(newer, &[("a", &[1, 2]), ("b", &[1]), ("c", &[1])]), Looked::Ring(text));
+    assert_eq!(look(older, &[("a", &[1, 2]), ("b", &[1]), ("c", &[1])]), Looked::Suspect, "it is about to be told");
+    assert!(matches!(look(older, &[("a", &[1]), ("b", &[1]), ("c", &[1])]), Looked::Ring(_)));
+}
+
+#[test]
+fn a_call_that_runs_leads_on_and_one_that_waits_beside_the_ring_is_not_told() {
+    let (mut waits, method) = (Waits::default(), "on".into());
+    let mut add = |path: &Path, to: &str| waits.add(path, &actor(to), &method, LATER, NOW, rest(&[]));
+    // a has called x, in whose turn, which waits for one call at a time, the call was made.
+    recorded(add(&one_of_several(&[("a", 1)]).with(actor("x"), "go".into(), (1, 1), 0), "b"));
+    let closes = suspect(add(&one_of_several(&[("b", 1)]), "a"));
+    let beside = recorded(add(&one_of_several(&[("d", 1)]), "a"));
+    let all = |id: &ActorId| {
+        if *id == actor("x") { first(id) } else { rest(&[("a", &[1]), ("b", &[1]), ("d", &[1])])(id) }
+    };
+    assert_eq!(waits.look(beside, NOW, all), Looked::Suspect);
+    let gone = |id: &ActorId| if *id == actor("x") { None } else { all(id) };
+    assert_eq!(waits.look(closes, NOW, gone), Looked::Suspect, "x has trapped, and a goes on");
+    let text = "cart/b.go -> cart/a.on, while cart/a.go -> cart/x.go -> cart/b.on".to_owned();
+    assert_eq!(waits.look(closes, NOW, all), Looked::Ring(text));
 }

@@ -5,14 +5,13 @@ use std::time::Duration;
 use quark_core::commit::TELLS_PER_COMMIT_MAX;
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key, KindName};
-use wasmtime::AsContextMut as _;
 use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::{calls, types};
 use crate::guest::Guest;
-use crate::nested::{self, Waiting};
+use crate::host::suspends;
+use crate::nested;
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
-use crate::seats::attribute;
 
 /// The contract's case for a call error.
 pub(crate) fn call_error(error: CallError) -> types::CallError {
@@ -98,24 +97,8 @@ pub(crate) fn define_nesting(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
 /// Defines what suspends once more, for components in which it is an `async func`.
 pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut calls = linker.instance("quark:actor/calls@0.1.0")?;
-    calls.func_wrap_concurrent("call", |accessor, (to, method, args, timeout): Call| {
-        Box::pin(async move {
-            let (task, calling, _waiting) = accessor.with(|mut access| -> wasmtime::Result<_> {
-                let mut store = access.as_context_mut();
-                attribute(&mut store)?;
-                let guest = store.data_mut();
-                let calling = guest.call_by_name(&to, method, args, timeout);
-                let waiting = Waiting::beside(guest, &calling);
-                Ok((guest.task(), calling, waiting))
-            })?;
-            let answer = calling.answer().await;
-            accessor.with(|mut access| {
-                let guest = access.data_mut();
-                guest.resume(task);
-                guest.answered_by_name(answer).map(|answer| (answer,))
-            })
-        })
-    })
+    let call = |guest: &mut Guest, (to, method, args, timeout): Call| guest.call_by_name(&to, method, args, timeout);
+    suspends(&mut calls, "call", call, Guest::answered_by_name)
 }
 
 impl Guest {

@@ -3,16 +3,15 @@
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::supervision::Lifetime;
-use wasmtime::AsContextMut as _;
 use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::{children, types};
 use crate::guest::Guest;
 use crate::host::calls::{call_error, target};
+use crate::host::suspends;
 use crate::kind::Hook;
-use crate::nested::{self, Waiting};
+use crate::nested;
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
-use crate::seats::attribute;
 
 type Answered = Result<(), types::CallError>;
 
@@ -73,39 +72,13 @@ pub(crate) fn define_nesting(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
 
 /// The same for components in which it is an `async func`.
 pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    define_one(linker, "spawn", |guest, (child, lifetime): (types::ActorId, children::Lifetime)| {
-        guest.spawn(&child, lifetime)
-    })?;
-    define_one(linker, "stop", |guest, (child,): (types::ActorId,)| guest.family(&child, OutgoingWork::Stop))?;
-    define_one(linker, "watch", |guest, (target,): (types::ActorId,)| guest.watch(&target))
-}
-
-fn define_one<P>(
-    linker: &mut Linker<Guest>,
-    name: &str,
-    ask: impl Fn(&mut Guest, P) -> Calling + Copy + Send + Sync + 'static,
-) -> wasmtime::Result<()>
-where
-    P: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + Send + 'static,
-{
-    linker.instance("quark:actor/children@0.1.0")?.func_wrap_concurrent(name, move |accessor, params: P| {
-        Box::pin(async move {
-            let (task, calling, _waiting) = accessor.with(|mut access| -> wasmtime::Result<_> {
-                let mut store = access.as_context_mut();
-                attribute(&mut store)?;
-                let guest = store.data_mut();
-                let calling = ask(guest, params);
-                let waiting = Waiting::beside(guest, &calling);
-                Ok((guest.task(), calling, waiting))
-            })?;
-            let answer = calling.answer().await;
-            accessor.with(|mut access| {
-                let guest = access.data_mut();
-                guest.resume(task);
-                guest.settled(answer).map(|answer| (answer,))
-            })
-        })
-    })
+    let mut functions = linker.instance("quark:actor/children@0.1.0")?;
+    let spawn = |guest: &mut Guest, (child, lifetime): (types::ActorId, _)| guest.spawn(&child, lifetime);
+    suspends(&mut functions, "spawn", spawn, Guest::settled)?;
+    let stop = |guest: &mut Guest, (child,): (types::ActorId,)| guest.family(&child, OutgoingWork::Stop);
+    suspends(&mut functions, "stop", stop, Guest::settled)?;
+    let watch = |guest: &mut Guest, (target,): (types::ActorId,)| guest.watch(&target);
+    suspends(&mut functions, "watch", watch, Guest::settled)
 }
 
 impl Guest {

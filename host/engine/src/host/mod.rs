@@ -9,11 +9,13 @@ pub(crate) mod reminders;
 pub(crate) mod state;
 pub(crate) mod timers;
 
-use wasmtime::StoreContextMut;
-use wasmtime::component::Linker;
+use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
+use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use crate::bindings::quark::actor;
 use crate::guest::Guest;
+use crate::nested::Waiting;
+use crate::outside::{Answer, CallFailure, Calling};
 use crate::seats::attribute;
 
 /// Defines once more what suspends, and what depends on the turn that calls, for components whose
@@ -80,6 +82,38 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 pub(crate) fn define_nesting(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     calls::define_nesting(linker)?;
     children::define_nesting(linker)
+}
+
+/// A host function that makes a call and waits for its answer, as an `async func`.
+fn suspends<P, R>(
+    functions: &mut LinkerInstance<'_, Guest>,
+    name: &str,
+    ask: impl Fn(&mut Guest, P) -> Calling + Copy + Send + Sync + 'static,
+    answered: impl Fn(&mut Guest, Result<Answer, CallFailure>) -> wasmtime::Result<R> + Copy + Send + Sync + 'static,
+) -> wasmtime::Result<()>
+where
+    P: ComponentNamedList + Lift + Send + 'static,
+    R: Send + 'static,
+    (R,): ComponentNamedList + Lower,
+{
+    functions.func_wrap_concurrent(name, move |accessor, params: P| {
+        Box::pin(async move {
+            let (task, calling, _waiting) = accessor.with(|mut access| -> wasmtime::Result<_> {
+                let mut store = access.as_context_mut();
+                attribute(&mut store)?;
+                let guest = store.data_mut();
+                let calling = ask(guest, params);
+                let waiting = Waiting::beside(guest, &calling);
+                Ok((guest.task(), calling, waiting))
+            })?;
+            let answer = calling.answer().await;
+            accessor.with(|mut access| {
+                let guest = access.data_mut();
+                guest.resume(task);
+                answered(guest, answer).map(|answer| (answer,))
+            })
+        })
+    })
 }
 
 /// A host function that gives one result, of the turn that calls.

@@ -9,6 +9,7 @@ use crate::bindings::quark::actor::reminders;
 use crate::guest::Guest;
 use crate::host::context::now_ms;
 use crate::kind::Hook;
+use crate::rest::Rest;
 use crate::seats::attribute;
 
 type Answered = Result<Vec<reminders::Reminder>, String>;
@@ -72,11 +73,12 @@ impl reminders::Host for Guest {
 pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.instance("quark:actor/reminders@0.1.0")?.func_wrap_concurrent("registered", |accessor, (): ()| {
         Box::pin(async move {
-            let (task, asking) = accessor.with(|mut access| -> wasmtime::Result<_> {
+            let (task, asking, _under_way) = accessor.with(|mut access| -> wasmtime::Result<_> {
                 let mut store = access.as_context_mut();
                 attribute(&mut store)?;
                 let guest = store.data_mut();
-                Ok((guest.task(), guest.member.host.reminders(guest.turn.turn)))
+                let under_way = guest.rest.as_ref().map(Rest::other);
+                Ok((guest.task(), guest.member.host.reminders(guest.turn.turn), under_way))
             })?;
             let rows = asking.await;
             accessor.with(|mut access| {

@@ -8,6 +8,7 @@ use wasmtime::component::Linker;
 use crate::bindings::quark::actor::state::{self, StateError};
 use crate::guest::Guest;
 use crate::outside::Owned;
+use crate::rest::Rest;
 use crate::seats::attribute;
 
 impl state::Host for Guest {
@@ -56,11 +57,12 @@ impl state::Host for Guest {
 pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.instance("quark:actor/state@0.1.0")?.func_wrap_concurrent("commit", |accessor, (): ()| {
         Box::pin(async move {
-            let (task, committing) = accessor.with(|mut access| -> wasmtime::Result<_> {
+            let (task, committing, _under_way) = accessor.with(|mut access| -> wasmtime::Result<_> {
                 let mut store = access.as_context_mut();
                 attribute(&mut store)?;
                 let guest = store.data_mut();
-                Ok((guest.task(), guest.commit_staged()))
+                let under_way = guest.rest.as_ref().map(Rest::other);
+                Ok((guest.task(), guest.commit_staged(), under_way))
             })?;
             let outcome = committing.await;
             accessor.with(|mut access| {

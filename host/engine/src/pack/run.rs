@@ -15,6 +15,7 @@ use super::{Body, Pack, Unseated};
 use crate::cell::{self, Cell, Exports};
 use crate::error::Trap;
 use crate::guest::Guest;
+use crate::rest::noted;
 use crate::seats::{Seats, attribute};
 
 /// Seats that were left before what they had in the guest is dropped; with more, nothing begins until
@@ -68,6 +69,7 @@ impl Pack {
                 let guest = cell.store.data_mut();
                 let seat = Some(guest.sit(None));
                 guest.let_any_call(false);
+                guest.rest.iter().for_each(|rest| drop(self.rest.set(rest.clone())));
                 *body = Body::Alive(Box::new(cell), place);
                 self.desk.lock().jobs.push_front(Job { seat, work: Work::Wake(cause), reply });
                 Ok(())
@@ -87,7 +89,8 @@ impl Pack {
             let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
             poll_fn(|cx| self.poll(accessor, exports, &mut calls, cx)).await
         };
-        store.run_concurrent(pass).await
+        let rest = store.data().rest.clone();
+        noted(rest, store.run_concurrent(pass)).await
     }
 
     fn poll<'a>(

@@ -13,7 +13,7 @@ use quark_core::activation::{Point, Turn, Why};
 use quark_core::commit::{CommitError, Handled};
 use quark_core::envelope::Head;
 use quark_engine::values::Payload;
-use quark_engine::{Reached, Started, Trap, Turned, Wishes};
+use quark_engine::{Reached, Rest, Started, Trap, Turned, Wishes};
 use tokio::sync::{Notify, oneshot};
 
 use super::turn::{MidTurn, answer_trap, within_limit};
@@ -31,6 +31,14 @@ struct Beside {
     origin: Origin,
     started: Instant,
     last: tokio::time::Instant,
+}
+
+/// Where turns that overlap hear of one another, and what they wait for.
+#[derive(Default)]
+pub(super) struct Events {
+    told: Notify,
+    /// Of the instance that was made last.
+    rest: Mutex<Option<Arc<Rest>>>,
 }
 
 /// Turns that overlap and have not ended.
@@ -76,7 +84,19 @@ impl Times {
 impl Activation {
     /// Where turns that overlap hear of one another.
     pub(super) fn events(&self) -> &Notify {
-        self.events.get_or_init(Box::default)
+        &self.events.get_or_init(Box::default).told
+    }
+
+    /// What the turns of its instance wait for, where one may have several calls under way.
+    pub(crate) fn rest(&self) -> Option<Arc<Rest>> {
+        self.events.get()?.rest.lock().clone()
+    }
+
+    /// It has a new instance.
+    pub(super) fn rests_as(&self, rest: Option<Arc<Rest>>) {
+        if rest.is_some() || self.events.get().is_some() {
+            *self.events.get_or_init(Box::default).rest.lock() = rest;
+        }
     }
 
     /// Begins a turn; its end comes by [`Activation::ended_beside`].

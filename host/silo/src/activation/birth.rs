@@ -63,6 +63,7 @@ impl Activation {
             // Turns that overlap share the instance as packed actors do.
             (actors, _) => Box::pin(self.born_in_pack(silo, &served, actors, birth)).await?,
         };
+        self.rests_as(instance.rest());
         Ok(Box::new(Live { instance, served, generation, home }))
     }
 

@@ -85,6 +85,12 @@ impl Activation {
         self.machine.lock().turns.phase()
     }
 
+    /// Whether it has no instance, and nothing that would wake it.
+    pub(crate) fn is_asleep(&self) -> bool {
+        let machine = self.machine.lock();
+        machine.turns.is_idle() && !matches!(machine.slot, Slot::Live(_))
+    }
+
     /// It is to end after its turn, and waits then. Whether it lived; and whether the caller now holds the token.
     pub(crate) fn hold(&self) -> (bool, bool) {
         let mut machine = self.machine.lock();
@@ -188,8 +194,12 @@ impl Activation {
             }
         }
         let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
-        drop(waits);
+        let told = waits.is_some_and(|waits| !waits.begins());
         let live = match woken {
+            Ok(live) if told => {
+                self.machine.lock().undo_standing();
+                return self.put_back(turn, live);
+            }
             Ok(live) => live,
             Err(_) if !self.runs(turn) => return drop(reply.send(Err(trap_error(Trap::Unbegun)))),
             Err(trap) => {
@@ -239,7 +249,7 @@ impl Activation {
         match silo.lists(&other, &self.id).await {
             Ok(false) => Ok(()),
             Ok(true) => Err(CallError::Denied(format!(
-                "{} is a child of {other} already; nothing was done: that one must stop it before {parent} can spawn it",
+                "{} is a child of {other} already: that one must stop it before {parent} can spawn it",
                 self.id
             ))),
             Err(StoreError::Unavailable { retry_ms, .. }) => Err(CallError::Unavailable(retry_ms)),

@@ -39,8 +39,9 @@ impl Activation {
             match operation {
                 StateOperation::Stop | StateOperation::Start => {
                     let mut machine = self.machine.lock();
+                    let before = machine.standing().encode();
                     machine.stage_standing(|standing| stop_or_start(standing, operation == StateOperation::Stop));
-                    Ok(None)
+                    Ok(before.map(|row| row.to_vec()))
                 }
                 operation @ (StateOperation::Get | StateOperation::Set(_) | StateOperation::Delete) => {
                     change(&mut slot, &name, operation).await

@@ -51,7 +51,7 @@ impl Activation {
         }
     }
 
-    /// Ends the wait before its restart: an operator's message is in the mailbox, which goes first.
+    /// Ends the wait before its restart.
     pub(crate) fn cut_short(self: &Arc<Self>) {
         let token = self.machine.lock().turns.go_on();
         if token {

@@ -67,7 +67,10 @@ impl Activation {
         let Slot::Live(mut live) = std::mem::take(&mut machine.slot) else { return Some(message) };
         drop(machine);
         let Message { head, work, waits, .. } = message;
-        drop(waits);
+        if waits.is_some_and(|waits| !waits.begins()) {
+            self.put_back(turn, live);
+            return None;
+        }
         let Work::Method { method, payload, origin } = work else { return None };
         let (mut head, mut payload) = (head, payload);
         let input = TurnInput { head: &mut head, turn, method: method.at, handles: None, payload: &mut payload };
@@ -181,8 +184,9 @@ impl Activation {
         }
         let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
         // Until here it waited, perhaps for a hook that waits for others.
-        drop(waits);
+        let told = waits.is_some_and(|waits| !waits.begins());
         let mut live = match woken {
+            Ok(live) if told => return self.put_back(turn, live),
             Ok(live) => live,
             // Turns that run beside it ended the instance just now: it begins in the next one.
             Err(_) if !self.runs(turn) => {

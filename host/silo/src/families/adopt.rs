@@ -15,16 +15,19 @@ use tokio::sync::oneshot;
 
 use super::Families;
 use crate::activation::Activation;
-use crate::api::StateOperation;
+use crate::api::{StateOperation, codes};
 use crate::dispatch::Outgoing;
 use crate::message::{Adopt, Message, Operate, Work, commit_failed};
 use crate::silo::Inner;
 use crate::store::StoreError;
+use crate::waits::in_time;
 
 /// The most actors above one that spawns.
 const LEVELS_ABOVE_MAX: usize = 32;
 /// How long the end of one actor of a tree may take: it waits for its running turn.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a stop is repeated of which nobody knows whether it was made.
+const DOUBTS_MAX: u32 = 2;
 /// How often the children of one that is being stopped are stopped before it, if it spawns others meanwhile.
 const ROUNDS_MAX: u32 = 4;
 
@@ -118,15 +121,33 @@ impl Inner {
         self.check_above(parent, &child).await?;
         let (reply, answer) = oneshot::channel();
         let adopt = Work::Adopt(Box::new(Adopt { parent: parent.clone(), reply }));
-        let landed = self.ask_for_family(&child, adopt, call, answer).await?;
-        landed.await.unwrap_or(Err(CommitError::Unknown)).map_err(commit_failed)?;
+        let adopted = async {
+            let landed = self.ask_for_family(&child, adopt, call, answer).await?;
+            landed.await.unwrap_or(Err(CommitError::Unknown)).map_err(commit_failed)
+        };
+        if let Err(error) = adopted.await {
+            self.look_again(parent, &child).await;
+            return Err(error);
+        }
         // A turn that is over took its children along.
         if let Some(row) = asker.stage(self, |row| row.list(&child, lifetime)) {
             let policy = self.supervision_of(parent);
             let spawned = self.families.spawned((parent, row.parent.as_ref()), &child, lifetime, policy);
+            self.look_again(parent, &child).await;
             return spawned.map_err(|error| denied(error.to_string()));
         }
         Ok(())
+    }
+
+    /// Whether that child still says that it is one; else it is none. Whoever stops it and whoever spawns it anew may
+    /// come at once, and each looks when it is done.
+    async fn look_again(&self, parent: &ActorId, child: &ActorId) {
+        if self.standing_of(child).await.is_ok_and(|row| row.stopped || row.parent.as_ref() != Some(parent)) {
+            self.families.forget(parent, child);
+            if let Some(activation) = self.catalog.get(parent) {
+                activation.machine.lock().forget_child(child);
+            }
+        }
     }
 
     /// Sends a message of `children`, and waits as its caller does.
@@ -140,20 +161,16 @@ impl Inner {
         let now = self.clock.now();
         let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(self.config.default_timeout)));
         let method = Arc::from(work.family_name());
-        let waits = self.waits_for(&call.path, to, &method, (deadline, now))?;
+        let (waits, ring) = self.waits_for(&call.path, to, &method, deadline)?;
         let head = Head { teller: None, deadline, path: call.path, chain: call.chain };
         self.deliver_later(to, Message { head, work, bytes: 0, waits })?;
-        match tokio::time::timeout_at(self.clock.instant(deadline), answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into())),
-            Err(_) => Err(CallError::DeadlineExceeded),
-        }
+        in_time(answer, self.clock.instant(deadline), ring).await
     }
 
     fn begin_to_adopt(self: &Arc<Self>, child: &ActorId, parent: &ActorId) -> Result<Adopting, CallError> {
         let mut adopting = self.families.adopting.lock();
         if let Some(other) = adopting.get(child) {
-            return Err(denied(format!("{child} is just being spawned by {other}; nothing was done")));
+            return Err(denied(format!("{child} is just being spawned by {other}")));
         }
         adopting.insert(child.clone(), parent.clone());
         Ok(Adopting { silo: self.clone(), child: child.clone() })
@@ -166,11 +183,11 @@ impl Inner {
             if last == child {
                 let line: Vec<String> = line.iter().rev().map(ToString::to_string).collect();
                 let line = line.join(" -> ");
-                return Err(denied(format!("{child} would be above itself ({line} -> {child}); nothing was done")));
+                return Err(denied(format!("{child} would be above itself ({line} -> {child})")));
             }
             if line.len() > LEVELS_ABOVE_MAX {
                 return Err(denied(format!(
-                    "{parent} has more than {LEVELS_ABOVE_MAX} actors above it: a deeper tree is refused; nothing was done"
+                    "{parent} has more than {LEVELS_ABOVE_MAX} actors above it: a deeper tree is refused"
                 )));
             }
             let Some(above) = self.parent_of(last).await.map_err(unreadable)? else { break };
@@ -200,7 +217,7 @@ impl Inner {
         asked(async move {
             let Some(asker) = Asker::of(&call.path) else { return Err(denied("only actors have children")) };
             if !asker.standing(&silo).lists(&child) {
-                return Err(denied(format!("{child} is no child of {}; nothing was done", asker.id)));
+                return Err(denied(format!("{child} is no child of {}", asker.id)));
             }
             if silo.standing_of(&child).await.map_err(unreadable)?.parent.as_ref() != Some(&asker.id) {
                 // It was stopped meanwhile, and may be another's.
@@ -209,7 +226,8 @@ impl Inner {
             }
             let now = silo.clock.now();
             let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(silo.config.default_timeout)));
-            let _waits = silo.waits_for(&call.path, &child, &"stop".into(), (deadline, now))?;
+            // Once it has begun it cannot be refused: a ring that is not seen at once is left to the deadline.
+            let (_waits, _) = silo.waits_for(&call.path, &child, &"stop".into(), deadline)?;
             // It goes on when its caller has gone: half a tree helps nobody.
             let (of, stopping) = (child.clone(), silo.clone());
             let stopping = silo.spawn_joined(async move { stopping.stop_tree(&of, "its parent stopped it").await });
@@ -233,35 +251,57 @@ impl Inner {
             if row.stopped && row.children.is_empty() && id != *root {
                 continue;
             }
-            let mut below = Vec::new();
-            for child in &row.children {
-                let childs = self.standing_of(&child.id).await.map_err(unreadable)?;
-                if childs.parent.as_ref() == Some(&id) && !childs.stopped {
-                    below.push((child.id.clone(), 0));
-                }
-            }
+            let below = self.own_children(&id, &row).await.map_err(unreadable)?;
             if seen < ROUNDS_MAX && !below.is_empty() {
                 to_do.push((id, seen + 1));
-                to_do.extend(below);
+                to_do.extend(below.into_iter().map(|child| (child, 0)));
                 continue;
             }
-            self.stop_one(&id).await?;
-            self.ended(&id, row.parent.as_ref(), reason);
+            let before = self.stop_one(&id).await?;
             // It went on spawning until now; they are stopped behind it.
-            to_do.extend(below);
+            let below = self.own_children(&id, &before).await.map_err(unreadable)?;
+            to_do.extend(below.into_iter().map(|child| (child, 0)));
+            // It may have got another parent meanwhile.
+            self.ended(&id, [row.parent, before.parent], reason).await;
         }
         Ok(())
     }
 
-    async fn stop_one(self: &Arc<Self>, id: &ActorId) -> Result<(), CallError> {
+    /// Those of the row's children whose own rows say so.
+    async fn own_children(&self, parent: &ActorId, row: &Standing) -> Result<Vec<ActorId>, StoreError> {
+        let mut own = Vec::new();
+        for child in &row.children {
+            let childs = self.standing_of(&child.id).await?;
+            if childs.parent.as_ref() == Some(parent) && !childs.stopped {
+                own.push(child.id.clone());
+            }
+        }
+        Ok(own)
+    }
+
+    /// Gives its row as it was. Whether a stop that nobody knows of was made is found out by another one.
+    async fn stop_one(self: &Arc<Self>, id: &ActorId) -> Result<Standing, CallError> {
+        let mut stopped = self.try_stop(id).await;
+        for _ in 0..DOUBTS_MAX {
+            if !matches!(stopped, Err(CallError::UnknownOutcome(_))) {
+                break;
+            }
+            stopped = self.try_stop(id).await;
+        }
+        stopped
+    }
+
+    async fn try_stop(self: &Arc<Self>, id: &ActorId) -> Result<Standing, CallError> {
         let (reply, answer) = oneshot::channel();
         let deadline = self.clock.now().after(STOP_TIMEOUT);
         let operate = Operate { name: String::new(), operation: StateOperation::Stop, if_match: None, reply };
         let message = Message::notice(Work::Operate(Box::new(operate)), deadline);
         self.deliver_later(id, message)?;
         match tokio::time::timeout_at(self.clock.instant(deadline), answer).await {
-            Ok(Ok(outcome)) => outcome.map(drop).map_err(|failure| match failure.retry_after_ms {
+            Ok(Ok(Ok(before))) => Ok(Standing::decode(before.bytes.as_deref()).unwrap_or_default()),
+            Ok(Ok(Err(failure))) => Err(match failure.retry_after_ms {
                 Some(ms) => CallError::Unavailable(ms),
+                None if failure.code == codes::UNKNOWN_OUTCOME => CallError::UnknownOutcome(failure.message),
                 None => CallError::Failed(failure.message),
             }),
             Ok(Err(_)) => Err(CallError::UnknownOutcome("the silo let go of the request".into())),
@@ -269,14 +309,13 @@ impl Inner {
         }
     }
 
-    /// It was stopped, durably: its parent has it no longer, and whoever watches it is told.
-    fn ended(self: &Arc<Self>, id: &ActorId, parent: Option<&ActorId>, reason: &str) {
-        if let Some(parent) = parent {
-            self.families.forget(parent, id);
-            if let Some(activation) = self.catalog.get(parent) {
-                activation.machine.lock().forget_child(id);
-            }
+    /// It was stopped, durably: those that had it as a child have it no longer, and whoever watches it is told.
+    async fn ended(self: &Arc<Self>, id: &ActorId, parents: [Option<ActorId>; 2], reason: &str) {
+        for parent in parents.iter().flatten() {
+            self.look_again(parent, id).await;
         }
+        // It may just have been held with others.
+        self.go_on(id);
         self.tell_watchers(id, reason);
     }
 

@@ -148,3 +148,55 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quark_core::id::{Key, KindName};
+
+    use super::*;
+
+    fn actor(key: &str) -> ActorId {
+        ActorId { kind: KindName::new("t:t/t", "t"), key: Key::parse(key).unwrap() }
+    }
+
+    fn kept(watches: &Watches) -> (usize, usize, usize) {
+        let table = watches.table.lock();
+        (watches.count.load(Ordering::Relaxed), table.by_target.len(), table.by_watcher.len())
+    }
+
+    #[test]
+    fn an_actor_watches_so_many_and_a_silo_so_many() {
+        let watches = Watches::default();
+        let add = |watcher: usize, target: usize| {
+            watches.add(&actor(&format!("w{watcher}")), 1, &actor(&format!("t{target}")))
+        };
+        (0..WATCHED_MAX).for_each(|target| add(0, target).unwrap());
+        assert!(matches!(add(0, WATCHED_MAX), Err(CallError::Denied(_))));
+        assert_eq!(add(0, 0), Ok(()), "it is watched already");
+        let more = (WATCHED_MAX..WATCHES_MAX).map(|n| (1 + n / WATCHED_MAX, n % WATCHED_MAX));
+        more.for_each(|(watcher, target)| add(watcher, target).unwrap());
+        assert_eq!(add(WATCHES_MAX, 0), Err(CallError::Overloaded(RETRY_MS)));
+        assert_eq!(kept(&watches).0, WATCHES_MAX);
+        watches.forget(&actor("w0"));
+        assert_eq!(kept(&watches).0, WATCHES_MAX - WATCHED_MAX);
+        assert_eq!(add(WATCHES_MAX, 0), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_watch_that_is_over() {
+        let watches = Watches::default();
+        for (watcher, generation, target) in [("a", 1, "x"), ("a", 1, "y"), ("b", 2, "x"), ("b", 3, "x")] {
+            watches.add(&actor(watcher), generation, &actor(target)).unwrap();
+        }
+        assert_eq!(kept(&watches), (3, 2, 2));
+        let mut told = watches.take(&actor("x"));
+        told.sort();
+        assert_eq!(told, [(actor("a"), 1), (actor("b"), 3)], "by the activation that asked last");
+        assert_eq!((watches.take(&actor("x")), kept(&watches)), (Vec::new(), (1, 1, 1)), "they are told once");
+        watches.remove(&actor("a"), &actor("x"));
+        watches.forget(&actor("b"));
+        assert_eq!(kept(&watches), (1, 1, 1), "nothing is counted twice");
+        watches.forget(&actor("a"));
+        assert_eq!(kept(&watches), (0, 0, 0));
+    }
+}

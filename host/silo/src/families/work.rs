@@ -125,7 +125,7 @@ impl Inner {
     }
 
     /// Its wait is over.
-    fn go_on(self: &Arc<Self>, id: &ActorId) {
+    pub(super) fn go_on(self: &Arc<Self>, id: &ActorId) {
         let Some(activation) = self.catalog.get(id) else { return };
         let token = activation.machine.lock().turns.go_on();
         if token {
@@ -180,7 +180,13 @@ impl Inner {
         let mut to_do = vec![(parent.clone(), child, false)];
         while let Some((parent, child, below_done)) = to_do.pop() {
             if below_done {
-                self.hold_one(&parent, &child).await;
+                let with_parent = !to_do.is_empty();
+                let let_go = || self.families.lets_go(&parent, &child, with_parent);
+                self.hold_one(&parent, &child, let_go).await;
+                if let_go() {
+                    // Whoever let go of it before it was held did not see it wait.
+                    self.go_on(&child);
+                }
                 continue;
             }
             to_do.push((parent, child.clone(), true));
@@ -194,7 +200,8 @@ impl Inner {
         }
     }
 
-    async fn hold_one(self: &Arc<Self>, parent: &ActorId, child: &ActorId) {
+    /// The same of one alone, unless it has been let go of.
+    async fn hold_one(self: &Arc<Self>, parent: &ActorId, child: &ActorId, let_go: impl Fn() -> bool) {
         let Some(activation) = self.catalog.get(child) else { return };
         let (lived, token) = activation.hold();
         if lived {
@@ -208,7 +215,7 @@ impl Inner {
             self.families.down_in(parent).iter().for_each(|sibling| self.turn_back(child, sibling));
         }
         let end = tokio::time::Instant::now() + HOLD_GRACE;
-        while !matches!(activation.phase(), Phase::Down | Phase::Gone) {
+        while !matches!(activation.phase(), Phase::Down | Phase::Gone) && !let_go() {
             if tokio::time::Instant::now() > end {
                 tracing::warn!(%child, %parent, "it is to end with its siblings and does not: it ends after its turn");
                 return;
@@ -243,12 +250,13 @@ impl Inner {
     async fn escalate(self: &Arc<Self>, id: &ActorId) {
         let reason = format!("what its children did reached it: {}", self.families.last_failure(id));
         let trap = Trap::Failed(reason.clone());
+        self.metrics.escalations.increment(1);
         self.report_failure(id, "(children)", &trap);
         // A turn of it that waits for one of them would wait for its own end.
         self.families.down_in(id).iter().for_each(|child| self.turn_back(id, child));
         if let Some(above) = self.families.above(id) {
             self.supervised.remember(id, &trap);
-            self.hold_one(&above, id).await;
+            self.hold_one(&above, id, || false).await;
             return self.child_failed(above, id.clone(), reason);
         }
         let activation = self.catalog.get(id);
@@ -283,6 +291,7 @@ impl Inner {
         let Some(activation) = self.catalog.get(child) else { return };
         let back = activation.machine.lock().turns.take_calls_of(caller);
         for message in back {
+            self.metrics.deadlocks.increment(1);
             let error = CallError::Deadlock(message.head.path.describe(child, message.method()));
             self.answer_all(vec![message], &error);
         }
@@ -293,9 +302,16 @@ impl Inner {
     pub(crate) fn wake_parents(self: &Arc<Self>) {
         let now = self.clock.now();
         for parent in self.families.waited_for() {
+            if self.kinds.get(&parent.kind).is_none() {
+                // Nobody can wake it any more.
+                self.families.up(&parent);
+                self.work(&parent);
+                continue;
+            }
             let above = self.families.above(&parent);
             let free = above.is_none_or(|above| matches!(self.families.gate(&above, &parent, now), Gate::Free));
-            if free && self.supervised.verdict(&parent, now).is_none() && self.catalog.get(&parent).is_none() {
+            let asleep = || self.catalog.get(&parent).is_none_or(|activation| activation.is_asleep());
+            if free && self.supervised.verdict(&parent, now).is_none() && asleep() {
                 self.revive(&parent);
             }
         }
@@ -313,6 +329,7 @@ async fn work(silo: Arc<Inner>, parent: ActorId) {
             }
             Next::Do(Action::Hold(child)) => silo.hold(&parent, child).await,
             Next::Do(Action::Start(child)) => {
+                silo.metrics.child_restarts.increment(1);
                 if silo.families.take_lived(&parent, &child) {
                     silo.revive(&child);
                 } else {

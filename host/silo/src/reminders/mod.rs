@@ -8,6 +8,7 @@ mod operate;
 mod run;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quark_core::commit::{CommitError, Write};
@@ -25,6 +26,10 @@ pub(crate) use self::run::run;
 const STORE_RETRY_MS: u64 = 500;
 /// How long a firing waits that another silo, or another version, would have to take.
 const ELSEWHERE_RETRY_MS: u64 = 1_000;
+
+/// How far the two clocks may be read apart, and how often that is tried.
+const APART_MAX: Duration = Duration::from_millis(100);
+const LOOKS_MAX: u32 = 8;
 
 /// What calls of a reminder are named.
 const METHOD: &str = "on-reminder";
@@ -128,8 +133,18 @@ impl Reminders {
     }
 }
 
+/// Both clocks at one moment, as near as a busy machine lets that be: what lies between would look like a clock
+/// that was set.
 fn now(clock: Clock) -> Now {
-    Now { wall: unix_ms(), mono: clock.now() }
+    let mut mono = clock.now();
+    for _ in 0..LOOKS_MAX {
+        let (wall, then) = (unix_ms(), clock.now());
+        if then.since(mono) < APART_MAX {
+            return Now { wall, mono };
+        }
+        mono = then;
+    }
+    Now { wall: unix_ms(), mono }
 }
 
 impl Inner {

@@ -4,6 +4,8 @@
 use quark_e2e::{Client, Silo, component, component_path, eventually};
 use serde_json::{Value, json};
 
+use crate::supervisors::{check_decisions, check_indecision};
+
 /// All four languages.
 const PIG: [&str; 4] = ["counter", "die", "player", "game"];
 
@@ -278,4 +280,15 @@ fn javascript_that_misbehaves_hurts_nobody_else() {
     check_fails(&client, &rogue, "lie", &json!([]), "");
     check_fails(&client, &rogue, "leak", &json!([]), "memory limit of 67108864 bytes");
     check_fails(&client, &rogue, "spin", &json!([]), "limits.turn");
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn foremen_decide_in_their_languages() {
+    for sample in ["python-foreman", "python-foreman-async", "javascript-foreman"] {
+        check_decisions(&Silo::with_compiled(&[sample]), sample);
+        for mode in ["trap", "spin"] {
+            check_indecision(&Silo::with_compiled(&[sample]), sample, mode);
+        }
+    }
 }

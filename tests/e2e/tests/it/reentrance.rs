@@ -200,13 +200,17 @@ fn what_does_not_pass_the_trial_is_not_entered() {
     assert!(reason.contains("none of its methods called another actor"), "{reason}");
 }
 
-/// Chains of many clients over the same few actors: each comes back to itself and runs into the others.
-/// In the fiber lane: rings through turns of `async func` are left to their deadline.
 #[test]
 fn chains_that_cross_end_well_or_are_told_of_the_deadlock() {
+    for flavour in FLAVOURS {
+        chains_cross(&silo(flavour, ""));
+    }
+}
+
+/// Chains of many clients over the same few actors: each comes back to itself and runs into the others.
+fn chains_cross(silo: &Silo) {
     const CLIENTS: u64 = 6;
     const CHAINS: u64 = 60;
-    let silo = silo("ping-pong", "");
     let ended = AtomicU64::new(0);
     thread::scope(|scope| {
         for seed in 1..=CLIENTS {

@@ -36,8 +36,19 @@ fn deadlock_of(answers: &[Answer]) -> Option<String> {
 
 #[test]
 fn chains_that_wait_for_one_another_are_told_all_paths_at_once() {
-    let silo = Silo::with(&["counter", "rogue", "relay"]);
+    check_told("relay", "");
+}
+
+#[test]
+fn turns_of_async_func_that_wait_for_one_another_are_told_all_paths() {
+    check_told("async/relay", "");
+    check_told("async/relay", "[actor]\nreentrancy = \"none\"\n");
+}
+
+fn check_told(sample: &str, manifest: &str) {
+    let silo = Silo::with(&["counter", "rogue"]);
     let client = silo.client();
+    client.deploy(sample, manifest);
     for keys in [&["a", "b"][..], &["c", "d", "e"], &["f", "g", "h", "i", "j"]] {
         let mut rounds = 0;
         let text = eventually("they meet", || {
@@ -56,6 +67,54 @@ fn chains_that_wait_for_one_another_are_told_all_paths_at_once() {
         assert_eq!(client.call(&format!("relay/{key}"), "chain", &json!([[]])).number(), 0);
     }
     assert_eq!(client.metric("quark_deadlocks_total"), 3.0);
+}
+
+/// Two actors whose turns ask each other when `g` is let go; that of `a` is at something else beside that.
+fn ask_each_other(beside: &str, both: bool, meanwhile: impl FnOnce(&Client)) -> [Answer; 2] {
+    let reads = ["hold", "let-go"].map(|it| format!("[actor.methods.{it}]\nread-only = true\n"));
+    let silo = Silo::with(&[]);
+    let client = silo.client();
+    client.deploy("async/crowd", &format!("[actor.limits]\nturn = \"60s\"\n{}", reads.concat()));
+    thread::scope(|scope| {
+        let after = |key, other, beside: &str| {
+            client.call(&format!("crowd/{key}"), "after", &json!(["g", other, beside, both]))
+        };
+        let (a, b) = (scope.spawn(move || after("a", "b", beside)), scope.spawn(move || after("b", "a", "")));
+        let holds = || silo.log().lines().any(|line| line.contains("actor=crowd/g ") && line.contains("2 arrived"));
+        eventually("both wait at the gate", || holds().then_some(()));
+        let _ = client.call("crowd/g", "let-go", &json!([])).expect(200);
+        eventually("it was looked at", || (client.metric("quark_suspects_total") >= 2.0).then_some(()));
+        meanwhile(&client);
+        [a, b].map(|call| call.join().unwrap())
+    })
+}
+
+#[test]
+fn a_turn_that_waits_for_more_than_its_ring_is_never_called_a_deadlock() {
+    let let_go = |client: &Client| {
+        assert_eq!(client.metric("quark_deadlocks_total"), 0.0);
+        let _ = client.call("crowd/c", "let-go", &json!([])).expect(200);
+    };
+    // It has another call under way, whose end lets it go on; or goes on of itself.
+    for answer in ask_each_other("c", false, let_go) {
+        assert_eq!(answer.number(), 0);
+    }
+    let [a, b] = ask_each_other("a", false, |_| ());
+    assert_eq!((a.number(), b.number()), (700, 0));
+}
+
+#[test]
+fn a_turn_that_waits_for_all_its_calls_is_told_of_the_ring_when_the_others_are_over() {
+    let let_go = |client: &Client| {
+        assert_eq!(client.metric("quark_deadlocks_total"), 0.0);
+        let _ = client.call("crowd/c", "let-go", &json!([])).expect(200);
+    };
+    let answers = ask_each_other("c", true, let_go);
+    let (ok, told): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert_eq!((ok.len(), told.len()), (1, 1), "{answers:?}");
+    let text = told[0].actor_error().to_string();
+    let paths = ["crowd/a.after -> crowd/b.count", "crowd/b.after -> crowd/a.count", ", while "];
+    assert!(paths.iter().all(|path| text.contains(path)), "{text}");
 }
 
 /// Calls chains of these relays in a random order, from several threads.
