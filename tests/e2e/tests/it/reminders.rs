@@ -4,6 +4,9 @@ use quark_e2e::{Client, Silo, eventually};
 use serde_json::{Value, json};
 
 const PACKED: &str = "[actor]\nisolation = { packed = 4 }\n";
+/// It may fail often, and is back at once.
+const OFTEN: &str = "[actor.supervision]\nrestarts = { max = 1000, within = \"1m\" }\n\
+    backoff = { min = \"1ms\", max = \"1ms\" }\n";
 const FULL: &str = "[actor]\nreentrancy = \"full\"\n";
 /// All ways in which turns run.
 const WAYS: [(&str, &str); 4] =
@@ -118,10 +121,7 @@ fn a_turn_that_traps_registers_nothing_and_refusals_say_why() {
 #[test]
 fn a_turn_that_fails_is_tried_again_and_then_is_a_dead_letter() {
     for name in ["fail", "trap"] {
-        let (_silo, client) = digest(
-            "digest",
-            "[actor.supervision]\nrestarts = { max = 1000, within = \"1m\" }\nbackoff = { min = \"1ms\", max = \"1ms\" }\n",
-        );
+        let (_silo, client) = digest("digest", OFTEN);
         call(&client, "digest/a", "every", &json!([name, FAR, "fire-once"]));
         let fire = format!("/v1/actors/digest/a/-/reminders/{name}/fire");
         let _ = client.send("POST", &fire, &[], b"").expect(200);

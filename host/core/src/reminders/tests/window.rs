@@ -26,7 +26,7 @@ fn landed(window: &mut Window, fired: &Fired) {
 fn fire(window: &mut Window, now: Now) -> Arc<Reminder> {
     match window.step(now) {
         Step::Fire(row) => row,
-        other => panic!("{other:?}"),
+        other @ (Step::Move(_) | Step::Read(..) | Step::Wait(_)) => panic!("{other:?}"),
     }
 }
 
@@ -169,7 +169,7 @@ fn fire_next(window: &mut Window, set: impl Fn(u64) -> Now, ran: u64) -> Option<
             Step::Fire(row) if row.id.actor == actor("b") => return Some(row.id.clone()),
             Step::Fire(_) => {}
             Step::Wait(_) => return None,
-            other => panic!("{other:?}"),
+            other @ (Step::Move(_) | Step::Read(..)) => panic!("{other:?}"),
         }
     }
 }

@@ -52,7 +52,7 @@ pub(in crate::store) async fn reminders_come_in_the_order_in_which_they_fire(sto
     change(store, "b", &mut b, vec![set(&every)]).await;
     let all = at(&[(7, "a.é\0"), (8, "b.x"), (9, "a.mid"), (u64::MAX, "a.late")]);
     assert_eq!(due(store).await, all);
-    assert_eq!(store.due(Some(&rows[1].place()), 1).await.unwrap(), [every.clone()]);
+    assert_eq!(store.due(Some(&rows[1].place()), 1).await.unwrap(), std::slice::from_ref(&every));
     assert_eq!(store.reminders(&actor("b")).await.unwrap(), [every]);
     let names = |rows: &[Reminder]| rows.iter().map(|row| row.id.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(&store.reminders(&actor("a")).await.unwrap()), ["late", "mid", "é\0"]);

@@ -171,6 +171,12 @@ mod tests {
             assert!(Header::parse(&scratched).is_err(), "byte {at}");
             assert_eq!(Header::parse(&header.encode()[..at]), Err(Unreadable::Damaged));
         }
+        // As versions without reminders wrote it.
+        let mut older = header.encode();
+        older[8] = 1;
+        let sum = crc(&[&older[..12], &older[16..]]);
+        older[12..16].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Header::parse(&older), Ok(header));
         let mut newer = header.encode();
         newer[8] = 3;
         assert_eq!(Header::parse(&newer), Err(Unreadable::Newer(3)));

@@ -26,6 +26,8 @@ pub(super) const REMINDERS: TableDefinition<'_, NameKey<'_>, &[u8]> = TableDefin
 pub(super) const DUE: TableDefinition<'_, DueKey<'_>, ()> = TableDefinition::new("reminders-due");
 
 type NameKey<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+type Rows = ReadOnlyTable<NameKey<'static>, &'static [u8]>;
+type Due = ReadOnlyTable<DueKey<'static>, ()>;
 type DueKey<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
 
 /// A reminder beside its name.
@@ -94,7 +96,7 @@ pub(super) fn fill(tx: &WriteTransaction, over: &ReminderRows) -> Result<(), Bro
 
 /// What is asked of the tables; there are none before the first reminder.
 pub(super) struct ReminderTables {
-    tables: Option<(ReadOnlyTable<NameKey<'static>, &'static [u8]>, ReadOnlyTable<DueKey<'static>, ()>)>,
+    tables: Option<(Rows, Due)>,
 }
 
 impl ReminderTables {

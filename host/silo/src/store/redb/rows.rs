@@ -47,7 +47,7 @@ struct CommitRow<'a> {
     #[serde(borrow)]
     tells: Vec<TellRow<'a>>,
     handled: Option<Cow<'a, TellId>>,
-    /// Those that it registered and moved on as they were from then on, without those that were gone. Rows of before there were
+    /// Reminders that it changed as they are from then on; none for those that are gone. Rows of versions without
     /// reminders end in front of it.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     reminders: Vec<(&'a str, Option<ReminderRow<'a>>)>,
