@@ -2,6 +2,7 @@
 
 use crate::envelope::{Tell, TellId};
 use crate::id::ActorId;
+use crate::reminders::{Fired, ReminderChange, ReminderId};
 use crate::state::Change;
 
 /// The most tells that one turn may send between two commit points.
@@ -18,13 +19,27 @@ pub struct Write {
     pub tells: Vec<Tell>,
     /// The tell whose turn this is: its outbox row goes with this commit.
     pub handled: Option<TellId>,
+    /// The reminder whose time this turn was for: its row moves on with this commit, if it stands yet as it was.
+    pub fired: Option<Box<Fired>>,
+    /// Reminders registered and unregistered; they are as these say, whatever `fired` does.
+    pub reminders: Vec<ReminderChange>,
+}
+
+/// What a turn was given out of the store's rows, which its first commit point takes along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// A tell.
+    Tell(TellId),
+    /// A reminder's time.
+    Reminder(Box<Fired>),
 }
 
 impl Write {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.tells.is_empty() && self.handled.is_none()
+        let nothing = self.changes.is_empty() && self.tells.is_empty() && self.handled.is_none();
+        nothing && self.fired.is_none() && self.reminders.is_empty()
     }
 
     /// What it counts against the bound on pending bytes.
@@ -32,7 +47,26 @@ impl Write {
     pub fn bytes(&self) -> usize {
         let changes = self.changes.iter();
         let values: usize = changes.map(|c| c.name.len() + c.value.as_ref().map_or(0, |value| value.len()) + 32).sum();
-        values + self.tells.iter().map(Tell::bytes).sum::<usize>()
+        let reminders = self.reminders.iter().map(ReminderChange::bytes).sum::<usize>();
+        values + self.tells.iter().map(Tell::bytes).sum::<usize>() + reminders + self.fired_bytes()
+    }
+
+    fn fired_bytes(&self) -> usize {
+        self.fired.as_ref().map_or(0, |fired| fired.row.bytes())
+    }
+
+    /// The reminders that it changes.
+    pub fn reminder_ids(&self) -> impl Iterator<Item = &ReminderId> {
+        self.fired.iter().map(|fired| &fired.row.id).chain(self.reminders.iter().map(ReminderChange::id))
+    }
+
+    /// Those that it registers are from the commit with that e-tag.
+    pub(crate) fn stamp(&mut self, etag: u64) {
+        for change in &mut self.reminders {
+            if let ReminderChange::Set(row) = change {
+                row.revision = etag;
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod supervision;
 pub mod manifest;
 pub mod envelope;
 pub mod waits;
+pub mod reminders;
 pub mod state;
 pub mod standing;
 pub mod commit;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::reminders::Own;
+
 /// The longest name of a state value, in bytes.
 pub const STATE_NAME_BYTES_MAX: usize = 256;
 /// The most values that one actor may have.
@@ -47,6 +49,8 @@ pub struct State {
     before: BTreeMap<Arc<str>, Option<Value>>,
     bytes: usize,
     bytes_max: usize,
+    /// Of an actor that has none and stages none there is nothing.
+    reminders: Option<Box<Own>>,
 }
 
 impl State {
@@ -54,7 +58,24 @@ impl State {
     #[must_use]
     pub fn new(values: BTreeMap<Arc<str>, Value>, bytes_max: usize) -> Self {
         let bytes = values.iter().map(|(name, value)| size(name, value)).sum();
-        Self { values, before: BTreeMap::new(), bytes, bytes_max }
+        Self { values, before: BTreeMap::new(), bytes, bytes_max, reminders: None }
+    }
+
+    /// The same with the names of the actor's reminders.
+    #[must_use]
+    pub fn with_reminders(mut self, names: Vec<Arc<str>>) -> Self {
+        self.reminders = (!names.is_empty()).then(|| Box::new(Own::new(names)));
+        self
+    }
+
+    /// The actor's reminders, to be changed.
+    pub fn reminders_mut(&mut self) -> &mut Own {
+        self.reminders.get_or_insert_default()
+    }
+
+    /// The same if it has any, or stages any.
+    pub fn reminders(&mut self) -> Option<&mut Own> {
+        self.reminders.as_deref_mut()
     }
 
     /// The value of that name.
@@ -108,7 +129,7 @@ impl State {
     /// Whether something is staged.
     #[must_use]
     pub fn is_staged(&self) -> bool {
-        !self.before.is_empty()
+        !self.before.is_empty() || self.reminders.as_ref().is_some_and(|own| own.is_staged())
     }
 
     /// Takes what is staged, for a commit.
@@ -124,6 +145,7 @@ impl State {
 
     /// Undoes all that is staged.
     pub fn undo(&mut self) {
+        self.reminders.iter_mut().for_each(|own| own.undo());
         for (name, before) in std::mem::take(&mut self.before) {
             if let Some(staged) = self.values.remove(&name) {
                 self.bytes -= size(&name, &staged);

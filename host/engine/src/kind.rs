@@ -96,10 +96,12 @@ pub enum Hook {
     ChildFailed,
     /// `watcher.on-terminated`.
     Terminated,
+    /// `reminder-target.on-reminder`.
+    Reminder,
 }
 
 /// By [`Hook`]; none where the component does not export it.
-pub(crate) type Hooks = [Option<Arc<Method>>; 3];
+pub(crate) type Hooks = [Option<Arc<Method>>; 4];
 
 /// A kind that a component exports.
 #[derive(Debug)]
@@ -144,7 +146,7 @@ impl Kind {
     #[must_use]
     pub fn hook_at(&self, at: usize) -> Option<Hook> {
         let at = at.checked_sub(self.methods.len())?;
-        [Hook::Timer, Hook::ChildFailed, Hook::Terminated].into_iter().find(|hook| *hook as usize == at)
+        [Hook::Timer, Hook::ChildFailed, Hook::Terminated, Hook::Reminder].into_iter().find(|hook| *hook as usize == at)
     }
 
     /// What a turn calls: the method of that place, or the hook.

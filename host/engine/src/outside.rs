@@ -10,6 +10,7 @@ use quark_core::commit::{CommitError, Write};
 use quark_core::envelope::{Chain, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::reminders::Reminder;
 use quark_core::supervision::Lifetime;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
@@ -177,6 +178,12 @@ pub trait Outside: Send + Sync + 'static {
 
     /// Stops a timer of the actor. Whether there was one.
     fn stop_timer(&self, name: &str) -> bool;
+
+    /// The actor's reminders as its commits before that turn left them, by name.
+    ///
+    /// # Errors
+    /// When they cannot be read, with the reason for people.
+    fn reminders(&self, turn: Turn) -> Owned<Result<Vec<Reminder>, String>>;
 
     /// The actor's children, in the order in which they were started.
     fn children(&self) -> Vec<ActorId>;

@@ -458,7 +458,7 @@ impl Activation {
                         false if upgraded => Cause::Upgrade,
                         false => Cause::Message,
                     };
-                    let (generation, mut values) = (claim.generation, claim.values);
+                    let (generation, mut values, reminders) = (claim.generation, claim.values, claim.reminders);
                     let row = values.remove(STANDING);
                     let Some(row) = Standing::decode(row.as_deref()) else {
                         let waiting = self.machine.lock().turns.refused();
@@ -474,7 +474,7 @@ impl Activation {
                             });
                         }
                     };
-                    let state = State::new(values, limit);
+                    let state = State::new(values, limit).with_reminders(reminders);
                     let mut machine = self.machine.lock();
                     machine.standing = standing;
                     machine.turns.set_overlap(served.component.overlap(served.at));

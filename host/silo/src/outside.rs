@@ -9,6 +9,7 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::{Awaits, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::reminders::Reminder;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
 use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned, Reached, Returned};
@@ -123,6 +124,17 @@ impl Outside for ActorOutside {
 
     fn stop_timer(&self, name: &str) -> bool {
         self.own().is_some_and(|(silo, activation)| activation.stop_timer(&silo, name))
+    }
+
+    fn reminders(&self, _: Turn) -> Owned<Result<Vec<Reminder>, String>> {
+        let Some((silo, activation)) = self.own() else {
+            return Box::pin(async { Err("the silo is stopping".into()) });
+        };
+        let before = activation.after_commits();
+        Box::pin(async move {
+            before.wait().await.map_err(|error| error.to_string())?;
+            silo.store.reminders(&activation.id).await.map_err(|error| error.to_string())
+        })
     }
 
     fn children(&self) -> Vec<ActorId> {

@@ -368,7 +368,7 @@ impl Silo {
         let changes = state.take_changes();
         let Staged { tells, handled, by, .. } = std::mem::take(&mut activation.staged);
         activation.staged.before = get(state, "stamp", 0);
-        let write = Write { changes, tells, handled: handled.clone() };
+        let write = Write { changes, tells, handled: handled.clone(), ..Write::default() };
         let bytes = write.bytes();
         match activation.turns.commit_point(write, out) {
             Point::Open(out) => self.release(cx, actor, out),

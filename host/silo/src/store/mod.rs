@@ -11,9 +11,11 @@ use futures_util::future::BoxFuture;
 use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::reminders::{Fired, Place, Reminder};
 use quark_core::state::Value;
 use serde::{Deserialize, Serialize};
 
+mod reminders;
 pub mod memory;
 pub mod redb;
 
@@ -29,6 +31,8 @@ pub struct Claim {
     pub etag: u64,
     /// The actor's values.
     pub values: BTreeMap<Arc<str>, Value>,
+    /// The names of its reminders.
+    pub reminders: Vec<Arc<str>>,
 }
 
 /// An actor's values as last committed, read without a claim.
@@ -108,8 +112,9 @@ pub trait Store: Send + Sync + 'static {
     /// (`commit.etag - 1` is the stored one) are checked in the same step; a tell that it handles
     /// leaves the outbox, the tells that it sends enter it under `commit.tell_id(place)`. When the
     /// handled tell is not in the outbox any more the commit is refused as `Conflict`: it was
-    /// handled before.
-    fn commit(&self, commit: Commit, done: Done<()>);
+    /// handled before. The reminder that it fired moves on, unless its row is another one by now or at another
+    /// time, and then those that it registers and unregisters are as it says. Answers whether one moved on.
+    fn commit(&self, commit: Commit, done: Done<bool>);
 
     /// Puts a tell from outside into the outbox, under an id that no other tell ever has.
     fn accept(&self, tell: Tell, done: Done<TellId>);
@@ -125,6 +130,16 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&'a TellId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(TellId, Tell)>, StoreError>>;
+
+    /// Moves a reminder's row on without a turn of its actor's, if it stands yet as it was: whether it did.
+    fn move_reminder(&self, fired: Fired, done: Done<bool>);
+
+    /// Reminders behind that place (all, with `None`), in the order in which they fire. At most `limit`, itself
+    /// at most [`PAGE_MAX`]: only an empty answer is the end.
+    fn due<'a>(&'a self, after: Option<&'a Place>, limit: usize) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>>;
+
+    /// An actor's reminders, by name.
+    fn reminders<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>>;
 
     /// The actor's values without claiming it; none for an actor that never wrote.
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>>;

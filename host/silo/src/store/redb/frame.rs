@@ -11,8 +11,9 @@
 //! records of an earlier use: they have another salt. It is random, so that no actor can store
 //! bytes that look like a record.
 
-/// The version of this layout. A newer one is refused.
-pub(super) const LOG_FORMAT: u32 = 1;
+/// The version of this layout, and of the writes in its records. A newer one is refused; the first one had no
+/// writes that have to do with reminders.
+pub(super) const LOG_FORMAT: u32 = 2;
 pub(super) const HEADER_BYTES: usize = 64;
 /// What stands before a record's payload.
 pub(super) const FRAME_BYTES: usize = 24;
@@ -57,7 +58,7 @@ impl Header {
         }
         // Before the checksum, which a newer format may have elsewhere.
         match u32_at(bytes, 8) {
-            Some(LOG_FORMAT) => {}
+            Some(1..=LOG_FORMAT) => {}
             Some(newer) if newer > LOG_FORMAT => return Err(Unreadable::Newer(newer)),
             _ => return Err(Unreadable::Damaged),
         }
@@ -170,9 +171,15 @@ mod tests {
             assert!(Header::parse(&scratched).is_err(), "byte {at}");
             assert_eq!(Header::parse(&header.encode()[..at]), Err(Unreadable::Damaged));
         }
+        // As versions without reminders wrote it.
+        let mut older = header.encode();
+        older[8] = 1;
+        let sum = crc(&[&older[..12], &older[16..]]);
+        older[12..16].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Header::parse(&older), Ok(header));
         let mut newer = header.encode();
-        newer[8] = 2;
-        assert_eq!(Header::parse(&newer), Err(Unreadable::Newer(2)));
+        newer[8] = 3;
+        assert_eq!(Header::parse(&newer), Err(Unreadable::Newer(3)));
     }
 
     #[test]

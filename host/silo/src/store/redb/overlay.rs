@@ -7,9 +7,11 @@ use std::sync::Arc;
 use quark_core::commit::Commit;
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::reminders::{Reminder, ReminderChange, ReminderId};
 use quark_core::state::Value;
 
 use super::rows::Item;
+use crate::store::reminders::ReminderRows;
 
 /// What a row counts beside its bytes.
 const ROW_OVERHEAD: usize = 256;
@@ -21,6 +23,8 @@ pub(super) struct Overlay {
     actors: HashMap<KindName, BTreeMap<Key, Changed>>,
     /// Sent, or (none) gone from the rows below.
     outbox: BTreeMap<TellId, Option<Arc<Tell>>>,
+    /// Whoever reads them holds them as they are: a write meanwhile takes a copy.
+    reminders: Arc<ReminderRows>,
     rows: usize,
     bytes: usize,
 }
@@ -43,6 +47,7 @@ impl Overlay {
             Item::Commit(commit) => return self.commit(commit),
             Item::Accept(sequence, tell) => self.send(TellId { from: None, sequence }, tell),
             Item::Discard(id) => self.remove(id),
+            Item::Moved(id, row) => self.remind(id, row),
         }
         true
     }
@@ -73,6 +78,15 @@ impl Overlay {
                 }
             }
         }
+        if let Some(fired) = commit.write.fired {
+            self.remind(fired.row.id.clone(), fired.after().map(Box::new));
+        }
+        for change in commit.write.reminders {
+            match change {
+                ReminderChange::Set(row) => self.remind(row.id.clone(), Some(row)),
+                ReminderChange::Remove(id) => self.remind(id, None),
+            }
+        }
         if let Some(handled) = commit.write.handled {
             self.remove(handled);
         }
@@ -98,6 +112,22 @@ impl Overlay {
             self.rows += 1;
             self.bytes += ROW_OVERHEAD;
         }
+    }
+
+    /// Two tables have it.
+    fn remind(&mut self, id: ReminderId, row: Option<Box<Reminder>>) {
+        self.bytes += row.as_ref().map_or(0, |row| row.bytes());
+        match Arc::make_mut(&mut self.reminders).put(id, row.map(Arc::from)) {
+            Some(before) => self.bytes -= before.map_or(0, |row| row.bytes()),
+            None => {
+                self.rows += 2;
+                self.bytes += 2 * ROW_OVERHEAD;
+            }
+        }
+    }
+
+    pub(super) fn reminders(&self) -> &Arc<ReminderRows> {
+        &self.reminders
     }
 
     pub(super) fn is_empty(&self) -> bool {

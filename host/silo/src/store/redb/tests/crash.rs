@@ -50,7 +50,7 @@ fn write_on(store: Arc<RedbStore>, n: usize, claim: Claim) {
         commit.write.handled = Some(TellId { from: Some(one), sequence: claim.etag << 12 });
     }
     let on = Arc::clone(&store);
-    let done = move |ended: Result<(), _>| {
+    let done = move |ended: Result<bool, _>| {
         ended.unwrap();
         say(&format!("a{n} {etag}"));
         write_on(on, n, Claim { etag, ..claim });
