@@ -73,10 +73,11 @@ e2e() { scripts/setup-openapi.sh && tests quark-e2e; }
 
 # What actors do, once more with those that have an `async` flavour in that one.
 e2e_async() {
-  local about=(calls:: blobs:: durability:: hostile:: lifecycle:: state:: stacks:: tells::)
+  local about=(calls:: blobs:: durability:: hostile:: lifecycle:: state:: stacks:: supervisors:: tells:: trees::)
   local actors=$target/async-actors
-  mkdir -p "$actors"
-  cp "$target"/actors/*.wasm "$actors" && cp "$target"/actors/async/*.wasm "$actors" || return
+  mkdir -p "$actors/async"
+  cp "$target"/actors/*.wasm "$actors" && cp "$target"/actors/async/*.wasm "$actors" &&
+    cp "$target"/actors/async/*.wasm "$actors/async" || return
   if [ "$runner" = nextest ]; then
     QUARK_ACTORS=$actors cargo nextest run --locked --workspace --no-fail-fast --status-level fail \
       --final-status-level fail -E 'package(quark-e2e)' -- "${about[@]}"

@@ -196,6 +196,9 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
     if actor.children > 0 {
         rows.push(("children", format!("{}: `quark tree` shows them", actor.children)));
     }
+    if actor.reminders > 0 {
+        rows.push(("reminders", format!("{}: `quark reminders` shows them", actor.reminders)));
+    }
     out.line(list(rows));
     if !actor.state.is_empty() {
         out.line("");
@@ -295,11 +298,13 @@ mod tests {
             held: None,
             parent: Some("a:b/c#crew/night".into()),
             children: 2,
+            reminders: 1,
         };
         let away = shown(|out| show_actor(&actor, out));
-        assert!(away.contains("phase     not in memory\n"), "{away}");
-        assert!(away.contains("journal   9 events, a snapshot up to 5 and 4 after it\n"), "{away}");
-        assert!(away.ends_with("\nparent    a:b/c#crew/night\nchildren  2: `quark tree` shows them\n"), "{away}");
+        assert!(away.contains("phase      not in memory\n"), "{away}");
+        assert!(away.contains("\nparent     a:b/c#crew/night\nchildren   2: `quark tree` shows them\n"), "{away}");
+        assert!(away.ends_with("\nreminders  1: `quark reminders` shows them\n"), "{away}");
+        assert!(away.contains("journal    9 events, a snapshot up to 5 and 4 after it\n"), "{away}");
         actor.activation = Some(LiveReport {
             phase: "awake".into(),
             generation: 7,

@@ -20,6 +20,7 @@ mod look;
 mod draw;
 mod tree;
 mod letters;
+mod reminders;
 mod standing;
 mod state;
 mod journal;
@@ -60,6 +61,7 @@ enum Command {
     Deactivate(look::Deactivate),
     Stop(standing::Stop),
     Start(standing::Start),
+    Reminders(reminders::Reminders),
     DeadLetters(letters::DeadLetters),
     Wit(wit::Wit),
     Doctor(doctor::Doctor),
@@ -105,6 +107,7 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Deactivate(deactivate) => deactivate.run(out),
         Command::Stop(stop) => stop.run(out),
         Command::Start(start) => start.run(out),
+        Command::Reminders(reminders) => reminders.run(out),
         Command::DeadLetters(letters) => letters.run(out),
         Command::Wit(wit) => wit.run(out),
         Command::Doctor(doctor) => doctor.run(out),

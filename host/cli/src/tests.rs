@@ -46,6 +46,9 @@ fn the_lines_of_the_manual_are_understood() {
         &["state", "counter/alice", "delete", "value"],
         &["state", "counter/alice", "list"],
         &["deactivate", "counter/alice"],
+        &["reminders", "--limit", "5"],
+        &["reminders", "digest/a", "--fire", "send", "--json"],
+        &["reminders", "digest/a", "--delete", "send"],
         &["dead-letters", "--limit", "5"],
         &["wit", "--async", "--out", "d"],
         &["completions", "zsh"],
@@ -70,6 +73,8 @@ fn wrong_usage_exits_with_two() {
         &["state", "counter/alice", "set", "value", "v", "--file", "f"],
         &["ps", "--limit", "0"],
         &["tree", "crew"],
+        &["reminders", "--fire", "send"],
+        &["reminders", "digest/a", "--fire", "send", "--delete", "send"],
         &["tree", "--limit", "10001"],
     ] {
         let code = parse(line).err().map(|error| error.exit_code());

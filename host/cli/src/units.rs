@@ -35,6 +35,14 @@ pub(crate) fn shown_bytes(bytes: u64) -> String {
     }
 }
 
+/// How long it is until that moment, milliseconds since 1970.
+pub(crate) fn shown_until(at_ms: u64) -> String {
+    match at_ms.saturating_sub(now_ms()) {
+        0 => "now".to_owned(),
+        left => format!("in {}", shown_ms(left)),
+    }
+}
+
 /// A length of time for people.
 pub(crate) fn shown_ms(ms: u64) -> String {
     match ms {
@@ -48,9 +56,12 @@ pub(crate) fn shown_ms(ms: u64) -> String {
 
 /// How long ago a time in milliseconds since 1970 was.
 pub(crate) fn shown_ago(at_ms: u64) -> String {
+    format!("{} ago", shown_ms(now_ms().saturating_sub(at_ms)))
+}
+
+fn now_ms() -> u64 {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    format!("{} ago", shown_ms(now_ms.saturating_sub(at_ms)))
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::envelope::{Tell, TellId};
 use crate::id::ActorId;
 use crate::journal::JournalWrite;
+use crate::reminders::{Fired, ReminderChange, ReminderId};
 use crate::state::Change;
 
 /// The most tells that one turn may send between two commit points.
@@ -21,13 +22,27 @@ pub struct Write {
     pub handled: Option<TellId>,
     /// What goes to its journal; its row is among the changes.
     pub journal: Option<Box<JournalWrite>>,
+    /// The reminder whose time this turn was for: its row moves on with this commit, if it stands yet as it was.
+    pub fired: Option<Box<Fired>>,
+    /// Reminders registered and unregistered; they are as these say, whatever `fired` does.
+    pub reminders: Vec<ReminderChange>,
+}
+
+/// What a turn was given out of the store's rows, which its first commit point takes along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// A tell.
+    Tell(TellId),
+    /// A reminder's time.
+    Reminder(Box<Fired>),
 }
 
 impl Write {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.tells.is_empty() && self.handled.is_none() && self.journal.is_none()
+        let nothing = self.changes.is_empty() && self.tells.is_empty() && self.handled.is_none();
+        nothing && self.fired.is_none() && self.reminders.is_empty() && self.journal.is_none()
     }
 
     /// What it counts against the bound on pending bytes.
@@ -36,7 +51,26 @@ impl Write {
         let changes = self.changes.iter();
         let values: usize = changes.map(|c| c.name.len() + c.value.as_ref().map_or(0, |value| value.len()) + 32).sum();
         let journal = self.journal.as_ref().map_or(0, |journal| journal.bytes());
-        values + self.tells.iter().map(Tell::bytes).sum::<usize>() + journal
+        let reminders = self.reminders.iter().map(ReminderChange::bytes).sum::<usize>();
+        values + self.tells.iter().map(Tell::bytes).sum::<usize>() + reminders + self.fired_bytes() + journal
+    }
+
+    fn fired_bytes(&self) -> usize {
+        self.fired.as_ref().map_or(0, |fired| fired.row.bytes())
+    }
+
+    /// The reminders that it changes.
+    pub fn reminder_ids(&self) -> impl Iterator<Item = &ReminderId> {
+        self.fired.iter().map(|fired| &fired.row.id).chain(self.reminders.iter().map(ReminderChange::id))
+    }
+
+    /// Those that it registers are from the commit with that e-tag.
+    pub(crate) fn stamp(&mut self, etag: u64) {
+        for change in &mut self.reminders {
+            if let ReminderChange::Set(row) = change {
+                row.revision = etag;
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod manifest;
 pub mod envelope;
 pub mod waits;
+pub mod reminders;
 pub mod state;
 pub mod standing;
 pub mod commit;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::journal::{JOURNAL, Journal, JournalWrite, Mark};
+use crate::reminders::Own;
 
 /// The longest name of a state value, in bytes.
 pub const STATE_NAME_BYTES_MAX: usize = 256;
@@ -51,6 +52,8 @@ pub struct State {
     bytes_max: usize,
     /// What it appended; most actors have none.
     journal: Option<Box<Journal>>,
+    /// Of an actor that has none and stages none there is nothing.
+    reminders: Option<Box<Own>>,
 }
 
 impl State {
@@ -58,7 +61,7 @@ impl State {
     #[must_use]
     pub fn new(values: BTreeMap<Arc<str>, Value>, bytes_max: usize) -> Self {
         let bytes = values.iter().map(|(name, value)| size(name, value)).sum();
-        Self { values, before: BTreeMap::new(), bytes, bytes_max, journal: None }
+        Self { values, before: BTreeMap::new(), bytes, bytes_max, journal: None, reminders: None }
     }
 
     /// The same with a journal that has come so far.
@@ -82,6 +85,23 @@ impl State {
     /// Its journal, which begins now if there is none.
     pub fn open_journal(&mut self) -> &mut Journal {
         self.journal.get_or_insert_default()
+    }
+
+    /// The same with the names of the actor's reminders.
+    #[must_use]
+    pub fn with_reminders(mut self, names: Vec<Arc<str>>) -> Self {
+        self.reminders = (!names.is_empty()).then(|| Box::new(Own::new(names)));
+        self
+    }
+
+    /// The actor's reminders, to be changed.
+    pub fn reminders_mut(&mut self) -> &mut Own {
+        self.reminders.get_or_insert_default()
+    }
+
+    /// The same if it has any, or stages any.
+    pub fn reminders(&mut self) -> Option<&mut Own> {
+        self.reminders.as_deref_mut()
     }
 
     /// The value of that name.
@@ -135,7 +155,9 @@ impl State {
     /// Whether something is staged.
     #[must_use]
     pub fn is_staged(&self) -> bool {
-        !self.before.is_empty() || self.journal.as_ref().is_some_and(|journal| journal.is_staged())
+        !self.before.is_empty()
+            || self.journal.as_ref().is_some_and(|journal| journal.is_staged())
+            || self.reminders.as_ref().is_some_and(|own| own.is_staged())
     }
 
     /// Takes what is staged of values, for a commit.
@@ -158,6 +180,7 @@ impl State {
     /// Undoes all that is staged.
     pub fn undo(&mut self) {
         self.journal.iter_mut().for_each(|journal| journal.undo());
+        self.reminders.iter_mut().for_each(|own| own.undo());
         for (name, before) in std::mem::take(&mut self.before) {
             if let Some(staged) = self.values.remove(&name) {
                 self.bytes -= size(&name, &staged);

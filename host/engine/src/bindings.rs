@@ -14,6 +14,7 @@ wasmtime::component::bindgen!({
             import quark:actor/timers@0.1.0;
             import quark:actor/children@0.1.0;
             import quark:actor/journal@0.1.0;
+            import quark:actor/reminders@0.1.0;
         }
     "#,
     world: "quark:engine/services",
@@ -24,6 +25,7 @@ wasmtime::component::bindgen!({
         "quark:actor/children.stop": async | trappable,
         "quark:actor/children.watch": async | trappable,
         "quark:actor/journal.read": async | trappable,
+        "quark:actor/reminders.registered": async | trappable,
         default: trappable,
     },
     with: { "quark:actor/blobs.blob": crate::host::blobs::Blob },

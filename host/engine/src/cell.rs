@@ -8,6 +8,7 @@ use quark_core::activation::Turn;
 use quark_core::envelope::Awaits;
 use quark_core::id::ActorId;
 use quark_core::manifest::Isolation;
+use quark_core::reminders::Reminder;
 use quark_core::supervision::Directive;
 use quark_core::timers::Text;
 use smallvec::{SmallVec, smallvec};
@@ -92,6 +93,7 @@ impl Exports {
         let Some(lifecycle) = &self.component.lifecycle else { return Ok(None) };
         let cause = match cause {
             Cause::Message => "message",
+            Cause::Reminder => "reminder",
             Cause::Spawn => "spawn",
             Cause::Restart => "restart",
             Cause::Upgrade => "upgrade",
@@ -143,6 +145,17 @@ pub fn on_timer_arguments(actor: &ActorId, text: &Text) -> Payload {
 #[must_use]
 pub fn snapshot_arguments(actor: &ActorId) -> Payload {
     Payload { vals: smallvec![me(actor)], blobs: Vec::new() }
+}
+
+/// What `on-reminder` is given.
+#[must_use]
+pub fn on_reminder_arguments(row: &Reminder) -> Payload {
+    let firing = Val::Record(vec![
+        ("name".into(), Val::String(row.id.name.to_string())),
+        ("due".into(), Val::U64(row.due)),
+        ("payload".into(), Val::List(row.payload.iter().copied().map(Val::U8).collect())),
+    ]);
+    Payload { vals: smallvec![me(&row.id.actor), firing], blobs: Vec::new() }
 }
 
 /// What `on-child-failed` is given: the child, why it failed, and how often within the window.

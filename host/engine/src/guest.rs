@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use quark_core::activation::Turn;
-use quark_core::commit::{CommitError, TELLS_PER_COMMIT_MAX, Write};
-use quark_core::envelope::{Chain, Head, Path, Tell, TellId};
+use quark_core::commit::{CommitError, Handled, TELLS_PER_COMMIT_MAX, Write};
+use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::state::State;
@@ -35,8 +35,8 @@ pub(crate) struct TurnContext {
     pub(crate) read_only: bool,
     /// For each call that the turn makes, if it asked.
     pub(crate) timeout: Option<Duration>,
-    /// The tell that it handles, until its first commit point.
-    pub(crate) handled: Option<TellId>,
+    /// The tell, or the time of a reminder, that it handles, until its first commit point.
+    pub(crate) handled: Option<Handled>,
     /// How many calls it made.
     pub(crate) calls: u32,
     /// Its commit point that failed.
@@ -107,8 +107,8 @@ pub(crate) struct Member {
     pub(crate) host: Arc<dyn Outside>,
     pub(crate) state: State,
     pub(crate) tells: Vec<Tell>,
-    /// The tell of a turn that is past its first commit point, which overlapping turns hold up.
-    pub(crate) handled: Option<Box<TellId>>,
+    /// What a turn handles that is past its first commit point, which overlapping turns hold up.
+    pub(crate) handled: Option<Box<Handled>>,
     pub(crate) wishes: Wishes,
 }
 
@@ -192,8 +192,8 @@ impl Guest {
     }
 
     /// All that is staged, for a commit point; none while an overlapping turn stands between its own
-    /// commit points. The tell that this turn handles goes with the first one: what happens after it
-    /// is never repeated.
+    /// commit points. What this turn handles goes with the first one: what happens after it is never
+    /// repeated.
     fn reach(&mut self) -> Option<Write> {
         let free = !self.overlaps() || self.member.host.reaches(self.turn.turn);
         if !free && let Some(handled) = self.turn.handled.take() {
@@ -205,17 +205,19 @@ impl Guest {
 
     /// All that is staged.
     pub(crate) fn take_write(&mut self) -> Write {
-        let mut changes = self.member.state.take_changes();
-        let journal = self.member.state.take_journal().map(|(journal, change)| {
+        let Member { actor, state, tells, handled, .. } = &mut *self.member;
+        let (handled, fired) = match self.turn.handled.take().or_else(|| handled.take().map(|handled| *handled)) {
+            Some(Handled::Tell(id)) => (Some(id), None),
+            Some(Handled::Reminder(fired)) => (None, Some(fired)),
+            None => (None, None),
+        };
+        let reminders = state.reminders().map_or_else(Vec::new, |own| own.take(actor, fired.as_deref()));
+        let mut changes = state.take_changes();
+        let journal = state.take_journal().map(|(journal, change)| {
             changes.push(change);
             journal
         });
-        Write {
-            changes,
-            journal,
-            tells: std::mem::take(&mut self.member.tells),
-            handled: self.turn.handled.take().or_else(|| self.member.handled.take().map(|handled| *handled)),
-        }
+        Write { changes, tells: std::mem::take(tells), handled, fired, reminders, journal }
     }
 
     /// The same, as the silo gets it.

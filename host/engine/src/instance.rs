@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use quark_core::activation::{Overlap, Turn};
-use quark_core::commit::Write;
-use quark_core::envelope::{Awaits, Head, TellId};
+use quark_core::commit::{Handled, Write};
+use quark_core::envelope::{Awaits, Head};
 use quark_core::id::ActorId;
 use quark_core::manifest::{Isolation, MemoryProfile, Reentrancy};
 use quark_core::state::{State, Value};
@@ -53,6 +53,8 @@ impl Pace {
 pub enum Cause {
     /// A message came.
     Message,
+    /// A reminder is due.
+    Reminder,
     /// Its parent spawned it.
     Spawn,
     /// Its instance before failed, or it is started again with others.
@@ -88,8 +90,8 @@ pub struct TurnInput<'a> {
     pub turn: Turn,
     /// The method's place in the kind.
     pub method: usize,
-    /// The tell that the turn handles: its row goes with the turn's first commit point.
-    pub handles: Option<&'a TellId>,
+    /// What the turn handles: its row goes, or moves on, with the turn's first commit point.
+    pub handles: Option<&'a Handled>,
     /// The arguments, by the method's own types; afterwards the result, without a value for a tell.
     pub payload: &'a mut Payload,
 }
@@ -263,6 +265,14 @@ impl Instance {
         }
     }
 
+    /// What it staged and asked for while it woke. Only before its first turn begins.
+    pub async fn settle(&mut self) -> Option<Left> {
+        match &mut self.home {
+            Home::Own(cell, _) => left(cell.store.data_mut()),
+            Home::Packed(seat) => seat.settle().await,
+        }
+    }
+
     /// One of the actor's values, and the names of all, for an operator.
     pub async fn value(&mut self, name: &str) -> (Option<Value>, Vec<Arc<str>>) {
         match &mut self.home {
@@ -290,8 +300,8 @@ pub struct Started {
     pub turn: Turn,
     /// The method's place in the kind.
     pub method: usize,
-    /// The tell that the turn handles.
-    pub handles: Option<TellId>,
+    /// What the turn handles.
+    pub handles: Option<Handled>,
     /// The arguments, by the method's own types.
     pub payload: Payload,
 }

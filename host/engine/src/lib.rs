@@ -34,7 +34,10 @@ mod instance;
 mod probe;
 
 pub use cache::Cache;
-pub use cell::{child_failed_arguments, directive, on_timer_arguments, snapshot_arguments, terminated_arguments};
+pub use cell::{
+    child_failed_arguments, directive, on_reminder_arguments, on_timer_arguments, snapshot_arguments,
+    terminated_arguments,
+};
 pub use compatible::{Change, breaking, broken_calls};
 pub use component::{Component, content_hash, embedded_manifest};
 pub use cost::{Cost, cost};

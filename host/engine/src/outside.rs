@@ -11,6 +11,7 @@ use quark_core::envelope::{Chain, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::journal::{Entry, Snapshot};
+use quark_core::reminders::Reminder;
 use quark_core::supervision::Lifetime;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
@@ -196,6 +197,12 @@ pub trait Outside: Send + Sync + 'static {
 
     /// The newest snapshot of the actor's journal, as committed.
     fn journal_snapshot(&self) -> Owned<Result<Option<Snapshot>, JournalError>>;
+
+    /// The actor's reminders as its commits before that turn left them, by name.
+    ///
+    /// # Errors
+    /// When they cannot be read, with the reason for people.
+    fn reminders(&self, turn: Turn) -> Owned<Result<Vec<Reminder>, String>>;
 
     /// The actor's children, in the order in which they were started.
     fn children(&self) -> Vec<ActorId>;

@@ -407,6 +407,20 @@ impl Seat {
         look(&cell.store.data().member.state, name)
     }
 
+    pub(crate) async fn settle(&mut self) -> Option<Left> {
+        if self.pack.runs_jobs() {
+            let (reply, answer) = oneshot::channel();
+            self.pack.ask(Some(self.at), Work::Settle, Reply::Settled(reply));
+            return answer.await.ok().flatten();
+        }
+        let pack = self.pack.clone();
+        let mut inside = self.lock(&pack).await.ok()?;
+        inside.whole = true;
+        let Body::Alive(cell, _) = &mut *inside.body else { return None };
+        cell.store.data_mut().show(self.at);
+        left(cell.store.data_mut())
+    }
+
     pub(crate) async fn into_state(mut self) -> Option<State> {
         self.gone = true;
         let member = if self.pack.runs_jobs() {

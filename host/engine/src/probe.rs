@@ -15,6 +15,7 @@ use quark_core::envelope::{Chain, Head, Path};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
 use quark_core::journal::{Entry, Snapshot};
+use quark_core::reminders::Reminder;
 use quark_core::state::State;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
@@ -169,6 +170,10 @@ impl Outside for Trial {
 
     fn stop_timer(&self, _: &str) -> bool {
         false
+    }
+
+    fn reminders(&self, _: Turn) -> Owned<Result<Vec<Reminder>, String>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn children(&self) -> Vec<ActorId> {

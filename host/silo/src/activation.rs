@@ -460,7 +460,7 @@ impl Activation {
                         false if upgraded => Cause::Upgrade,
                         false => Cause::Message,
                     };
-                    let (generation, mut values) = (claim.generation, claim.values);
+                    let (generation, mut values, reminders) = (claim.generation, claim.values, claim.reminders);
                     let (row, journal) = (values.remove(STANDING), values.remove(JOURNAL));
                     let (row, mark) = (Standing::decode(row.as_deref()), Mark::decode(journal.as_deref()));
                     let (Some(row), Some(mark)) = (row, mark) else {
@@ -477,7 +477,7 @@ impl Activation {
                             });
                         }
                     };
-                    let state = State::new(values, limit).with_journal(mark);
+                    let state = State::new(values, limit).with_journal(mark).with_reminders(reminders);
                     let mut machine = self.machine.lock();
                     machine.standing = standing;
                     machine.turns.set_overlap(served.component.overlap(served.at));

@@ -341,6 +341,9 @@ pub struct ActorReport {
     /// How many children it has.
     #[serde(default)]
     pub children: u64,
+    /// How many reminders it has.
+    #[serde(default)]
+    pub reminders: u64,
 }
 
 /// The live part of an [`ActorReport`].
@@ -432,6 +435,45 @@ pub struct TreeNode {
     /// In the order in which they were started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Self>,
+}
+
+/// Reminders, as `quark reminders` lists them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReminderReports {
+    /// Of one actor by name, or of all in the order in which they fire.
+    pub reminders: Vec<ReminderReport>,
+    /// Whether there are more than the limit: the rest is left out.
+    pub truncated: bool,
+}
+
+/// A reminder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReminderReport {
+    /// Whose, as `KIND/KEY` with the full kind.
+    pub actor: String,
+    /// Its name.
+    pub name: String,
+    /// `once`, `every N s`, or five fields.
+    pub schedule: String,
+    /// `fire-once`, `fire-all`, `skip`.
+    pub missed: String,
+    /// The next of its times: milliseconds since 1970.
+    pub due_ms: u64,
+    /// When it fires: then, or later after turns that failed.
+    pub next_ms: u64,
+    /// Turns for that time that failed.
+    pub tries: u32,
+    /// Bytes of its payload.
+    pub payload_bytes: u64,
+}
+
+/// What to do with a reminder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReminderOperation {
+    /// Fire it now; its times go on from there. One that fires once is over then.
+    Fire,
+    /// Take it away.
+    Delete,
 }
 
 /// A value of an actor's state, or what a change of it left.

@@ -253,6 +253,7 @@ impl Inner {
             Err(_) => return Err(Failure::new(codes::STOPPING, "the silo is stopping")),
         }
         self.kinds.serve(&name, version, &component);
+        self.reminders.look();
         self.deploys.broken.lock().retain(|problem| !problem.contains(&format!("`{name}`")));
         self.upgrade_live(&component, running.as_deref());
         tracing::info!(deployment = name, version, "deployed");

@@ -23,6 +23,7 @@ mod dispatch;
 mod outside;
 mod activation;
 mod timers;
+mod reminders;
 mod packs;
 mod room;
 mod actor_ref;

@@ -7,6 +7,7 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::reminders::Reminder;
 use quark_core::time::Time;
 use quark_core::timers::Firing;
 use quark_engine::values::Payload;
@@ -83,6 +84,8 @@ pub(crate) enum Origin {
     Timer(Firing),
     /// Nobody: its snapshot is committed at its end.
     Snapshot,
+    /// A reminder, whose row stands until its time is handled.
+    Reminder(Arc<Reminder>),
 }
 
 /// A method by its place in one version of a kind.
@@ -168,7 +171,7 @@ impl Waiting for Message {
     }
 
     fn is_tell(&self) -> bool {
-        matches!(self.work, Work::Method { origin: Origin::Outbox(_), .. })
+        matches!(self.work, Work::Method { origin: Origin::Outbox(_) | Origin::Reminder(_), .. })
     }
 
     fn is_timer(&self) -> bool {
@@ -205,6 +208,8 @@ pub(crate) enum Output {
     Operated(oneshot::Sender<Result<StateValue, Failure>>, Result<StateValue, Failure>),
     /// The end of a turn that handled a tell.
     Told(TellId),
+    /// The end of a turn that handled a reminder's time.
+    Reminded(Arc<Reminder>),
     /// The end of a turn that nobody waits for.
     Nothing,
 }
@@ -217,7 +222,7 @@ impl Output {
             Self::Resume(to) => drop(to.send(Ok(()))),
             Self::Operated(to, outcome) => drop(to.send(outcome)),
             // The store's answer said so.
-            Self::Told(_) | Self::Nothing => {}
+            Self::Told(_) | Self::Reminded(_) | Self::Nothing => {}
         }
     }
 
@@ -231,6 +236,7 @@ impl Output {
             Self::Resume(to) => drop(to.send(Err(error))),
             Self::Operated(to, _) => drop(to.send(Err(commit_failed(error).into()))),
             Self::Told(id) => silo.outbox.commit_failed(&id, error),
+            Self::Reminded(row) => silo.reminders.commit_failed(&row),
             Self::Nothing => {}
         }
     }
@@ -238,12 +244,13 @@ impl Output {
 
 impl Output {
     /// The instance died before the commit that it waited for: what the turn did is undone.
-    pub(crate) fn undone(self, silo: &Inner) {
+    pub(crate) fn undone(self, silo: &Arc<Inner>) {
         let error = || CallError::Failed("another turn of it ended its instance before both could be committed".into());
         match self {
             Self::Reply { to, .. } => drop(to.send(Err(error()))),
             Self::Operated(to, _) => drop(to.send(Err(error().into()))),
             Self::Told(id) => silo.outbox.failed(&id, &error()),
+            Self::Reminded(row) => silo.reminder_failed(&row, &error()),
             // Its turn died with the instance.
             Self::Resume(_) | Self::Nothing => {}
         }

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     waits_skipped: Counter,
     pub(crate) rewoken: Counter,
     pub(crate) timer_turns: Counter,
+    pub(crate) reminder_turns: Counter,
     pub(crate) log_lines_dropped: Counter,
     commits: [Counter; 3],
     deactivations: [Counter; 5],
@@ -34,6 +35,7 @@ pub(crate) struct Metrics {
     capacity: Gauge,
     tells: Gauge,
     timers: Gauge,
+    reminders: Gauge,
     thrashing: Gauge,
 }
 
@@ -46,6 +48,7 @@ pub(crate) struct Now {
     pub(crate) capacity: usize,
     pub(crate) tells: usize,
     pub(crate) timers: usize,
+    pub(crate) reminders: usize,
     pub(crate) waits_skipped: u64,
     pub(crate) thrashing: bool,
     pub(crate) dead: Vec<(Reason, u64)>,
@@ -75,6 +78,10 @@ impl Metrics {
         );
         describe_counter!("quark_rewoken_total", "Actors woken again soon after they were put to sleep for room");
         describe_counter!("quark_timer_turns_total", "Turns of timers that began; they are turns like others too");
+        describe_counter!(
+            "quark_reminder_turns_total",
+            "Turns of reminders that began; they are turns like others too"
+        );
         describe_counter!("quark_commits_total", "Commits by outcome");
         describe_counter!("quark_dead_letters_total", "Messages that will never be handled, by reason");
         describe_counter!("quark_log_lines_dropped_total", "Lines of actors over their rate");
@@ -83,6 +90,7 @@ impl Metrics {
         describe_gauge!("quark_capacity_instances", "The most live instances");
         describe_gauge!("quark_thrashing", "1 while more actors are in use than there is room for");
         describe_gauge!("quark_timers", "Timers of the actors in memory");
+        describe_gauge!("quark_reminders_held", "Reminders in memory: those that fire next, and those that fire");
         describe_gauge!("quark_tells_held", "Tells on their way to their receivers");
         Self {
             handle,
@@ -99,6 +107,7 @@ impl Metrics {
             waits_skipped: counter!("quark_waits_skipped_total"),
             rewoken: counter!("quark_rewoken_total"),
             timer_turns: counter!("quark_timer_turns_total"),
+            reminder_turns: counter!("quark_reminder_turns_total"),
             log_lines_dropped: counter!("quark_log_lines_dropped_total"),
             commits: ["ok", "refused", "unknown"].map(|outcome| counter!("quark_commits_total", "outcome" => outcome)),
             deactivations: ["idle", "requested", "memory-pressure", "upgraded", "shutdown"]
@@ -111,6 +120,7 @@ impl Metrics {
             capacity: gauge!("quark_capacity_instances"),
             tells: gauge!("quark_tells_held"),
             timers: gauge!("quark_timers"),
+            reminders: gauge!("quark_reminders_held"),
             thrashing: gauge!("quark_thrashing"),
         }
     }
@@ -158,6 +168,7 @@ impl Metrics {
         self.capacity.set(float(now.capacity));
         self.tells.set(float(now.tells));
         self.timers.set(float(now.timers));
+        self.reminders.set(float(now.reminders));
         self.thrashing.set(float(usize::from(now.thrashing)));
         for ((_, counter), (_, count)) in self.dead_letters.iter().zip(now.dead) {
             counter.absolute(count);

@@ -10,6 +10,7 @@ use quark_core::envelope::{Awaits, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::journal::{Entry, Snapshot};
+use quark_core::reminders::Reminder;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
 use quark_engine::{CallFailure, Calling, JournalError, Level, OutgoingCall, Outside, Owned, Reached, Returned};
@@ -150,6 +151,17 @@ impl Outside for ActorOutside {
         Box::pin(async move {
             let (silo, activation) = own.ok_or(JournalError::Unavailable(STOPPING_RETRY_MS))?;
             silo.store.journal_snapshot(&activation.id).await.map_err(unread)
+        })
+    }
+
+    fn reminders(&self, _: Turn) -> Owned<Result<Vec<Reminder>, String>> {
+        let Some((silo, activation)) = self.own() else {
+            return Box::pin(async { Err("the silo is stopping".into()) });
+        };
+        let before = activation.after_commits();
+        Box::pin(async move {
+            before.wait().await.map_err(|error| error.to_string())?;
+            silo.store.reminders(&activation.id).await.map_err(|error| error.to_string())
         })
     }
 

@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 use crate::activation::Activation;
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    HeldReport, JournalPage, KindContract, KindReport, LettersWanted, LiveReport, Reply, Request, StateOperation,
-    StateValue, TreeReport, ValueReport, VersionReport, codes,
+    HeldReport, JournalPage, KindContract, KindReport, LettersWanted, LiveReport, ReminderOperation, ReminderReports,
+    Reply, Request, StateOperation, StateValue, TreeReport, ValueReport, VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -41,7 +41,7 @@ const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
 /// How long an operator's turn may wait for its place.
 const OPERATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-fn unavailable(error: StoreError) -> Failure {
+pub(crate) fn unavailable(error: StoreError) -> Failure {
     match error {
         StoreError::Unavailable { retry_ms, .. } => {
             let mut failure = Failure::new("unavailable", error.to_string());
@@ -215,6 +215,7 @@ impl Silo {
             journal,
             held: self.held(&id, &served, parent.as_ref()),
             parent: parent.map(|parent| format!("{}/{}", parent.kind, parent.key)),
+            reminders: self.0.store.reminders(&id).await.map_err(unavailable)?.len() as u64,
             children: self.0.standing_of(&id).await.map_err(unavailable)?.children.len() as u64,
         })
     }
@@ -439,6 +440,30 @@ impl Service for Silo {
         })
     }
 
+    fn reminders<'a>(
+        &'a self,
+        of: Option<(&'a str, &'a str)>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ReminderReports, Failure>> {
+        Box::pin(async move {
+            let of = of.map(|(kind, key)| self.actor(kind, key)).transpose()?;
+            self.0.list_reminders(of.as_ref().map(|(_, id)| id), limit).await.map_err(unavailable)
+        })
+    }
+
+    fn reminder<'a>(
+        &'a self,
+        (kind, key): (&'a str, &'a str),
+        name: &'a str,
+        operation: ReminderOperation,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            self.check_running()?;
+            let (_, id) = self.actor(kind, key)?;
+            self.0.operate_reminder(&id, name, operation).await
+        })
+    }
+
     fn dead_letters(&self, wanted: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {
         let names = Reason::ALL.map(Reason::name);
         match wanted.reason.as_deref().filter(|reason| !names.contains(reason)) {
@@ -488,6 +513,7 @@ impl Service for Silo {
             capacity: usize::try_from(silo.capacity()).unwrap_or(usize::MAX),
             tells: silo.outbox.held(),
             timers: silo.timers.len(),
+            reminders: silo.reminders.held(),
             waits_skipped: silo.waits.lock().skipped(),
             thrashing: silo.thrash.thrashes(silo.clock.now()).is_some(),
             dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),

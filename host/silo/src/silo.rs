@@ -25,6 +25,7 @@ use crate::machine::Pressure;
 use crate::message::{Message, Origin, Work};
 use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
+use crate::reminders::{self, Reminders};
 use crate::store::{Store, StoreError};
 use crate::supervision::Supervised;
 use crate::thrash::Thrash;
@@ -72,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) thrash: Thrash,
     pub(crate) outbox: Outbox,
     pub(crate) timers: Timers,
+    pub(crate) reminders: Reminders,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) waits: waits::Shared,
     pub(crate) metrics: Metrics,
@@ -96,8 +98,9 @@ impl Silo {
         let budget = capacity::budget(&machine, config.memory_profile, config.capacity)?;
         let [roomy, concurrent, dense] = budget.slots;
         let engine = Engine::new(EngineConfig { roomy: [roomy, concurrent], dense, profile: config.memory_profile })?;
+        let clock = Clock::start();
         let inner = Arc::new(Inner {
-            clock: Clock::start(),
+            clock,
             engine,
             cache,
             store,
@@ -108,6 +111,7 @@ impl Silo {
             thrash: Thrash::default(),
             outbox: Outbox::new(),
             timers: Timers::default(),
+            reminders: Reminders::new(clock),
             dead_letters: DeadLetters::default(),
             waits: waits::Shared::default(),
             metrics: Metrics::new(),
@@ -125,6 +129,7 @@ impl Silo {
         inner.restore_deployments().await?;
         inner.spawn(outbox::relay(inner.clone()));
         inner.spawn(timers::run(inner.clone()));
+        inner.spawn(reminders::run(inner.clone()));
         inner.spawn(sweep(inner.clone()));
         Ok(Self(inner))
     }
@@ -142,6 +147,7 @@ impl Silo {
         silo.stopping.store(true, Ordering::Relaxed);
         silo.ends_waits.store(true, Ordering::Relaxed);
         silo.timers.look();
+        silo.reminders.look();
         let end = Instant::now() + STOP_GRACE;
         while silo.catalog.len() > 0 && Instant::now() < end {
             silo.catalog.for_each(|activation| {
@@ -187,16 +193,17 @@ impl Inner {
     }
 
     /// A message that will not be handled here: its caller is told, its row is tried again.
-    pub(crate) fn answer(&self, origin: Origin, error: CallError) {
+    pub(crate) fn answer(self: &Arc<Self>, origin: Origin, error: CallError) {
         match origin {
             Origin::Caller(to) => drop(to.send(Err(error))),
             Origin::Outbox(id) => self.outbox.failed(&id, &error),
             Origin::Timer(firing) => self.timers.ended(firing, self.clock.now()),
             Origin::Snapshot => {}
+            Origin::Reminder(row) => self.reminder_failed(&row, &error),
         }
     }
 
-    pub(crate) fn answer_all(&self, messages: Vec<Message>, error: &CallError) {
+    pub(crate) fn answer_all(self: &Arc<Self>, messages: Vec<Message>, error: &CallError) {
         for Message { work, waits, .. } in messages {
             drop(waits);
             match work {
@@ -211,7 +218,7 @@ impl Inner {
     }
 
     /// A message whose caller has stopped waiting before its turn.
-    pub(crate) fn expired(&self, to: &ActorId, message: Message) {
+    pub(crate) fn expired(self: &Arc<Self>, to: &ActorId, message: Message) {
         // Of a ring: that was its answer, as of a call that never left.
         if message.waits.as_ref().is_some_and(|waits| !waits.begins()) {
             return;
@@ -232,7 +239,7 @@ impl Inner {
 
     /// The silo ends: calls that wait now are never handled. Tells are rows of the store, and wait for
     /// the next start.
-    fn bury_what_waits(&self) {
+    fn bury_what_waits(self: &Arc<Self>) {
         let mut waiting = Vec::new();
         self.catalog.for_each(|activation| {
             let messages = activation.machine.lock().turns.take_waiting();

@@ -8,7 +8,8 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use quark_core::id::{KEY_BYTES_MAX, KIND_BYTES_MAX, KindName, split_address};
 use quark_silo::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, JournalPage,
-    KindReport, LettersWanted, Reply, Request, StateOperation, StateValue, TreeReport, VersionReport, codes,
+    KindReport, LettersWanted, ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue,
+    TreeReport, VersionReport, codes,
 };
 use quark_silo::gateway::fuzzing::Unconnected;
 use quark_silo::gateway::{GatewayConfig, Service};
@@ -203,6 +204,27 @@ impl Service for Witness {
         if let Some((kind, key)) = root {
             self.asked(kind, key, "");
         }
+        nothing()
+    }
+
+    fn reminders<'a>(
+        &'a self,
+        of: Option<(&'a str, &'a str)>,
+        _: usize,
+    ) -> BoxFuture<'a, Result<ReminderReports, Failure>> {
+        if let Some((kind, key)) = of {
+            self.asked(kind, key, "");
+        }
+        nothing()
+    }
+
+    fn reminder<'a>(
+        &'a self,
+        (kind, key): (&'a str, &'a str),
+        name: &'a str,
+        _: ReminderOperation,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        self.asked(kind, key, name);
         nothing()
     }
 

@@ -142,12 +142,19 @@ struct TurnHook {
     result: &'static str,
 }
 
-const TURN_HOOKS: [TurnHook; 3] = [
+const TURN_HOOKS: [TurnHook; 4] = [
     TurnHook {
         name: "on_timer",
         method: "hook_timer",
         interface: "timer-target",
         arguments: &[("name", "::std::string::String"), ("payload", "::std::vec::Vec<u8>")],
+        result: "::core::result::Result<(), ::std::string::String>",
+    },
+    TurnHook {
+        name: "on_reminder",
+        method: "hook_reminder",
+        interface: "reminder-target",
+        arguments: &[("firing", "::quark_sdk::Firing")],
         result: "::core::result::Result<(), ::std::string::String>",
     },
     TurnHook {

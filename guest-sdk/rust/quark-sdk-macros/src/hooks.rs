@@ -9,7 +9,8 @@ use crate::flavour::{ASYNC, awaits};
 use crate::world::World;
 
 /// Those that this SDK can export.
-pub(crate) const HOOKS: [&str; 5] = ["lifecycle", "timer-target", "supervisor", "watcher", "journaled"];
+pub(crate) const HOOKS: [&str; 6] =
+    ["lifecycle", "timer-target", "reminder-target", "supervisor", "watcher", "journaled"];
 
 impl World<'_> {
     /// The exports, and for each hook a constant that says whether it is one.
@@ -19,6 +20,7 @@ impl World<'_> {
             let export = exported.then(|| match hook {
                 "lifecycle" => self.lifecycle_export(),
                 "timer-target" => self.timer_export(),
+                "reminder-target" => self.reminder_export(),
                 "supervisor" => self.supervisor_export(),
                 "journaled" => self.journaled_export(),
                 _ => self.watcher_export(),
@@ -87,6 +89,31 @@ impl World<'_> {
                         name: ::std::string::String,
                         payload: ::std::vec::Vec<u8>,
                     ) -> ::core::result::Result<(), ::std::string::String> {
+                        match me.kind.as_str() {
+                            #kinds
+                            kind => ::core::result::Result::Err(::quark_sdk::rt::no_kind(kind)),
+                        }
+                    }
+                }
+            };
+        }
+    }
+
+    fn reminder_export(&self) -> TokenStream {
+        let asyncness = ASYNC.then(|| format_ident!("async"));
+        let kinds = self.calls_of("hook_reminder", &quote!(firing));
+        quote! {
+            const _: () = {
+                use exports::quark::actor::reminder_target;
+
+                impl reminder_target::Guest for Component {
+                    #asyncness fn on_reminder(
+                        me: reminder_target::ActorId,
+                        firing: reminder_target::Firing,
+                    ) -> ::core::result::Result<(), ::std::string::String> {
+                        let firing = ::quark_sdk::Firing {
+                            name: firing.name, due: firing.due, payload: firing.payload,
+                        };
                         match me.kind.as_str() {
                             #kinds
                             kind => ::core::result::Result::Err(::quark_sdk::rt::no_kind(kind)),

@@ -26,7 +26,7 @@ pub fn world(input: TokenStream) -> TokenStream {
 }
 
 /// Exports an `impl`: its methods are those of the resource that has the struct's name, and the
-/// hooks `on_activate`, `on_deactivate`, `on_timer`, `on_child_failed` and `on_terminated`.
+/// hooks `on_activate`, `on_deactivate`, `on_timer`, `on_reminder`, `on_child_failed` and `on_terminated`.
 ///
 /// Methods that call other actors are best written `async fn`, with `.await` behind each call: the
 /// same source is then either flavour. In the plain one `async` and `.await` are left out.

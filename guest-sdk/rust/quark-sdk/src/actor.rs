@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::wit::state;
-use crate::{Activation, ActorId, CallError, Deactivation, Directive, Failure, StateError, turn};
+use crate::{Activation, ActorId, CallError, Deactivation, Directive, Failure, Firing, StateError, turn};
 
 quark_sdk_macros::either! {
     /// An actor's state and its hooks. `#[actor]` implements it.
@@ -37,6 +37,12 @@ quark_sdk_macros::either! {
         #[allow(async_fn_in_trait, reason = "a guest has one thread")]
         async fn hook_timer(_key: &str, name: String, _payload: Vec<u8>) -> Result<(), String> {
             Err(format!("timer `{name}`: this kind has no `on_timer`"))
+        }
+
+        #[doc(hidden)]
+        #[allow(async_fn_in_trait, reason = "a guest has one thread")]
+        async fn hook_reminder(_key: &str, firing: Firing) -> Result<(), String> {
+            Err(format!("reminder `{}`: this kind has no `on_reminder`", firing.name))
         }
 
         /// As if nobody had been asked: the manifest's strategy restarts.

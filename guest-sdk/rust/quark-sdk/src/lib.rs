@@ -25,8 +25,8 @@
 //! - [`macro@state`] makes a struct storable: `Default`, and serde's traits with names of fields, so
 //!   that a field can be added later. It is one durable value, named `state`.
 //! - [`macro@actor`] exports an `impl`, whose methods are those of the resource with that name, and
-//!   the hooks `on_activate`, `on_deactivate`, `on_timer`, `on_child_failed` and `on_terminated` if there
-//!   are any. Other methods belong in an `impl` of their own.
+//!   the hooks `on_activate`, `on_deactivate`, `on_timer`, `on_reminder`, `on_child_failed` and
+//!   `on_terminated` if there are any. Other methods belong in an `impl` of their own.
 //!
 //! # Two kinds of methods
 //!
@@ -80,6 +80,7 @@ pub mod context;
 pub mod journal;
 pub mod lifecycle;
 pub mod log;
+pub mod reminders;
 pub mod timers;
 pub mod wit;
 
@@ -101,6 +102,7 @@ pub use id::Kind;
 pub use journal::Journaled;
 pub use lifecycle::{Activation, Cause, Deactivation};
 pub use quark_sdk_macros::{actor, state, world};
+pub use reminders::{Firing, Missed, Reminder, Schedule};
 pub use wit::blobs::Blob;
 pub use wit::state::StateError;
 pub use wit::types::{ActorId, CallError};
@@ -111,6 +113,6 @@ pub use {serde, wit_bindgen};
 /// What an actor's file needs.
 pub mod prelude {
     pub use crate::{Activation, Actor, ActorId, Blob, CallError, Deactivation, State, StateError};
-    pub use crate::{Directive, Failure, Journaled, Lifetime};
-    pub use crate::{actor, children, context, debug, error, info, journal, state, timers, warn};
+    pub use crate::{Directive, Failure, Firing, Journaled, Lifetime, Missed, Schedule};
+    pub use crate::{actor, children, context, debug, error, info, journal, reminders, state, timers, warn};
 }

@@ -502,7 +502,7 @@ impl<M: Message, O> Turns<M, O> {
 
     /// A commit point within the running turn, or at its end: `write` is all that was staged since
     /// the last one, `output` what may leave once it and all before it are durable.
-    pub fn commit_point(&mut self, write: Write, output: O) -> Point<O> {
+    pub fn commit_point(&mut self, mut write: Write, output: O) -> Point<O> {
         debug_assert!(!self.running.is_empty(), "only turns commit");
         if let Some(error) = self.broken {
             return Point::Failed(output, error);
@@ -517,6 +517,7 @@ impl<M: Message, O> Turns<M, O> {
             return Point::Failed(output, CommitError::Fenced);
         };
         self.etag += 1;
+        write.stamp(self.etag);
         let mut outputs = self.running.commits();
         outputs.push(output);
         let mut outputs = outputs.into_iter();
@@ -529,6 +530,14 @@ impl<M: Message, O> Turns<M, O> {
             debug_assert!(left.is_none());
         }
         Point::Submit(Commit { actor: self.actor.clone(), generation, etag: self.etag, write })
+    }
+
+    /// An output that waits for the commits under way, and for nothing that is only staged.
+    pub fn after_commits(&mut self, output: O) -> Point<O> {
+        if let Some(error) = self.broken {
+            return Point::Failed(output, error);
+        }
+        self.gate.hold(output).map_or(Point::Held, Point::Open)
     }
 
     /// The turn staged something. Needed where turns may overlap.

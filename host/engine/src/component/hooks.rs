@@ -28,7 +28,7 @@ const HOOKS: [(&str, &str); 2] = [
 ];
 
 /// Hooks that have turns of their own, as [`Hook`] has them: interface, function, and how [`describe`] shows it.
-const TURNS: [(Hook, &str, &str, &str); 4] = [
+const TURNS: [(Hook, &str, &str, &str); 5] = [
     (
         Hook::Timer,
         "quark:actor/timer-target@0.1.0",
@@ -47,6 +47,13 @@ const TURNS: [(Hook, &str, &str, &str); 4] = [
         "quark:actor/watcher@0.1.0",
         "on-terminated",
         "func(record { kind: string, key: string }, record { kind: string, key: string }, string)",
+    ),
+    (
+        Hook::Reminder,
+        "quark:actor/reminder-target@0.1.0",
+        "on-reminder",
+        "func(record { kind: string, key: string }, record { name: string, due: u64, payload: list<u8> }) -> result<_, \
+         string>",
     ),
     (Hook::Snapshot, JOURNALED, "snapshot", "func(record { kind: string, key: string }) -> list<u8>"),
 ];

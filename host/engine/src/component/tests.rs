@@ -171,6 +171,7 @@ fn hooks_with_turns_of_their_own_are_checked_against_the_contract() {
         (Hook::Timer, "timer-target", "on-timer"),
         (Hook::ChildFailed, "supervisor", "on-child-failed"),
         (Hook::Terminated, "watcher", "on-terminated"),
+        (Hook::Reminder, "reminder-target", "on-reminder"),
     ];
     for (hook, interface, name) in hooks {
         let export = format!("export quark:actor/{interface}@0.1.0;");
@@ -317,7 +318,7 @@ fn what_never_waits_may_be_either() {
 
 #[test]
 fn a_service_that_is_not_built_yet_is_refused_by_name() {
-    for service in ["reminders", "streams"] {
+    for service in ["streams"] {
         let name = format!("quark:actor/{service}@0.1.0");
         let wit = format!("{KIND} world made {{ import {name}; export things; }}");
         check_refused(&wit, |error| *error == AdmissionError::NotYet(name.clone()), service);

@@ -6,6 +6,7 @@ pub(crate) mod children;
 pub(crate) mod context;
 pub(crate) mod journal;
 pub(crate) mod log;
+pub(crate) mod reminders;
 pub(crate) mod state;
 pub(crate) mod timers;
 
@@ -25,6 +26,16 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     calls::define_async(linker)?;
     children::define_async(linker)?;
     journal::define_async(linker)?;
+    reminders::define_async(linker)?;
+    let mut of_reminders = linker.instance("quark:actor/reminders@0.1.0")?;
+    of_reminders.func_wrap(
+        "register",
+        of_turn(|guest, (name, schedule, missed, payload)| {
+            actor::reminders::Host::register(guest, name, schedule, missed, payload)
+        }),
+    )?;
+    of_reminders
+        .func_wrap("unregister", does_of_turn(|guest, (name,)| actor::reminders::Host::unregister(guest, name)))?;
     let mut of_children = linker.instance("quark:actor/children@0.1.0")?;
     of_children.func_wrap("all", of_turn(|guest, ()| actor::children::Host::all(guest)))?;
     of_children.func_wrap("unwatch", does_of_turn(|guest, (target,)| actor::children::Host::unwatch(guest, target)))?;

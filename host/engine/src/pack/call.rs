@@ -13,7 +13,7 @@ use super::{Pack, Unseated};
 use crate::cell::{self, Arguments, Exports};
 use crate::error::Trap;
 use crate::guest::{Guest, Runs, TurnClock, TurnContext};
-use crate::instance::{Cause, Started, look};
+use crate::instance::{Cause, Started, left, look};
 use crate::kind::Method;
 use crate::replay::{Journaled, Waking};
 use crate::values::{Payload, Vals};
@@ -64,12 +64,15 @@ impl Pack {
                 let looked = accessor.with(|mut access| look(&access.data_mut().member.state, &name));
                 drop(reply.send(looked));
             }
+            ((_, Work::Settle), Reply::Settled(reply)) => {
+                drop(reply.send(accessor.with(|mut access| left(access.data_mut()))));
+            }
             ((seat, Work::Leave(this)), Reply::Left(reply)) => {
                 let member = accessor.with(|mut access| access.data_mut().leave(seat));
                 self.desk.lock().drop_later(this);
                 drop(reply.send(member));
             }
-            ((_, Work::Sit(..) | Work::Turn(_) | Work::Look(_) | Work::Leave(_)), reply) => {
+            ((_, Work::Sit(..) | Work::Turn(_) | Work::Look(_) | Work::Settle | Work::Leave(_)), reply) => {
                 reply.trapped(Trap::Unbegun);
             }
         }

@@ -11,7 +11,7 @@ use wasmtime::component::ResourceAny;
 use super::Unseated;
 use crate::error::Trap;
 use crate::guest::{Member, Wishes};
-use crate::instance::{Cause, Started, look};
+use crate::instance::{Cause, Left, Started, look};
 use crate::outside::Reached;
 use crate::values::Payload;
 
@@ -44,6 +44,7 @@ pub(super) enum Work {
     Turn(ResourceAny),
     Sleep(&'static str),
     Look(String),
+    Settle,
     Leave(ResourceAny),
 }
 
@@ -55,6 +56,7 @@ pub(super) enum Reply {
     Turns(Done),
     Slept(oneshot::Sender<Result<Write, Trap>>),
     Looked(oneshot::Sender<(Option<Value>, Vec<Arc<str>>)>),
+    Settled(oneshot::Sender<Option<Left>>),
     Left(oneshot::Sender<Option<Box<Member>>>),
 }
 
@@ -66,6 +68,7 @@ impl Reply {
             Self::Turned(_, done) | Self::Turns(done) => done(Turned::Trapped(trap)),
             Self::Slept(reply) => drop(reply.send(Err(trap))),
             Self::Looked(reply) => drop(reply.send((None, Vec::new()))),
+            Self::Settled(reply) => drop(reply.send(None)),
             Self::Left(reply) => drop(reply.send(None)),
         }
     }

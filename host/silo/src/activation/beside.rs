@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use quark_core::activation::{Point, Turn, Why};
-use quark_core::commit::CommitError;
+use quark_core::commit::{CommitError, Handled};
 use quark_core::envelope::Head;
 use quark_engine::values::Payload;
 use quark_engine::{Reached, Rest, Started, Trap, Turned, Wishes};
@@ -105,6 +105,7 @@ impl Activation {
         live: Box<Live>,
         turn: Turn,
         (head, method, payload, origin): (Head, MethodRef, Payload, Origin),
+        handles: Option<Handled>,
         last: tokio::time::Instant,
     ) {
         let turns = live.instance.turns();
@@ -118,7 +119,6 @@ impl Activation {
             return self.begin_again(&silo, Message { head, work, bytes, waits: None });
         }
         machine.slot = Slot::Live(live);
-        let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         let origin = Arc::new(Mutex::new(Some(origin)));
         machine.beside.get_or_insert_default().begin(turn, last, &origin);
         drop(machine);
@@ -183,6 +183,7 @@ impl Activation {
                 Output::Reply { to, outcome, progressed: true }
             }
             Origin::Outbox(id) => Output::Told(id),
+            Origin::Reminder(row) => Output::Reminded(row),
             Origin::Timer(firing) => {
                 timer = Some(firing);
                 Output::Nothing

@@ -72,6 +72,13 @@ impl Machine {
         self.standing.iter_mut().for_each(|kept| kept.undo());
     }
 
+    /// Why it is about to be woken; false when it is awake.
+    fn wakes_for(&mut self, cause: Cause) -> bool {
+        let Slot::Loaded(loaded) = &mut self.slot else { return false };
+        loaded.cause = cause;
+        true
+    }
+
     /// That child was stopped, or is another's now.
     pub(crate) fn forget_child(&mut self, child: &ActorId) {
         if self.standing().lists(child) {
@@ -184,15 +191,13 @@ impl Activation {
             return drop(reply.send(Err(error)));
         }
         silo.supervised.forgive(&self.id);
-        {
+        let born = {
             let mut machine = self.machine.lock();
             if machine.standing().stopped || machine.standing().parent.as_ref() != Some(&parent) {
                 machine.stage_standing(|standing| (standing.stopped, standing.parent) = (false, Some(parent)));
             }
-            if let Slot::Loaded(loaded) = &mut machine.slot {
-                loaded.cause = Cause::Spawn;
-            }
-        }
+            machine.wakes_for(Cause::Spawn)
+        };
         let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
         let told = waits.is_some_and(|waits| !waits.begins());
         let live = match woken {
@@ -209,14 +214,20 @@ impl Activation {
             }
         };
         let (done, landed) = oneshot::channel();
-        let ended = self.end_awake(silo, turn, live, Output::Resume(done));
+        let ended = self.end_awake(silo, turn, (live, born), Output::Resume(done)).await;
         drop(reply.send(ended.map(|()| landed)));
     }
 
-    /// Ends a turn in which it did nothing but wake. What its hook staged is committed now where the instance is
-    /// its own; one that it shares keeps it for the next commit.
-    fn end_awake(&self, silo: &Arc<Inner>, turn: Turn, mut live: Box<Live>, output: Output) -> Result<(), CallError> {
-        let Left { write, wishes } = live.instance.left().unwrap_or_default();
+    /// Ends a turn in which it did nothing but wake, if it was not awake. What it staged by that is committed now.
+    async fn end_awake(
+        &self,
+        silo: &Arc<Inner>,
+        turn: Turn,
+        (mut live, born): (Box<Live>, bool),
+        output: Output,
+    ) -> Result<(), CallError> {
+        let left = if born { live.instance.settle().await } else { None };
+        let Left { write, wishes } = left.unwrap_or_default();
         if let Some(wait) = wishes.keep_awake {
             self.awake_until.fetch_max(silo.clock.now().after(wait).0, Ordering::Relaxed);
         }
@@ -267,10 +278,11 @@ impl Activation {
 
     /// It is to be awake.
     pub(super) async fn revived(&self, silo: &Arc<Inner>, turn: Turn, last: tokio::time::Instant) {
+        let born = self.machine.lock().wakes_for(Cause::Restart);
         let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
         match woken {
             // Whatever fails is logged where it fails, and the next message finds it as it is.
-            Ok(live) => drop(self.end_awake(silo, turn, live, Output::Nothing)),
+            Ok(live) => drop(self.end_awake(silo, turn, (live, born), Output::Nothing).await),
             Err(_) if !self.runs(turn) => {}
             Err(Trap::Stopped) => self.not_begun(turn),
             Err(trap) => self.did_not_wake(silo, &trap),

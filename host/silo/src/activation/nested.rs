@@ -118,6 +118,7 @@ impl Activation {
                 Output::Reply { to, outcome, progressed }
             }
             Origin::Outbox(id) => Output::Told(id),
+            Origin::Reminder(row) => Output::Reminded(row),
             // A timer's comes back to nothing.
             Origin::Timer(_) | Origin::Snapshot => Output::Nothing,
         };

@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use quark_core::activation::{Point, Turn};
-use quark_core::commit::{Commit, CommitError};
+use quark_core::commit::{Commit, CommitError, Handled};
 use quark_core::envelope::{Head, TellId};
 use quark_core::error::CallError;
 use quark_core::time::Time;
 use quark_engine::values::Payload;
-use quark_engine::{Hook, Kind, Left, Reached, Trap, TurnInput};
+use quark_engine::{Cause, Hook, Kind, Left, Reached, Trap, TurnInput};
 use tokio::sync::oneshot;
 
 use super::restart::turn_away;
@@ -39,7 +39,7 @@ pub(super) type Running = Pin<Box<dyn Future<Output = Ran> + Send>>;
 pub(super) struct Alone {
     pub(super) turn: Turn,
     pub(super) method: usize,
-    pub(super) handles: Option<TellId>,
+    pub(super) handles: Option<Handled>,
     pub(super) started: Instant,
 }
 
@@ -184,6 +184,9 @@ impl Activation {
             head.deadline = silo.clock.now().after(silo.config.default_timeout);
         }
         let last = silo.clock.instant(head.deadline.after(ABANDONED_GRACE));
+        if matches!(origin, Origin::Reminder(_)) {
+            self.woken_by_reminder();
+        }
         let woken = tokio::time::timeout_at(last, self.wake(silo)).await.unwrap_or(Err(Trap::Abandoned));
         // Until here it waited, perhaps for a hook that waits for others.
         let told = waits.is_some_and(|waits| !waits.begins());
@@ -215,12 +218,23 @@ impl Activation {
                 None => return self.put_back(turn, live),
             }
         }
+        let handles = match &origin {
+            Origin::Outbox(id) => Some(Handled::Tell(id.clone())),
+            Origin::Reminder(row) => match silo.reminders.begin(row) {
+                Some(fired) => {
+                    silo.metrics.reminder_turns.increment(1);
+                    Some(Handled::Reminder(fired))
+                }
+                // It comes again, or is over.
+                None => return self.put_back(turn, live),
+            },
+            Origin::Caller(_) | Origin::Timer(_) | Origin::Snapshot => None,
+        };
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
         if live.served.component.overlap(live.served.at).interleaves() {
-            return self.begin_beside(live, turn, (head, method, payload, origin), last);
+            return self.begin_beside(live, turn, (head, method, payload, origin), handles, last);
         }
-        let handles = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
         if live.instance.runs_now() {
             let handles = handles.as_ref();
             let input = TurnInput { head: &mut head, turn, method: method.at, handles, payload: &mut payload };
@@ -241,7 +255,7 @@ impl Activation {
                 silo.dead_letters.add(Reason::Stopped, "", &letter);
                 answer_trap(silo, origin, Trap::Stopped);
             }
-            Origin::Timer(_) | Origin::Snapshot => answer_trap(silo, origin, Trap::Stopped),
+            Origin::Timer(_) | Origin::Snapshot | Origin::Reminder(_) => answer_trap(silo, origin, Trap::Stopped),
         }
     }
 
@@ -268,7 +282,9 @@ impl Activation {
     /// A message whose turn went with its instance before it began.
     pub(super) fn begin_again(&self, silo: &Arc<Inner>, message: Message) {
         match message.work {
-            Work::Method { origin: origin @ Origin::Outbox(_), .. } => silo.answer(origin, trap_error(Trap::Unbegun)),
+            Work::Method { origin: origin @ (Origin::Outbox(_) | Origin::Reminder(_)), .. } => {
+                silo.answer(origin, trap_error(Trap::Unbegun))
+            }
             Work::Method { origin: Origin::Snapshot, .. } | Work::Snapshot => {}
             Work::Method { origin: Origin::Timer(firing), .. } | Work::Timer(firing) => {
                 silo.timers.ended(firing, silo.clock.now());
@@ -351,13 +367,14 @@ impl Activation {
         }
         let progressed = self.progressed.load(Ordering::Relaxed);
         let tell = if let Origin::Outbox(id) = &origin { Some(id.clone()) } else { None };
+        let reminder = if let Origin::Reminder(row) = &origin { Some(row.clone()) } else { None };
         let timer = if let Origin::Timer(firing) = &origin { Some(*firing) } else { None };
         let output = match origin {
             Origin::Caller(to) => {
                 let outcome = within_limit(live.served.kind(), &payload).map(|()| payload);
                 Output::Reply { to, outcome, progressed }
             }
-            Origin::Outbox(_) | Origin::Timer(_) | Origin::Snapshot => Output::Nothing,
+            Origin::Outbox(_) | Origin::Timer(_) | Origin::Snapshot | Origin::Reminder(_) => Output::Nothing,
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
@@ -370,6 +387,7 @@ impl Activation {
             drop(live);
             // Its commit was never handed over, so nobody else tells the outbox that the row stands.
             tell.iter().for_each(|id| silo.outbox.commit_failed(id, error));
+            reminder.iter().for_each(|row| silo.reminders.commit_failed(row));
             return output.fail(silo, error);
         }
         machine.slot = Slot::Live(live);
@@ -421,16 +439,41 @@ impl Activation {
         let sent: Vec<_> =
             commit.write.tells.iter().enumerate().map(|(place, tell)| (commit.tell_id(place), tell.clone())).collect();
         let handled = commit.write.handled.clone();
+        let reminders = silo.reminders.submitted(&commit.write);
         let done_silo = silo.clone();
         silo.store.commit(
             commit,
             Box::new(move |outcome| {
                 let silo = done_silo;
+                if let Some(reminders) = reminders {
+                    silo.reminders.settled(*reminders, outcome);
+                }
+                let outcome = outcome.map(drop);
                 silo.metrics.commit(outcome);
                 settle(&silo, outcome, handled.as_ref(), sent);
                 me.landed(&silo, etag, outcome);
             }),
         );
+    }
+
+    /// Waits for the commits under way, and commits nothing.
+    pub(crate) fn after_commits(&self) -> MidTurn {
+        let (send, receive) = oneshot::channel();
+        let point = self.machine.lock().turns.after_commits(Output::Resume(send));
+        match point {
+            Point::Open(_) => MidTurn::Open,
+            Point::Failed(_, error) => MidTurn::Failed(error),
+            Point::Held | Point::Submit(_) => MidTurn::Wait(receive),
+        }
+    }
+
+    /// It is a reminder's time for which it wakes, if it is asleep.
+    fn woken_by_reminder(&self) {
+        if let Slot::Loaded(loaded) = &mut self.machine.lock().slot
+            && loaded.cause == Cause::Message
+        {
+            loaded.cause = Cause::Reminder;
+        }
     }
 
     /// A commit's outcome, on the store's own thread: nothing runs here.
@@ -561,10 +604,10 @@ pub(super) fn same_method(served: &Arc<Served>, method: MethodRef) -> Result<Met
 
 /// Tells whoever waits for a turn that it ended so. A tell that a neighbour's failure ended, or that its
 /// receiver cannot take now, comes again, and that is not counted against it.
-pub(super) fn answer_trap(silo: &Inner, origin: Origin, trap: Trap) {
+pub(super) fn answer_trap(silo: &Arc<Inner>, origin: Origin, trap: Trap) {
     let error = match (&origin, trap) {
-        (Origin::Outbox(_), Trap::Neighbour(_)) => CallError::Overloaded(NO_ROOM_RETRY_MS),
-        (Origin::Outbox(_), Trap::CoolsDown { retry_ms, .. }) => CallError::Overloaded(retry_ms),
+        (Origin::Outbox(_) | Origin::Reminder(_), Trap::Neighbour(_)) => CallError::Overloaded(NO_ROOM_RETRY_MS),
+        (Origin::Outbox(_) | Origin::Reminder(_), Trap::CoolsDown { retry_ms, .. }) => CallError::Overloaded(retry_ms),
         (_, trap) => trap_error(trap),
     };
     silo.answer(origin, error);

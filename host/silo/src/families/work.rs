@@ -162,7 +162,7 @@ impl Inner {
         };
         let decided = answer.await.and_then(Result::ok);
         decided.as_ref().and_then(quark_engine::directive).unwrap_or_else(|| {
-            tracing::warn!(%parent, %child, "on-child-failed gave no directive: the manifest's strategy rules");
+            tracing::info!(%parent, %child, "on-child-failed did not decide: the manifest's strategy rules");
             Directive::Restart
         })
     }
@@ -287,7 +287,7 @@ impl Inner {
     }
 
     /// Answers calls to that actor, which is down, that turns of the other one wait for.
-    fn turn_back(&self, caller: &ActorId, child: &ActorId) {
+    fn turn_back(self: &Arc<Self>, caller: &ActorId, child: &ActorId) {
         let Some(activation) = self.catalog.get(child) else { return };
         let back = activation.machine.lock().turns.take_calls_of(caller);
         for message in back {

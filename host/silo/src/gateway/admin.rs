@@ -18,8 +18,8 @@ use super::edge::{Edge, bad_query};
 use super::failure::Refused;
 use super::target::Target;
 use crate::api::{
-    ActorReport, DeployReport, DeployRequest, Failure, JournalPage, LettersWanted, StateOperation, StateValue,
-    TreeReport, codes,
+    ActorReport, DeployReport, DeployRequest, Failure, JournalPage, LettersWanted, ReminderOperation, ReminderReports,
+    StateOperation, StateValue, TreeReport, codes,
 };
 
 const COMPONENT: &str = "application/wasm";
@@ -53,7 +53,7 @@ pub(super) struct VersionsQuery {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TreeQuery {
+pub(super) struct ListQuery {
     limit: Option<usize>,
 }
 
@@ -149,7 +149,7 @@ pub(super) async fn dead_letters(
 
 pub(super) async fn trees(
     State(edge): State<Arc<Edge>>,
-    query: Result<Query<TreeQuery>, QueryRejection>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<TreeReport>, Refused> {
     let Query(query) = query.map_err(bad_query)?;
     Ok(Json(edge.service.tree(None, limit(query.limit)?).await?))
@@ -158,10 +158,43 @@ pub(super) async fn trees(
 pub(super) async fn tree(
     State(edge): State<Arc<Edge>>,
     target: Target,
-    query: Result<Query<TreeQuery>, QueryRejection>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<TreeReport>, Refused> {
     let Query(query) = query.map_err(bad_query)?;
     Ok(Json(edge.service.tree(Some((&target.kind, &target.key)), limit(query.limit)?).await?))
+}
+
+pub(super) async fn all_reminders(
+    State(edge): State<Arc<Edge>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<ReminderReports>, Refused> {
+    let Query(query) = query.map_err(bad_query)?;
+    Ok(Json(edge.service.reminders(None, limit(query.limit)?).await?))
+}
+
+pub(super) async fn reminders(
+    State(edge): State<Arc<Edge>>,
+    target: Target,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<ReminderReports>, Refused> {
+    let Query(query) = query.map_err(bad_query)?;
+    Ok(Json(edge.service.reminders(Some((&target.kind, &target.key)), limit(query.limit)?).await?))
+}
+
+pub(super) async fn reminder_fire(State(edge): State<Arc<Edge>>, target: Target) -> Result<Json<Value>, Refused> {
+    change_reminder(&edge, target, ReminderOperation::Fire).await?;
+    Ok(Json(json!({ "fired": true })))
+}
+
+pub(super) async fn reminder_delete(State(edge): State<Arc<Edge>>, target: Target) -> Result<Json<Value>, Refused> {
+    change_reminder(&edge, target, ReminderOperation::Delete).await?;
+    Ok(Json(json!({ "deleted": true })))
+}
+
+async fn change_reminder(edge: &Edge, target: Target, operation: ReminderOperation) -> Result<(), Refused> {
+    let service = Arc::clone(&edge.service);
+    let Target { kind, key, member } = target;
+    to_its_end(async move { service.reminder((&kind, &key), &member, operation).await }).await
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Refused> {

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::FutureExt;
 
@@ -29,6 +29,10 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/dead-letters", get(admin::dead_letters))
         .route("/v1/tree", get(admin::trees))
         .route("/v1/tree/{kind}/{key}", get(admin::tree))
+        .route("/v1/reminders", get(admin::all_reminders))
+        .route("/v1/reminders/{kind}/{key}", get(admin::reminders))
+        .route("/v1/actors/{kind}/{key}/-/reminders/{name}", delete(admin::reminder_delete))
+        .route("/v1/actors/{kind}/{key}/-/reminders/{name}/fire", post(admin::reminder_fire))
         .route("/v1/actors/{kind}/{key}", get(admin::inspect))
         .route("/v1/actors/{kind}/{key}/-/deactivate", post(admin::deactivate))
         .route("/v1/actors/{kind}/{key}/-/journal", get(admin::journal))
@@ -61,6 +65,8 @@ const ROUTES: &str = "there are POST /v1/actors/KIND/KEY/METHOD, GET /v1/actors/
     GET /v1/actors/KIND/KEY/-/journal, POST /v1/deployments, \
     GET /v1/kinds, GET /v1/versions, GET /v1/activations, \
     GET /v1/dead-letters, GET /v1/tree, GET /v1/tree/KIND/KEY, \
+    GET /v1/reminders, GET /v1/reminders/KIND/KEY, DELETE /v1/actors/KIND/KEY/-/reminders/NAME, \
+    POST /v1/actors/KIND/KEY/-/reminders/NAME/fire, \
     GET /openapi.json, GET /healthz, GET /readyz, GET /metrics";
 
 /// Gives the request its id, and answers even if a handler panics.

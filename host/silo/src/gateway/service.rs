@@ -4,14 +4,15 @@ use futures_util::future::BoxFuture;
 
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, JournalPage,
-    KindReport, LettersWanted, Reply, Request, StateOperation, StateValue, TreeReport, VersionReport,
+    KindReport, LettersWanted, ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue,
+    TreeReport, VersionReport,
 };
 
 /// A silo, as the gateway sees it.
 ///
 /// A `kind` is as the client wrote it, short or full; a `key` has 1 to 512 bytes. The future of a
 /// [`call`](Self::call) is dropped when its client goes away; what changes something for longer
-/// (`deploy`, `state`, `deactivate`, `set_stopped`) is always run to its end.
+/// (`deploy`, `state`, `deactivate`, `set_stopped`, `reminder`) is always run to its end.
 pub trait Service: Send + Sync + 'static {
     /// Sends a message and waits for what comes of it.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>>;
@@ -72,6 +73,21 @@ pub trait Service: Send + Sync + 'static {
     /// named by kind and key.
     fn tree<'a>(&'a self, root: Option<(&'a str, &'a str)>, limit: usize)
     -> BoxFuture<'a, Result<TreeReport, Failure>>;
+
+    /// At most that many reminders: of one actor, which is named by kind and key, or of all.
+    fn reminders<'a>(
+        &'a self,
+        of: Option<(&'a str, &'a str)>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ReminderReports, Failure>>;
+
+    /// Fires a reminder of an actor, or takes it away.
+    fn reminder<'a>(
+        &'a self,
+        of: (&'a str, &'a str),
+        name: &'a str,
+        operation: ReminderOperation,
+    ) -> BoxFuture<'a, Result<(), Failure>>;
 
     /// The newest dead letters first.
     ///

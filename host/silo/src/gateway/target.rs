@@ -8,7 +8,7 @@ use quark_core::id::{KEY_BYTES_MAX, Key, KindName};
 use super::failure::Refused;
 use crate::api::codes;
 
-/// An actor, and the path's last part: a method, or the name of a state value; empty on routes
+/// An actor, and the path's last part: a method, or the name of a state value or a reminder; empty on routes
 /// that have none.
 pub(super) struct Target {
     pub(super) kind: String,
@@ -39,6 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 /// Why the path of an actor has an empty part. Routes never match those.
 pub(super) fn empty_part(path: &str) -> Option<Refused> {
     let under = path.strip_prefix("/v1/actors/").or_else(|| path.strip_prefix("/v1/tree/"));
+    let under = under.or_else(|| path.strip_prefix("/v1/reminders/"));
     let mut parts = under?.split('/');
     let kind = parts.next()?;
     let key = parts.next()?;

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use super::{Gateway, GatewayConfig, Service};
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    JournalPage, KindReport, LettersWanted, Reply, Request, StateOperation, StateValue, TreeNode, TreeReport,
-    VersionReport, codes,
+    JournalPage, KindReport, LettersWanted, ReminderOperation, ReminderReport, ReminderReports, Reply, Request,
+    StateOperation, StateValue, TreeNode, TreeReport, VersionReport, codes,
 };
 
 mod admin;
@@ -179,6 +179,35 @@ impl Service for Fake {
             }
             Ok(TreeReport { roots: vec![root], truncated: limit == 7 })
         })
+    }
+
+    fn reminders<'a>(
+        &'a self,
+        of: Option<(&'a str, &'a str)>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ReminderReports, Failure>> {
+        let (kind, key) = of.unwrap_or(("all", "all"));
+        let one = ReminderReport {
+            actor: format!("{kind}/{key}"),
+            name: "r".into(),
+            schedule: "once".into(),
+            missed: "skip".into(),
+            due_ms: 1,
+            next_ms: 2,
+            tries: 0,
+            payload_bytes: 0,
+        };
+        Box::pin(async move { Ok(ReminderReports { reminders: vec![one], truncated: limit == 7 }) })
+    }
+
+    fn reminder<'a>(
+        &'a self,
+        _: (&'a str, &'a str),
+        name: &'a str,
+        operation: ReminderOperation,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        let there = name == "a/b" && operation == ReminderOperation::Delete || name == "r";
+        Box::pin(async move { if there { Ok(()) } else { Err(Failure::new(codes::NOT_FOUND, name)) } })
     }
 
     fn dead_letters(&self, _: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {

@@ -4,6 +4,7 @@
 //! as long as it.
 
 mod journal;
+mod reminders;
 mod tells;
 
 use std::any::Any;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use quark_core::commit::{Commit, CommitError, Write};
 use quark_core::envelope::{Chain, Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::reminders::{Missed, Reminder, ReminderId, Schedule};
 use quark_core::state::Change;
 use tokio::sync::oneshot;
 
@@ -21,6 +23,10 @@ use super::{Claim, Deployment, Snapshot, Store, StoreHealth, VERSIONS_MAX};
 pub(super) use self::journal::{
     a_refused_commit_appends_nothing, a_snapshot_replaces_the_one_before_and_drops_what_it_may, entry,
     journal_pages_end_in_an_empty_one, journals_are_read_in_order_and_in_pages,
+};
+pub(super) use self::reminders::{
+    a_reminder_moves_on_with_the_commit_it_fired, reminders_come_in_the_order_in_which_they_fire,
+    reminders_move_on_without_a_turn, what_a_turn_registers_wins,
 };
 pub(super) use self::tells::{
     a_tell_is_handled_once, outbox_pages_end_in_an_empty_one, tells_from_outside_have_ids_of_their_own,
@@ -57,6 +63,10 @@ macro_rules! suite {
             keys_are_paged_in_order
             odd_texts_do_not_run_into_each_other
             large_values_come_back
+            reminders_come_in_the_order_in_which_they_fire
+            a_reminder_moves_on_with_the_commit_it_fired
+            what_a_turn_registers_wins
+            reminders_move_on_without_a_turn
             a_deploy_keeps_earlier_versions
             outcomes_keep_the_order_of_their_actor
             a_closed_store_refuses
@@ -79,6 +89,12 @@ pub(super) fn tell(to: &str, arguments: &[u8]) -> Tell {
     Tell { to: actor(to), method: "deposit".into(), arguments: arguments.into(), chain }
 }
 
+pub(super) fn reminder(key: &str, name: &str, at: u64) -> Reminder {
+    let id = ReminderId { actor: actor(key), name: name.into() };
+    let (schedule, payload) = (Schedule::Cron("*/5 * * * *".into()), Arc::from(&[200; 40][..]));
+    Reminder { id, schedule, missed: Missed::Skip, payload, revision: 1, due: at, at, tries: 0 }
+}
+
 /// The claim's next commit: sets values, deletes those without one.
 pub(super) fn write(actor: &ActorId, claim: &Claim, values: &[(&str, Option<&[u8]>)]) -> Commit {
     let change = |(name, value): &(&str, Option<&[u8]>)| Change { name: (*name).into(), value: value.map(Into::into) };
@@ -89,7 +105,7 @@ pub(super) fn write(actor: &ActorId, claim: &Claim, values: &[(&str, Option<&[u8
 pub(super) async fn commit(store: &dyn Store, commit: Commit) -> Result<(), CommitError> {
     let (done, outcome) = oneshot::channel();
     store.commit(commit, Box::new(|ended| done.send(ended).unwrap()));
-    outcome.await.unwrap()
+    outcome.await.unwrap().map(drop)
 }
 
 /// Commits and counts the claim on.
@@ -201,7 +217,7 @@ pub(super) async fn a_bad_commit_spoils_no_other(store: &dyn Store) {
         outcomes.push(outcome);
     }
     for (outcome, (one, expect)) in outcomes.into_iter().zip(all) {
-        assert_eq!(outcome.await.unwrap(), expect, "{one:?}");
+        assert_eq!(outcome.await.unwrap().map(drop), expect, "{one:?}");
     }
     assert_eq!(values(store.read(&a).await.unwrap()), [("v".into(), b"3".to_vec())]);
     assert_eq!(values(store.read(&b).await.unwrap()), [("v".into(), b"1".to_vec())]);

@@ -10,7 +10,9 @@ use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
 use quark_core::journal::{self, Entry, JournalWrite};
+use quark_core::reminders::{Fired, Place, Reminder, ReminderChange};
 
+use super::reminders::ReminderRows;
 use super::{
     Claim, Deployment, Done, PAGE_BYTES_MAX, PAGE_MAX, Snapshot, Store, StoreError, StoreHealth, VERSIONS_MAX,
 };
@@ -33,6 +35,7 @@ struct Rows {
     actors: BTreeMap<ActorId, Snapshot>,
     outbox: BTreeMap<TellId, Tell>,
     journals: HashMap<ActorId, Journal>,
+    reminders: ReminderRows,
     deployments: BTreeMap<String, Deployment>,
     earlier: BTreeMap<(String, u64), Deployment>,
     components: BTreeMap<String, Arc<[u8]>>,
@@ -109,7 +112,7 @@ impl Rows {
         self.numbers
     }
 
-    fn commit(&mut self, commit: Commit) -> Result<(), CommitError> {
+    fn commit(&mut self, commit: Commit) -> Result<bool, CommitError> {
         if self.claims.get(&commit.actor) != Some(&commit.generation) {
             return Err(CommitError::Fenced);
         }
@@ -128,6 +131,13 @@ impl Rows {
         if let Some(journal) = commit.write.journal {
             self.journals.entry(commit.actor.clone()).or_default().write(*journal);
         }
+        let moved = commit.write.fired.as_ref().is_some_and(|fired| self.move_on(fired));
+        for change in commit.write.reminders {
+            match change {
+                ReminderChange::Set(row) => drop(self.reminders.put(row.id.clone(), Some(row.into()))),
+                ReminderChange::Remove(id) => self.reminders.forget(&id),
+            }
+        }
         let empty = || Snapshot { etag: 0, values: BTreeMap::new() };
         let actor = self.actors.entry(commit.actor).or_insert_with(empty);
         actor.etag = commit.etag;
@@ -137,7 +147,18 @@ impl Rows {
                 None => actor.values.remove(&change.name),
             };
         }
-        Ok(())
+        Ok(moved)
+    }
+
+    fn move_on(&mut self, fired: &Fired) -> bool {
+        let row = &fired.row;
+        let stands = matches!(self.reminders.get(&row.id), Some(Some(stored)) if stored.is_at(row));
+        match fired.after() {
+            _ if !stands => {}
+            Some(after) => drop(self.reminders.put(after.id.clone(), Some(Arc::new(after)))),
+            None => self.reminders.forget(&row.id),
+        }
+        stands
     }
 
     fn deploy(&mut self, deployment: Deployment, component: Arc<[u8]>) {
@@ -174,7 +195,8 @@ impl Store for MemoryStore {
             rows.claims.insert(actor.clone(), generation);
             let stored = rows.actors.get(actor).cloned();
             let Snapshot { etag, values } = stored.unwrap_or(Snapshot { etag: 0, values: BTreeMap::new() });
-            Claim { generation, etag, values }
+            let reminders = rows.reminders.of(actor).map(|(id, _)| id.name.clone()).collect();
+            Claim { generation, etag, values, reminders }
         })
     }
 
@@ -185,7 +207,7 @@ impl Store for MemoryStore {
         }
     }
 
-    fn commit(&self, commit: Commit, done: Done<()>) {
+    fn commit(&self, commit: Commit, done: Done<bool>) {
         self.write(done, |rows| rows.commit(commit));
     }
 
@@ -210,6 +232,18 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(TellId, Tell)>, StoreError>> {
         self.read(|rows| rows.outbox(after, limit))
+    }
+
+    fn move_reminder(&self, fired: Fired, done: Done<bool>) {
+        self.write(done, |rows| Ok(rows.move_on(&fired)));
+    }
+
+    fn due<'a>(&'a self, after: Option<&'a Place>, limit: usize) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        self.read(|rows| rows.reminders.due(after).take(limit.min(PAGE_MAX)).map(|row| (**row).clone()).collect())
+    }
+
+    fn reminders<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        self.read(|rows| rows.reminders.of(actor).filter_map(|(_, row)| Some((**row.as_ref()?).clone())).collect())
     }
 
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {

@@ -12,9 +12,11 @@ use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
 use quark_core::journal::{self, Entry};
+use quark_core::reminders::{Fired, Place, Reminder};
 use quark_core::state::Value;
 use serde::{Deserialize, Serialize};
 
+mod reminders;
 pub mod memory;
 pub mod redb;
 
@@ -30,6 +32,8 @@ pub struct Claim {
     pub etag: u64,
     /// The actor's values.
     pub values: BTreeMap<Arc<str>, Value>,
+    /// The names of its reminders.
+    pub reminders: Vec<Arc<str>>,
 }
 
 /// An actor's values as last committed, read without a claim.
@@ -110,8 +114,9 @@ pub trait Store: Send + Sync + 'static {
     /// leaves the outbox, the tells that it sends enter it under `commit.tell_id(place)`, and the journal
     /// gets the events that it appends and its snapshot. When the
     /// handled tell is not in the outbox any more the commit is refused as `Conflict`: it was
-    /// handled before.
-    fn commit(&self, commit: Commit, done: Done<()>);
+    /// handled before. The reminder that it fired moves on, unless its row is another one by now or at another
+    /// time, and then those that it registers and unregisters are as it says. Answers whether one moved on.
+    fn commit(&self, commit: Commit, done: Done<bool>);
 
     /// Puts a tell from outside into the outbox, under an id that no other tell ever has.
     fn accept(&self, tell: Tell, done: Done<TellId>);
@@ -127,6 +132,16 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&'a TellId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(TellId, Tell)>, StoreError>>;
+
+    /// Moves a reminder's row on without a turn of its actor's, if it stands yet as it was: whether it did.
+    fn move_reminder(&self, fired: Fired, done: Done<bool>);
+
+    /// Reminders behind that place (all, with `None`), in the order in which they fire. At most `limit`, itself
+    /// at most [`PAGE_MAX`]: only an empty answer is the end.
+    fn due<'a>(&'a self, after: Option<&'a Place>, limit: usize) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>>;
+
+    /// An actor's reminders, by name.
+    fn reminders<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>>;
 
     /// The actor's values without claiming it; none for an actor that never wrote.
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>>;

@@ -11,6 +11,7 @@ mod waits;
 mod tells;
 mod timers;
 mod journal;
+mod reminders;
 mod letters;
 mod hostile;
 mod stacks;

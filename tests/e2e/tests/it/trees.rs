@@ -184,6 +184,7 @@ fn a_lifetime_says_what_an_end_means() {
         client.inspect("worker/ends.transient")["activation"].is_null().then_some(())
     });
     all_start(&client, &["worker/ends.permanent"], &[2]);
+    assert_eq!(last_cause("worker/ends.permanent"), "restart");
     comes_to_have(&client, "crew/ends", &["ends.permanent", "ends.transient"]);
     assert!(client.inspect("worker/ends.transient")["activation"].is_null());
     assert_eq!(starts(&client, "worker/ends.transient"), 2, "whoever needs it wakes it");

@@ -9,6 +9,7 @@ use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
 use quark_core::journal::{self, Entry};
+use quark_core::reminders::{Fired, Place, Reminder};
 use quark_silo::store::memory::MemoryStore;
 use quark_silo::store::{Claim, Deployment, Done, Snapshot, Store, StoreError, StoreHealth};
 use tokio::sync::Notify;
@@ -142,7 +143,7 @@ impl Store for Dying {
         }
     }
 
-    fn commit(&self, commit: Commit, done: Done<()>) {
+    fn commit(&self, commit: Commit, done: Done<bool>) {
         self.write(done, |rows, done| rows.commit(commit, done));
     }
 
@@ -160,6 +161,18 @@ impl Store for Dying {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(TellId, Tell)>, StoreError>> {
         self.read(self.rows.outbox(after, limit))
+    }
+
+    fn move_reminder(&self, fired: Fired, done: Done<bool>) {
+        self.write(done, |rows, done| rows.move_reminder(fired, done));
+    }
+
+    fn due<'a>(&'a self, after: Option<&'a Place>, limit: usize) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        self.read(self.rows.due(after, limit))
+    }
+
+    fn reminders<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        self.read(self.rows.reminders(actor))
     }
 
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
 use quark_core::commit::Commit;
+use quark_core::reminders::{Fired, Place, Reminder};
 use quark_engine::Cache;
 
 use quark_core::journal::{self, Entry};
@@ -48,8 +49,20 @@ impl Store for Scratched {
         self.store.release(actor, generation);
     }
 
-    fn commit(&self, commit: Commit, done: Done<()>) {
+    fn commit(&self, commit: Commit, done: Done<bool>) {
         self.store.commit(commit, done);
+    }
+
+    fn move_reminder(&self, fired: Fired, done: Done<bool>) {
+        self.store.move_reminder(fired, done);
+    }
+
+    fn due<'a>(&'a self, after: Option<&'a Place>, limit: usize) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        self.store.due(after, limit)
+    }
+
+    fn reminders<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        self.store.reminders(actor)
     }
 
     fn accept(&self, tell: Tell, done: Done<TellId>) {
@@ -172,7 +185,7 @@ async fn a_row_that_cannot_be_found_holds_up_those_behind_it_and_the_store_is_le
     let write = quark_core::commit::Write { tells: vec![tell("k"); 3], ..Default::default() };
     let commit = Commit { actor: sender, generation: claim.generation, etag: claim.etag + 1, write };
     let row = commit.tell_id(0);
-    store.commit(commit, Box::new(|done| done.unwrap()));
+    store.commit(commit, Box::new(|done| assert!(done.is_ok())));
     let (store, silo) = start(store, row).await;
     check_held(&silo, 10).await;
     let asked = store.asked.load(Ordering::Relaxed);

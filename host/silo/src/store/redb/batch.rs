@@ -1,10 +1,12 @@
 //! One batch: many writes, checked one after the other and written as one record of the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::TellId;
 use quark_core::id::ActorId;
+use quark_core::reminders::{Fired, Reminder, ReminderChange, ReminderId};
 
 use super::fences::Numbers;
 use super::frame::{FRAME_BYTES, RECORD_BYTES_MAX};
@@ -27,6 +29,7 @@ pub(super) struct Batch<'a> {
     /// What earlier jobs of the batch made of actors and tells.
     etags: HashMap<&'a ActorId, u64>,
     tells: HashMap<TellId, bool>,
+    reminders: BTreeMap<ReminderId, Option<Arc<Reminder>>>,
 }
 
 impl<'a> Batch<'a> {
@@ -38,7 +41,8 @@ impl<'a> Batch<'a> {
         record.clear();
         record.resize(FRAME_BYTES, 0);
         let tables = Tables::open(view.snapshot()?)?;
-        Ok(Self { view, tables, numbers, record, etags: HashMap::new(), tells: HashMap::new() })
+        let (etags, tells, reminders) = (HashMap::new(), HashMap::new(), BTreeMap::new());
+        Ok(Self { view, tables, numbers, record, etags, tells, reminders })
     }
 
     /// The verdicts on the jobs that have none yet.
@@ -69,6 +73,13 @@ impl<'a> Batch<'a> {
                 rows::put_discard(self.record, id)?;
                 Ok(0)
             }
+            Work::Move(fired) => {
+                let stands = self.stands(fired)?;
+                if stands {
+                    rows::put_moved(self.record, &fired.row.id, fired.after().as_ref())?;
+                }
+                Ok(u64::from(stands))
+            }
             Work::Refused(error) => Err(*error),
             Work::Deploy(..) | Work::Reserve | Work::Reopen { .. } => Ok(0),
         };
@@ -78,10 +89,15 @@ impl<'a> Batch<'a> {
             return Ok(Err(CommitError::Unavailable { retry_ms: DAMAGED_RETRY_MS }));
         }
         match work {
-            Work::Commit(commit) if verdict.is_ok() => self.committed(commit),
+            Work::Commit(commit) => {
+                if let Ok(fires) = verdict {
+                    self.committed(commit, fires > 0);
+                }
+            }
+            Work::Move(fired) if verdict == Ok(1) => self.moves(fired),
             Work::Discard(id) => drop(self.tells.insert(id.clone(), false)),
-            Work::Commit(_)
-            | Work::Accept(_)
+            Work::Accept(_)
+            | Work::Move(_)
             | Work::Deploy(..)
             | Work::Refused(_)
             | Work::Reserve
@@ -112,11 +128,43 @@ impl<'a> Batch<'a> {
                 return Ok(Err(CommitError::Conflict));
             }
         }
-        rows::put_commit(self.record, commit)?;
-        Ok(Ok(0))
+        let fires = match &commit.write.fired {
+            Some(fired) => self.stands(fired)?,
+            None => false,
+        };
+        rows::put_commit(self.record, commit, fires)?;
+        Ok(Ok(u64::from(fires)))
     }
 
-    fn committed(&mut self, commit: &'a Commit) {
+    /// Whether a reminder stands yet as it was when it fired. A row that cannot be read does not.
+    fn stands(&self, fired: &Fired) -> Result<bool, Broken> {
+        let id = &fired.row.id;
+        let row = match self.reminders.get(id) {
+            Some(row) => row.clone(),
+            None => match self.view.reminder(&self.tables, id) {
+                Ok(row) => row,
+                Err(Broken::Damaged(error)) => {
+                    tracing::error!(actor = ?id.actor, name = %id.name, %error, "a damaged reminder does not move on");
+                    None
+                }
+                Err(error @ Broken::Io(_)) => return Err(error),
+            },
+        };
+        Ok(row.is_some_and(|row| row.is_at(&fired.row)))
+    }
+
+    fn moves(&mut self, fired: &Fired) {
+        self.reminders.insert(fired.row.id.clone(), fired.after().map(Arc::new));
+    }
+
+    fn committed(&mut self, commit: &'a Commit, fires: bool) {
+        if fires {
+            commit.write.fired.iter().for_each(|fired| self.moves(fired));
+        }
+        for change in &commit.write.reminders {
+            let row = if let ReminderChange::Set(row) = change { Some(Arc::new((**row).clone())) } else { None };
+            self.reminders.insert(change.id().clone(), row);
+        }
         self.etags.insert(&commit.actor, commit.etag);
         if let Some(handled) = &commit.write.handled {
             self.tells.insert(handled.clone(), false);
@@ -131,13 +179,22 @@ impl<'a> Batch<'a> {
 pub(super) fn landed(work: &mut Work, sequence: u64) -> Option<Item> {
     match work {
         Work::Commit(commit) => {
-            let write = std::mem::take(&mut commit.write);
+            let mut write = std::mem::take(&mut commit.write);
+            if sequence == 0 {
+                write.fired = None;
+            }
             Some(Item::Commit(Commit { actor: commit.actor.clone(), write, ..*commit }))
         }
+        Work::Move(fired) => (sequence > 0).then(|| Item::Moved(fired.row.id.clone(), fired.after().map(Box::new))),
         Work::Accept(_) | Work::Discard(_) => match std::mem::replace(work, Work::Reserve) {
             Work::Accept(tell) => Some(Item::Accept(sequence, tell)),
             Work::Discard(id) => Some(Item::Discard(id)),
-            Work::Commit(_) | Work::Deploy(..) | Work::Refused(_) | Work::Reserve | Work::Reopen { .. } => None,
+            Work::Commit(_)
+            | Work::Move(_)
+            | Work::Deploy(..)
+            | Work::Refused(_)
+            | Work::Reserve
+            | Work::Reopen { .. } => None,
         },
         Work::Deploy(..) | Work::Refused(_) | Work::Reserve | Work::Reopen { .. } => None,
     }

@@ -5,6 +5,7 @@ use quark_core::id::ActorId;
 use redb::{Database, Durability, ReadableDatabase as _, WriteTransaction};
 
 use super::overlay::Overlay;
+use super::reminders;
 use super::tables::{
     ACTORS, ActorRow, Broken, FORMAT, FORMAT_LOGGED, META, META_FORMAT, META_LOG, META_RESERVED, OUTBOX, TellRow,
     actor_key, parse, row, tell_key, value_key,
@@ -55,7 +56,7 @@ pub(super) fn fill(tx: &WriteTransaction, overlay: &Overlay) -> Result<(), Broke
             }
         }
     }
-    Ok(())
+    reminders::fill(tx, overlay.reminders())
 }
 
 fn tell_row(tell: &Tell) -> Result<(Vec<u8>, &[u8]), Broken> {

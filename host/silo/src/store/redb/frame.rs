@@ -11,7 +11,8 @@
 //! records of an earlier use: they have another salt. It is random, so that no actor can store
 //! bytes that look like a record.
 
-/// The version of this layout. A newer one is refused. Version 1 had the same, without rows of journals.
+/// The version of this layout, and of the writes in its records. A newer one is refused; the first one had no
+/// writes that have to do with reminders or journals.
 pub(super) const LOG_FORMAT: u32 = 2;
 pub(super) const HEADER_BYTES: usize = 64;
 /// What stands before a record's payload.
@@ -174,7 +175,12 @@ mod tests {
             assert!(Header::parse(&scratched).is_err(), "byte {at}");
             assert_eq!(Header::parse(&header.encode()[..at]), Err(Unreadable::Damaged));
         }
-        assert_eq!(Header::parse(&header.encode_as(1)), Ok(header), "of before there were journals");
+        // As versions without reminders wrote it.
+        let mut older = header.encode();
+        older[8] = 1;
+        let sum = crc(&[&older[..12], &older[16..]]);
+        older[12..16].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Header::parse(&older), Ok(header));
         assert_eq!(Header::parse(&header.encode_as(0)), Err(Unreadable::Damaged));
         let mut newer = header.encode();
         newer[8] = 3;

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::frame::{self, FRAME_BYTES, Header};
 use super::journals::EventRow;
+use super::reminders::ReminderRow;
 use super::rows::{self, Item};
 use super::start::{self, Bad};
 use super::tables::{self, ActorRow, TellRow};
@@ -45,10 +46,11 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
     let mut again = Vec::new();
     for item in &items {
         let put = match item {
-            Item::Commit(commit) => rows::put_commit(&mut again, commit),
+            Item::Commit(commit) => rows::put_commit(&mut again, commit, true),
             Item::Accept(sequence, tell) => rows::put_accept(&mut again, *sequence, tell),
             Item::Discard(id) => rows::put_discard(&mut again, id),
             Item::Journal(actor, write) => rows::put_journal(&mut again, actor, write),
+            Item::Moved(id, row) => rows::put_moved(&mut again, id, row.as_deref()),
         };
         put.map_err(|error| error.to_string())?;
     }
@@ -59,11 +61,13 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
 /// Reads bytes as each row of the tables in turn, and writes again those that can be read.
 #[must_use]
 pub fn rewrite_rows(row: &[u8]) -> Vec<Vec<u8>> {
+    let reminder = || tables::row(&tables::parse::<ReminderRow<'_>>(row, "a row").ok()?).ok();
     [
         rewrite_row::<ActorRow>(row),
         rewrite_row::<TellRow>(row),
         rewrite_row::<EventRow>(row),
         rewrite_row::<Deployment>(row),
+        reminder(),
     ]
     .into_iter()
     .flatten()

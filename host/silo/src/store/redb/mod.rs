@@ -10,7 +10,7 @@
 //! A write is durable when it is in the log, and can be read from then on: out of the overlay until
 //! a checkpoint has brought it into the tables. A start brings in what a crash left in the log.
 //!
-//! Reading order: `fences` (who may write), `queue`, `space`, `tables`, `journals`; `frame` and `rows` (the
+//! Reading order: `fences` (who may write), `queue`, `space`, `tables`, `journals`; `frame`, `rows` and `reminders` (the
 //! log's bytes), `segment` (its files); `overlay` and `view` (what is read); `checkpoint`, `deploys`
 //! (what goes into the tables); `open`, `start`; `desk`, `shared`; `checkpointer` (a thread);
 //! `batch`, `log`, `close`, `writer` (the other); `fuzzing` (the log's bytes for `tests/fuzz`).
@@ -22,6 +22,7 @@ mod tables;
 mod journals;
 mod frame;
 mod rows;
+mod reminders;
 mod segment;
 mod overlay;
 mod view;
@@ -53,6 +54,7 @@ use quark_core::commit::Commit;
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
 use quark_core::journal::{self, Entry};
+use quark_core::reminders::{Fired, Place, Reminder};
 use redb::Builder;
 use tokio::sync::watch;
 
@@ -187,8 +189,8 @@ impl Store for RedbStore {
         self.shared.fences.release(actor, generation);
     }
 
-    fn commit(&self, commit: Commit, done: Done<()>) {
-        self.shared.write(Work::Commit(commit), Reply::Unit(done));
+    fn commit(&self, commit: Commit, done: Done<bool>) {
+        self.shared.write(Work::Commit(commit), Reply::Moved(done));
     }
 
     fn accept(&self, tell: Tell, done: Done<TellId>) {
@@ -205,6 +207,20 @@ impl Store for RedbStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(TellId, Tell)>, StoreError>> {
         future::ready(self.shared.outbox(after, limit)).boxed()
+    }
+
+    fn move_reminder(&self, fired: Fired, done: Done<bool>) {
+        self.shared.write(Work::Move(fired), Reply::Moved(done));
+    }
+
+    fn due<'a>(&'a self, after: Option<&'a Place>, limit: usize) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        let ask =
+            |tables: &Tables, over: Vec<_>| reminders::due(&tables.reminders()?, after, limit.min(PAGE_MAX), &over);
+        self.ask(View::reminders, ask)
+    }
+
+    fn reminders<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        self.ask(|view| view.reminders_of(actor), |tables, over| tables.reminders()?.all_of(actor, over))
     }
 
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {

@@ -8,10 +8,12 @@ use quark_core::commit::Commit;
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
 use quark_core::journal::JournalWrite;
+use quark_core::reminders::{Reminder, ReminderChange, ReminderId};
 use quark_core::state::Value;
 
 use super::journals::Journals;
 use super::rows::Item;
+use crate::store::reminders::ReminderRows;
 
 /// What a row counts beside its bytes.
 const ROW_OVERHEAD: usize = 256;
@@ -24,6 +26,8 @@ pub(super) struct Overlay {
     /// Sent, or (none) gone from the rows below.
     outbox: BTreeMap<TellId, Option<Arc<Tell>>>,
     journals: Journals,
+    /// Whoever reads them holds them as they are: a write meanwhile takes a copy.
+    reminders: Arc<ReminderRows>,
     rows: usize,
     bytes: usize,
 }
@@ -53,6 +57,7 @@ impl Overlay {
                 }
                 return follows;
             }
+            Item::Moved(id, row) => self.remind(id, row),
         }
         true
     }
@@ -82,6 +87,15 @@ impl Overlay {
                     self.rows += 1;
                     self.bytes += name_bytes + names;
                 }
+            }
+        }
+        if let Some(fired) = commit.write.fired {
+            self.remind(fired.row.id.clone(), fired.after().map(Box::new));
+        }
+        for change in commit.write.reminders {
+            match change {
+                ReminderChange::Set(row) => self.remind(row.id.clone(), Some(row)),
+                ReminderChange::Remove(id) => self.remind(id, None),
             }
         }
         if let Some(handled) = commit.write.handled {
@@ -118,6 +132,22 @@ impl Overlay {
             self.rows += 1;
             self.bytes += ROW_OVERHEAD;
         }
+    }
+
+    /// Two tables have it.
+    fn remind(&mut self, id: ReminderId, row: Option<Box<Reminder>>) {
+        self.bytes += row.as_ref().map_or(0, |row| row.bytes());
+        match Arc::make_mut(&mut self.reminders).put(id, row.map(Arc::from)) {
+            Some(before) => self.bytes -= before.map_or(0, |row| row.bytes()),
+            None => {
+                self.rows += 2;
+                self.bytes += 2 * ROW_OVERHEAD;
+            }
+        }
+    }
+
+    pub(super) fn reminders(&self) -> &Arc<ReminderRows> {
+        &self.reminders
     }
 
     pub(super) fn is_empty(&self) -> bool {

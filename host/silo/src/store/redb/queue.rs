@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::ActorId;
+use quark_core::reminders::Fired;
 
 use crate::store::{Deployment, Done};
 
@@ -32,6 +33,8 @@ pub(super) enum Work {
     Commit(Commit),
     Accept(Tell),
     Discard(TellId),
+    /// A reminder moves on.
+    Move(Fired),
     Deploy(Deployment, Arc<[u8]>),
     /// Refused at the door, but it must not be answered before those in front of it.
     Refused(CommitError),
@@ -47,9 +50,11 @@ pub(super) enum Reply {
     Nobody,
     Unit(Done<()>),
     Id(Done<TellId>),
+    Moved(Done<bool>),
 }
 
-/// How a job ended: with the number of the tell, for one from outside.
+/// How a job ended: with the number of the tell, for one from outside; with 1 where a reminder
+/// moved on.
 pub(super) type Verdict = Result<u64, CommitError>;
 
 impl Job {
@@ -58,6 +63,7 @@ impl Job {
             Work::Commit(commit) => Some((&commit.actor, commit.generation)),
             Work::Accept(_)
             | Work::Discard(_)
+            | Work::Move(_)
             | Work::Deploy(..)
             | Work::Refused(_)
             | Work::Reserve
@@ -71,6 +77,7 @@ impl Job {
             Work::Commit(commit) => commit.write.bytes(),
             Work::Accept(tell) => tell.bytes(),
             Work::Discard(_) => 0,
+            Work::Move(fired) => fired.row.bytes(),
             Work::Deploy(deployment, component) => deployment.manifest.len() + component.len(),
             Work::Refused(_) | Work::Reserve | Work::Reopen { .. } => return None,
         };
@@ -81,6 +88,7 @@ impl Job {
         match self.reply {
             Reply::Nobody => {}
             Reply::Unit(done) => done(verdict.map(|_| ())),
+            Reply::Moved(done) => done(verdict.map(|moved| moved > 0)),
             Reply::Id(done) => done(verdict.map(|sequence| TellId { from: None, sequence })),
         }
     }
@@ -207,7 +215,12 @@ impl Waiting {
         let asked = match work {
             Work::Reserve => &mut self.reserving,
             Work::Reopen { .. } => &mut self.reopening,
-            Work::Commit(_) | Work::Accept(_) | Work::Discard(_) | Work::Deploy(..) | Work::Refused(_) => return false,
+            Work::Commit(_)
+            | Work::Accept(_)
+            | Work::Discard(_)
+            | Work::Move(_)
+            | Work::Deploy(..)
+            | Work::Refused(_) => return false,
         };
         std::mem::replace(asked, true)
     }

@@ -6,9 +6,11 @@ use quark_core::commit::{Commit, Write};
 use quark_core::envelope::{Chain, Tell, TellId};
 use quark_core::id::ActorId;
 use quark_core::journal::{Entry, Event, JournalWrite, Snapshot};
+use quark_core::reminders::{Reminder, ReminderChange, ReminderId};
 use quark_core::state::Change;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::reminders::ReminderRow;
 use super::tables::{Broken, parse};
 
 /// Before each row: its length.
@@ -23,6 +25,8 @@ pub(super) enum Item {
     Discard(TellId),
     /// Behind the commit that it is a part of.
     Journal(ActorId, JournalWrite),
+    /// A reminder as it is from then on; none when it is gone.
+    Moved(ReminderId, Option<Box<Reminder>>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +39,8 @@ enum Row<'a> {
     Discard(Cow<'a, TellId>),
     #[serde(rename = "j", borrow)]
     Journal(JournalRow<'a>),
+    #[serde(rename = "r", borrow)]
+    Moved(MovedRow<'a>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +52,18 @@ struct CommitRow<'a> {
     #[serde(borrow)]
     tells: Vec<TellRow<'a>>,
     handled: Option<Cow<'a, TellId>>,
+    /// Reminders that it changed as they are from then on; none for those that are gone. Rows of versions without
+    /// reminders end in front of it.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    reminders: Vec<(&'a str, Option<ReminderRow<'a>>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MovedRow<'a> {
+    actor: Cow<'a, ActorId>,
+    name: &'a str,
+    #[serde(borrow)]
+    row: Option<ReminderRow<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,16 +104,26 @@ struct TellRow<'a> {
 }
 
 /// Bytes that are written as such; serde takes a slice for a list of numbers.
-struct Bytes<'a>(&'a [u8]);
+#[derive(Debug)]
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
-pub(super) fn put_commit(record: &mut Vec<u8>, commit: &Commit) -> Result<(), Broken> {
-    let Write { changes, tells, handled, journal } = &commit.write;
+/// With `fires` the reminder that it fired moves on.
+pub(super) fn put_commit(record: &mut Vec<u8>, commit: &Commit, fires: bool) -> Result<(), Broken> {
+    let Write { changes, tells, handled, fired, reminders, journal } = &commit.write;
+    let fired = fired.as_ref().filter(|_| fires).map(|fired| (&*fired.row.id.name, fired.after()));
+    let mut of_reminders: Vec<(&str, Option<ReminderRow<'_>>)> = Vec::new();
+    of_reminders.extend(fired.iter().map(|(name, after)| (*name, after.as_ref().map(ReminderRow::of))));
+    of_reminders.extend(reminders.iter().map(|change| match change {
+        ReminderChange::Set(row) => (&*row.id.name, Some(ReminderRow::of(row))),
+        ReminderChange::Remove(id) => (&*id.name, None),
+    }));
     let row = CommitRow {
         actor: Cow::Borrowed(&commit.actor),
         etag: commit.etag,
         changes: changes.iter().map(|change| (&*change.name, change.value.as_deref().map(Bytes))).collect(),
         tells: tells.iter().map(TellRow::of).collect(),
         handled: handled.as_ref().map(Cow::Borrowed),
+        reminders: of_reminders,
     };
     put(record, &Row::Commit(row))?;
     journal.as_ref().map_or(Ok(()), |journal| put_journal(record, &commit.actor, journal))
@@ -119,6 +147,11 @@ pub(super) fn put_accept(record: &mut Vec<u8>, sequence: u64, tell: &Tell) -> Re
 
 pub(super) fn put_discard(record: &mut Vec<u8>, id: &TellId) -> Result<(), Broken> {
     put(record, &Row::Discard(Cow::Borrowed(id)))
+}
+
+pub(super) fn put_moved(record: &mut Vec<u8>, id: &ReminderId, row: Option<&Reminder>) -> Result<(), Broken> {
+    let row = MovedRow { actor: Cow::Borrowed(&id.actor), name: &id.name, row: row.map(ReminderRow::of) };
+    put(record, &Row::Moved(row))
 }
 
 fn put(record: &mut Vec<u8>, row: &Row<'_>) -> Result<(), Broken> {
@@ -155,7 +188,14 @@ impl Row<'_> {
             Self::Commit(row) => {
                 let value = |value: Option<Bytes<'_>>| value.map(|Bytes(value)| value.into());
                 let changes = row.changes.into_iter();
+                let id = |name: &str| ReminderId { actor: (*row.actor).clone(), name: name.into() };
+                let reminder = |(name, row): (&str, Option<ReminderRow<'_>>)| match row {
+                    Some(row) => ReminderChange::Set(Box::new(row.reminder(id(name)))),
+                    None => ReminderChange::Remove(id(name)),
+                };
                 let write = Write {
+                    fired: None,
+                    reminders: row.reminders.into_iter().map(reminder).collect(),
                     changes: changes.map(|(name, bytes)| Change { name: name.into(), value: value(bytes) }).collect(),
                     tells: row.tells.into_iter().map(TellRow::tell).collect(),
                     handled: row.handled.map(Cow::into_owned),
@@ -174,6 +214,10 @@ impl Row<'_> {
                 let entries = row.entries.into_iter().map(EntryRow::entry).collect();
                 let write = JournalWrite { entries, snapshot, drop_through: row.drop_through };
                 Item::Journal(row.actor.into_owned(), write)
+            }
+            Self::Moved(MovedRow { actor, name, row }) => {
+                let id = ReminderId { actor: actor.into_owned(), name: name.into() };
+                Item::Moved(id.clone(), row.map(|row| Box::new(row.reminder(id))))
             }
         }
     }
@@ -236,8 +280,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
 mod tests {
     use std::sync::Arc;
 
+    use quark_core::reminders::{Fired, Stand};
+
     use super::*;
-    use crate::store::conformance::{actor, entry, tell};
+    use crate::store::conformance::{actor, entry, reminder, tell};
 
     fn some() -> (Vec<u8>, Vec<Item>) {
         let change = |name: &str, value: Option<&[u8]>| Change { name: name.into(), value: value.map(Into::into) };
@@ -250,6 +296,11 @@ mod tests {
                 tells: vec![tell("b", &[255; 40]), tell("c", b"")],
                 handled: Some(TellId { from: None, sequence: u64::MAX }),
                 journal: None,
+                fired: None,
+                reminders: vec![
+                    ReminderChange::Set(Box::new(reminder("a", "é", 9))),
+                    ReminderChange::Remove(reminder("a", "gone", 9).id),
+                ],
             },
         };
         let snapshot = Snapshot { sequence: 8, at_ms: 9, bytes: Arc::from([7; 300]) };
@@ -259,11 +310,16 @@ mod tests {
         let mut payload = Vec::new();
         let mut whole = commit.clone();
         whole.write.journal = Some(Box::new(journal.clone()));
-        put_commit(&mut payload, &whole).unwrap();
+        put_commit(&mut payload, &whole, true).unwrap();
         put_accept(&mut payload, 7, &tell("b", b"x")).unwrap();
         put_discard(&mut payload, &discarded).unwrap();
+        let moved = Box::new(reminder("b", "m", u64::MAX));
+        put_moved(&mut payload, &moved.id, Some(&moved)).unwrap();
+        put_moved(&mut payload, &moved.id, None).unwrap();
+        let (set, gone) = (Item::Moved(moved.id.clone(), Some(moved.clone())), Item::Moved(moved.id, None));
         let journal = Item::Journal(commit.actor.clone(), journal);
-        (payload, vec![Item::Commit(commit), journal, Item::Accept(7, tell("b", b"x")), Item::Discard(discarded)])
+        let tells = [Item::Commit(commit), journal, Item::Accept(7, tell("b", b"x")), Item::Discard(discarded)];
+        (payload, tells.into_iter().chain([set, gone]).collect())
     }
 
     #[test]
@@ -273,12 +329,32 @@ mod tests {
         assert_eq!(items(&[]).count(), 0);
     }
 
+    #[test]
+    fn a_commit_moves_its_reminder_on_only_when_that_stands() {
+        let row = reminder("a", "r", 9);
+        let to = Some(Stand::at(10));
+        let fired = Some(Box::new(Fired { row: Arc::new(row.clone()), to }));
+        let write = Write { fired, ..Write::default() };
+        let commit = Commit { actor: actor("a"), generation: 0, etag: 3, write };
+        let mut payload = Vec::new();
+        put_commit(&mut payload, &commit, true).unwrap();
+        let with = payload.len();
+        put_commit(&mut payload, &commit, false).unwrap();
+        let read: Vec<_> = items(&payload).map(Result::unwrap).collect();
+        let [Item::Commit(moved), Item::Commit(stale)] = &read[..] else { panic!("{read:?}") };
+        let after = row.moved(Stand::at(10));
+        assert_eq!(moved.write.reminders, [ReminderChange::Set(Box::new(after))]);
+        assert_eq!(stale.write, Write::default());
+        // As versions without reminders wrote it.
+        assert_eq!(payload[with + 4 + 3], 0x95);
+    }
+
     /// Cut or changed anywhere: an error or other rows, never a panic, and always an end.
     #[test]
     fn any_bytes_come_to_an_end() {
         let (payload, _) = some();
         for at in 0..payload.len() {
-            assert!(items(&payload[..at]).count() <= 4);
+            assert!(items(&payload[..at]).count() <= 6);
             for change in [0x01, 0x80, 0xff] {
                 let mut scratched = payload.clone();
                 scratched[at] ^= change;

@@ -101,10 +101,13 @@ impl Shared {
         if writing {
             self.fences.written(actor).await;
         }
-        let stored = self.read(|view| view.changed(actor), |tables, over| view::load(tables, actor, over))?;
+        let over = |view: &View| (view.changed(actor), view.reminders_of(actor));
+        let (stored, reminders) = self.read(over, |tables, (over, reminders)| {
+            Ok((view::load(tables, actor, over)?, tables.reminders()?.names_of(actor, reminders)?))
+        })?;
         unclaim.armed = false;
         let (etag, values) = stored.map_or_else(Default::default, |stored| (stored.etag, stored.values));
-        Ok(Claim { generation, etag, values })
+        Ok(Claim { generation, etag, values, reminders })
     }
 }
 

@@ -12,6 +12,8 @@
 //! | journal     | kind, key, sequence         | an event's head, its payload |
 //! | snapshots   | kind, key                   | sequence, time, bytes        |
 //!
+//! `reminders` has two more.
+//!
 //! Each value has a row of its own, so that a commit writes only what changed; it stands right
 //! behind its actor's row, so that both are mostly on one page: what a commit costs beside the
 //! fsync is the number of pages that it touches.
@@ -29,6 +31,7 @@ use quark_core::id::{ActorId, Key, KindName};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
+use super::reminders::ReminderTables;
 use crate::store::{Deployment, PAGE_BYTES_MAX, Snapshot};
 
 /// The version of this layout. A newer one is refused; an older one would be converted on opening.
@@ -223,6 +226,10 @@ impl Tables {
         &self.tx
     }
 
+    pub(super) fn reminders(&self) -> Result<ReminderTables, Broken> {
+        ReminderTables::open(&self.tx)
+    }
+
     pub(super) fn deployments(&self) -> Result<Vec<Deployment>, Broken> {
         deployments(&self.tx.open_table(DEPLOYMENTS)?)
     }
@@ -294,12 +301,12 @@ pub(super) fn row(row: &impl Serialize) -> Result<Vec<u8>, Broken> {
     rmp_serde::to_vec(row).map_err(|error| Broken::Damaged(error.to_string()))
 }
 
-fn actor(kind: &[u8], key: &[u8]) -> Result<ActorId, Broken> {
+pub(super) fn actor(kind: &[u8], key: &[u8]) -> Result<ActorId, Broken> {
     let damaged = |error: quark_core::id::IdError| Broken::Damaged(error.to_string());
     let kind = KindName::parse(text(kind, "a kind")?).map_err(damaged)?;
     Ok(ActorId { kind, key: Key::parse(text(key, "a key")?).map_err(damaged)? })
 }
 
-fn text<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, Broken> {
+pub(super) fn text<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, Broken> {
     std::str::from_utf8(bytes).map_err(|error| Broken::Damaged(format!("{what}: {error}")))
 }

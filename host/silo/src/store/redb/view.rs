@@ -11,11 +11,14 @@ use std::sync::Arc;
 use quark_core::envelope::TellId;
 use quark_core::id::{ActorId, Key, KindName};
 use quark_core::journal::Snapshot as JournalSnapshot;
+use quark_core::reminders::{Reminder, ReminderId};
 use redb::{Database, ReadTransaction, ReadableDatabase as _};
 
 use super::journals;
 use super::overlay::{Changed, Overlay};
+use super::reminders;
 use super::tables::{Broken, Over, Tables};
+use crate::store::reminders::ReminderRows;
 use crate::store::{PAGE_MAX, Snapshot};
 
 /// The most overlay rows, gone ones among them, that one step of a question for outbox rows takes.
@@ -58,6 +61,27 @@ impl View {
     pub(super) fn has_tell(&self, tables: &Tables, id: &TellId) -> Result<bool, Broken> {
         let mut newest_first = self.overlays().rev();
         newest_first.find_map(|overlay| overlay.tell(id)).map_or_else(|| tables.has_tell(id), Ok)
+    }
+
+    /// A reminder's row, if it is there.
+    pub(super) fn reminder(&self, tables: &Tables, id: &ReminderId) -> Result<Option<Arc<Reminder>>, Broken> {
+        let mut newest_first = self.overlays().rev();
+        let over = newest_first.find_map(|overlay| overlay.reminders().get(id));
+        over.map_or_else(|| tables.reminders()?.get(id), |row| Ok(row.clone()))
+    }
+
+    /// What [`reminders::due`] needs of the overlays.
+    pub(super) fn reminders(&self) -> Vec<Arc<ReminderRows>> {
+        self.overlays().rev().map(|overlay| overlay.reminders().clone()).filter(|rows| !rows.is_empty()).collect()
+    }
+
+    /// What the overlays say of an actor's reminders, the oldest first.
+    pub(super) fn reminders_of(&self, actor: &ActorId) -> Vec<reminders::Over> {
+        let of = |overlay: &Overlay| {
+            let rows = overlay.reminders().of(actor);
+            rows.map(|(id, row)| (id.clone(), row.clone())).collect::<Vec<_>>()
+        };
+        self.overlays().flat_map(of).collect()
     }
 
     /// Oldest first.

@@ -275,6 +275,7 @@ fn refuse(jobs: Vec<Job>, retry_ms: u64) {
         Work::Commit(_)
         | Work::Accept(_)
         | Work::Discard(_)
+        | Work::Move(_)
         | Work::Deploy(..)
         | Work::Reserve
         | Work::Reopen { .. } => Err(CommitError::Unavailable { retry_ms }),

@@ -56,7 +56,7 @@ fn write_on(store: Arc<RedbStore>, n: usize, claim: Claim) {
     let entries = vec![entry(etag, &mark)];
     commit.write.journal = Some(Box::new(JournalWrite { entries, snapshot, drop_through: 0 }));
     let on = Arc::clone(&store);
-    let done = move |ended: Result<(), _>| {
+    let done = move |ended: Result<bool, _>| {
         ended.unwrap();
         say(&format!("a{n} {etag}"));
         write_on(on, n, Claim { etag, ..claim });

@@ -224,7 +224,7 @@ fn a_claim_waits_for_a_write_of_the_older_one_and_for_nothing_else() {
     runtime.block_on(async {
         let claim = claim.await.unwrap();
         assert_eq!(claim.etag, 1);
-        assert_eq!(first.await.unwrap(), Ok(()));
+        assert_eq!(first.await.unwrap(), Ok(false));
         assert_eq!(second.await.unwrap(), Err(CommitError::Fenced));
         store.close().await;
     });

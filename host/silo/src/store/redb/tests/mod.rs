@@ -143,7 +143,7 @@ async fn fences_do_not_outlive_their_claims() {
         store.commit(late, Box::new(|ended| done.send(ended).unwrap()));
         // Against the rules, with a write under way: it may land or be fenced, nothing else.
         store.release(&one, claim.generation);
-        assert!(matches!(outcome.await.unwrap(), Ok(()) | Err(CommitError::Fenced)));
+        assert!(matches!(outcome.await.unwrap(), Ok(false) | Err(CommitError::Fenced)));
     }
     assert_eq!(store.shared.fences.len(), 0);
     store.close().await;
@@ -187,6 +187,7 @@ fn a_full_queue_refuses_in_order() {
             Work::Commit(_)
             | Work::Accept(_)
             | Work::Discard(_)
+            | Work::Move(_)
             | Work::Deploy(..)
             | Work::Reserve
             | Work::Reopen { .. } => Ok(0),

@@ -8,11 +8,12 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::TellId;
 use quark_core::id::{ActorId, Key};
 use quark_core::journal::{JournalWrite, Snapshot};
+use quark_core::reminders::{Fired, Reminder, ReminderChange, Stand};
 use quark_core::state::Change;
 use tokio::sync::oneshot;
 
 use super::{open, open_hasty};
-use crate::store::conformance::{actor, entry, tell, write};
+use crate::store::conformance::{actor, entry, reminder, tell, write};
 use crate::store::memory::MemoryStore;
 use crate::store::redb::RedbStore;
 use crate::store::{Claim, Store};
@@ -31,6 +32,13 @@ impl Random {
     }
 }
 
+/// Mostly of a row that stands as it is here.
+fn some_move(random: &mut Random, row: &Reminder) -> Fired {
+    let due = row.due + u64::from(random.below(5) == 0);
+    let to = (random.below(3) > 0).then(|| Stand::at(random.below(9) as u64));
+    Fired { row: Arc::new(Reminder { due, ..row.clone() }), to }
+}
+
 /// The two stores, and which number of one is which of the other.
 struct Pair {
     memory: MemoryStore,
@@ -47,6 +55,7 @@ impl Pair {
         let memory = self.memory.claim(&one).await.unwrap();
         let redb = self.redb.claim(&one).await.unwrap();
         assert_eq!((memory.etag, &memory.values), (redb.etag, &redb.values));
+        assert_eq!(memory.reminders, redb.reminders);
         self.claims.push((one, memory, redb));
     }
 
@@ -56,7 +65,12 @@ impl Pair {
 
     /// Some commit by some claim: mostly right, at times stale, of a wrong e-tag, or handling a
     /// tell that is gone.
-    fn commit(&mut self, random: &mut Random, known: &[TellId]) -> Option<(Outcome<()>, Outcome<()>)> {
+    fn commit(
+        &mut self,
+        random: &mut Random,
+        known: &[TellId],
+        rows: &[Reminder],
+    ) -> Option<(Outcome<bool>, Outcome<bool>)> {
         if self.claims.is_empty() {
             return None;
         }
@@ -71,6 +85,17 @@ impl Pair {
         first.write.tells = (0..random.below(3)).map(|n| tell("b", &[n as u8])).collect();
         if random.below(3) == 0 && !known.is_empty() {
             first.write.handled = Some(known[random.below(known.len())].clone());
+        }
+        for _ in 0..random.below(3) {
+            let (key, name) = (one.key.as_str(), NAMES[random.below(NAMES.len())]);
+            let row = Reminder { revision: random.below(3) as u64, ..reminder(key, name, random.below(9) as u64) };
+            first.write.reminders.push(match random.below(3) {
+                0 => ReminderChange::Remove(row.id),
+                _ => ReminderChange::Set(Box::new(row)),
+            });
+        }
+        if let Some(row) = rows.iter().filter(|row| row.id.actor == one).nth(random.below(3)) {
+            first.write.fired = Some(Box::new(some_move(random, row)));
         }
         if random.below(8) == 0 {
             first.etag = random.below(5) as u64;
@@ -94,6 +119,40 @@ impl Pair {
         let (done, redb) = oneshot::channel();
         self.redb.commit(second, Box::new(|ended| done.send(ended).unwrap()));
         Some((memory, redb))
+    }
+
+    async fn move_reminder(&mut self, random: &mut Random, rows: &[Reminder]) {
+        if rows.is_empty() {
+            return;
+        }
+        let row = &rows[random.below(rows.len())];
+        let fired = some_move(random, row);
+        let (done, memory) = oneshot::channel();
+        self.memory.move_reminder(fired.clone(), Box::new(|ended| done.send(ended).unwrap()));
+        let (done, redb) = oneshot::channel();
+        self.redb.move_reminder(fired, Box::new(|ended| done.send(ended).unwrap()));
+        assert_eq!(memory.await.unwrap(), redb.await.unwrap());
+    }
+
+    /// All reminders, which must be the same however they are asked for.
+    async fn compare_reminders(&self, random: &mut Random) -> Vec<Reminder> {
+        let rows = self.memory.due(None, 1000).await.unwrap();
+        let limit = 1 + random.below(5);
+        let mut at = random.below(rows.len() + 1);
+        loop {
+            let after = at.checked_sub(1).map(|before| rows[before].place());
+            let page = self.redb.due(after.as_ref(), limit).await.unwrap();
+            assert!(page.len() <= limit && rows[at..].starts_with(&page), "after {after:?}: {page:?}");
+            at += page.len();
+            if page.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(at, rows.len(), "only an empty page is the end");
+        for key in KEYS {
+            assert_eq!(self.memory.reminders(&actor(key)).await, self.redb.reminders(&actor(key)).await);
+        }
+        rows
     }
 
     async fn accept(&mut self) {
@@ -149,12 +208,16 @@ async fn both_stores_answer_alike() {
         let open = |folder: &Path| if hasty { open_hasty(folder, Arc::new(|_| Ok(()))) } else { open(folder) };
         let (memory, redb) = (MemoryStore::new(), open(folder.path()));
         let mut pair = Pair { memory, redb, claims: Vec::new(), outside: BTreeMap::new() };
-        let mut known = Vec::new();
+        let (mut known, mut rows) = (Vec::new(), Vec::new());
         let mut landed = 0;
         for _ in 0..STEPS {
             match random.below(10) {
                 0..3 => pair.claim(&mut random).await,
-                3 => pair.accept().await,
+                3 => {
+                    pair.accept().await;
+                    pair.move_reminder(&mut random, &rows).await;
+                    rows = pair.compare_reminders(&mut random).await;
+                }
                 4 if !pair.claims.is_empty() => {
                     let (one, memory, redb) = pair.claims.remove(random.below(pair.claims.len()));
                     pair.memory.release(&one, memory.generation);
@@ -162,13 +225,14 @@ async fn both_stores_answer_alike() {
                 }
                 _ => {
                     let burst: Vec<_> =
-                        (0..1 + random.below(6)).filter_map(|_| pair.commit(&mut random, &known)).collect();
+                        (0..1 + random.below(6)).filter_map(|_| pair.commit(&mut random, &known, &rows)).collect();
                     for (memory, redb) in burst {
                         let memory = memory.await.unwrap();
                         assert_eq!(memory, redb.await.unwrap(), "seed {seed}");
                         landed += usize::from(memory.is_ok());
                     }
                     known = pair.compare(&mut random).await;
+                    rows = pair.compare_reminders(&mut random).await;
                 }
             }
         }

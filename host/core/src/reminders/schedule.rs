@@ -1,0 +1,108 @@
+//! Which times a reminder has.
+
+use chrono::{DateTime, Utc};
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use serde::{Deserialize, Serialize};
+
+use super::{CRON_BYTES_MAX, ReminderRefusal};
+
+/// The shortest time between two times of a reminder, in milliseconds.
+pub const EVERY_MIN: u64 = 100;
+/// The latest time that there is: the year 9999, beyond which no schedule of text reaches.
+const LAST_MS: u64 = 253_402_300_799_000;
+
+/// When a reminder is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Schedule {
+    /// Once, so many milliseconds after it was registered.
+    #[serde(rename = "o")]
+    Once(u64),
+    /// Again and again after so many milliseconds, the first time too.
+    #[serde(rename = "e")]
+    Every(u64),
+    /// Five fields (minute, hour, day of the month, month, day of the week), UTC.
+    #[serde(rename = "c")]
+    Cron(String),
+}
+
+/// What becomes of times that passed while no silo was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Missed {
+    /// One turn for all of them.
+    #[serde(rename = "o")]
+    FireOnce,
+    /// A turn for each.
+    #[serde(rename = "a")]
+    FireAll,
+    /// None: the next one that is to come.
+    #[serde(rename = "s")]
+    Skip,
+}
+
+impl Schedule {
+    /// Its first time when it is registered now.
+    ///
+    /// # Errors
+    /// When there is none, or they would come too fast.
+    pub fn first(&self, now: u64) -> Result<u64, ReminderRefusal> {
+        match self {
+            Self::Once(after) => Ok(now.saturating_add(*after).min(LAST_MS)),
+            Self::Every(each) if *each < EVERY_MIN => Err(ReminderRefusal::Every(*each)),
+            Self::Every(each) => Ok(now.saturating_add(*each).min(LAST_MS)),
+            Self::Cron(text) => {
+                let refused = |why: &str| ReminderRefusal::Cron(text.chars().take(80).collect(), why.into());
+                let cron = parse(text).map_err(|why| refused(&why))?;
+                next_of(&cron, now).ok_or_else(|| refused("it never comes"))
+            }
+        }
+    }
+
+    /// The time after `due`; with `passed`, the first of those that has not passed then.
+    #[must_use]
+    pub fn after(&self, due: u64, passed: Option<u64>) -> Option<u64> {
+        let next = match self {
+            Self::Once(_) => None,
+            Self::Every(each) => {
+                let each = (*each).max(EVERY_MIN);
+                let passed = passed.map_or(0, |now| now.saturating_sub(due) / each);
+                due.checked_add(each.checked_mul(passed.checked_add(1)?)?)
+            }
+            Self::Cron(text) => next_of(&parse(text).ok()?, passed.map_or(due, |now| now.max(due))),
+        };
+        next.filter(|next| *next <= LAST_MS)
+    }
+
+    /// Whether its times lie so far apart, and not at times of the day.
+    #[must_use]
+    pub const fn is_interval(&self) -> bool {
+        matches!(self, Self::Once(_) | Self::Every(_))
+    }
+}
+
+impl Missed {
+    /// Where a row goes from the time `due` that is handled now.
+    #[must_use]
+    pub fn next(self, schedule: &Schedule, due: u64, now: u64) -> Option<u64> {
+        schedule.after(due, (self != Self::FireAll).then_some(now))
+    }
+}
+
+fn parse(text: &str) -> Result<Cron, String> {
+    if text.len() > CRON_BYTES_MAX {
+        return Err(format!("it has {} bytes, and {CRON_BYTES_MAX} are the most", text.len()));
+    }
+    // The parser knows names for some schedules; five fields are what the contract has.
+    if text.split_whitespace().count() != 5 {
+        return Err("it has another number of fields".into());
+    }
+    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    parser.parse(text).map_err(|error| error.to_string())
+}
+
+/// Strictly after that time.
+fn next_of(cron: &Cron, after: u64) -> Option<u64> {
+    let after: DateTime<Utc> = DateTime::from_timestamp_millis(i64::try_from(after).ok()?)?;
+    let next = cron.find_next_occurrence(&after, false).ok()?;
+    u64::try_from(next.timestamp_millis()).ok()
+}
