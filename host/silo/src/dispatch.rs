@@ -18,6 +18,7 @@ use crate::activation::{Activation, Entered};
 use crate::dead_letters::Reason;
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Origin, Outcome, Work};
+use crate::outbox;
 use crate::silo::Inner;
 use crate::waits::{Ring, in_time};
 
@@ -111,6 +112,7 @@ impl Inner {
         if let Err(error) = self.refuse_deadlock(&call.path, &to, &work) {
             return failed(error);
         }
+        outbox::deliver_first(self);
         match work {
             OutgoingWork::Spawn(lifetime) => self.spawn_child(to, lifetime, call),
             OutgoingWork::Stop => self.stop_child(to, call),

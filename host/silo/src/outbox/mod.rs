@@ -15,6 +15,7 @@ mod relay;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -24,7 +25,8 @@ use quark_core::error::CallError;
 use tokio::sync::Notify;
 
 use self::lines::Bounds;
-pub(crate) use self::relay::{discard, relay};
+use self::relay::Missing;
+pub(crate) use self::relay::{deliver_first, discard, relay};
 use self::state::State;
 
 /// The most that waits here; more stays in the store alone.
@@ -35,18 +37,30 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Outbox {
     state: Mutex<State>,
     wake: Notify,
+    /// Whoever fills mailboxes.
+    delivers: Mutex<Missing>,
+    /// How often rows became durable, and up to where all that could be delivered is in its mailbox.
+    sent: AtomicU64,
+    delivered: AtomicU64,
 }
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::new(HELD_MAX)), wake: Notify::new() }
+        let (state, delivers) = (Mutex::new(State::new(HELD_MAX)), Mutex::default());
+        Self { state, wake: Notify::new(), delivers, sent: AtomicU64::new(0), delivered: AtomicU64::new(0) }
     }
 
     /// These rows are durable now.
     pub(crate) fn sent(&self, tells: Vec<(TellId, Tell)>) {
         if !tells.is_empty() {
             self.change(|state| tells.into_iter().for_each(|(id, tell)| state.sent(&id, tell)));
+            self.sent.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Whether rows became durable that are not in their mailboxes yet: calls that were made after them wait.
+    pub(crate) fn lags(&self) -> bool {
+        self.sent.load(Ordering::Acquire) != self.delivered.load(Ordering::Acquire)
     }
 
     /// The turn of this tell is about to begin. False when it must not: an older one of its pair

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use quark_core::envelope::TellId;
@@ -29,7 +30,6 @@ const DAMAGED_RETRY: Duration = Duration::from_secs(10);
 /// Delivers until the silo stops.
 pub(crate) async fn relay(silo: Arc<Inner>) {
     let mut reader = Reader { limit: PAGE_MAX, retry_at: None };
-    let mut missing = Missing::default();
     loop {
         if silo.is_stopped() {
             return;
@@ -40,7 +40,7 @@ pub(crate) async fn relay(silo: Arc<Inner>) {
             continue;
         }
         reader.read(&silo).await;
-        let wake = match deliver_round(&silo, &mut missing) {
+        let wake = match deliver_round(&silo) {
             Round::Cut => {
                 tokio::task::yield_now().await;
                 continue;
@@ -66,12 +66,24 @@ enum Round {
     Idle(Option<Instant>),
 }
 
-fn deliver_round(silo: &Arc<Inner>, missing: &mut Missing) -> Round {
+/// What was told before is in its mailbox before a call comes behind it.
+pub(crate) fn deliver_first(silo: &Arc<Inner>) {
+    if silo.outbox.lags() && !silo.is_stopping() {
+        deliver_round(silo);
+    }
+}
+
+fn deliver_round(silo: &Arc<Inner>) -> Round {
+    let mut missing = silo.outbox.delivers.lock();
+    let sent = silo.outbox.sent.load(Ordering::Acquire);
     for _ in 0..ROUND_MAX {
         let next = silo.outbox.state.lock().next(Instant::now());
         match next {
-            Ok(next) => deliver(silo, &next, missing),
-            Err(wake) => return Round::Idle(wake),
+            Ok(next) => deliver(silo, &next, &mut missing),
+            Err(wake) => {
+                silo.outbox.delivered.store(sent, Ordering::Release);
+                return Round::Idle(wake);
+            }
         }
     }
     Round::Cut
@@ -104,7 +116,7 @@ fn deliver(silo: &Arc<Inner>, next: &Next, missing: &mut Missing) {
 
 /// Kinds that tells are for and nothing serves, since when.
 #[derive(Default)]
-struct Missing(HashMap<KindName, Instant>);
+pub(super) struct Missing(HashMap<KindName, Instant>);
 
 impl Missing {
     /// How long the kind is known to be missing; nothing when too many are.

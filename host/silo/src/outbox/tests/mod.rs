@@ -38,7 +38,7 @@ fn state(bounds: Bounds) -> State {
 
 /// An outbox whose three tells are all with their receiver, and their turns begun.
 fn delivered() -> Outbox {
-    let outbox = Outbox { state: Mutex::new(state(MANY)), wake: Notify::new() };
+    let outbox = Outbox { state: Mutex::new(state(MANY)), ..Outbox::new() };
     outbox.sent((1..=3).map(|sequence| (id(sequence), tell("k"))).collect());
     for sequence in 1..=3 {
         let next = outbox.state.lock().next(Instant::now()).unwrap();
