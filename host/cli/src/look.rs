@@ -168,6 +168,14 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
         more => format!("{more} values"),
     };
     rows.push(("state", format!("{held} of {limit} in {values}")));
+    if let Some(journal) = &actor.journal {
+        let (last, after) = (journal.last, journal.replayed);
+        let snapshot = match journal.snapshot {
+            Some(snapshot) => format!("a snapshot up to {snapshot} and {after} after it"),
+            None => "no snapshot".to_owned(),
+        };
+        rows.push(("journal", format!("{last} events, {snapshot}")));
+    }
     if let Some(failure) = &actor.last_failure {
         let (ago, count) = (shown_ago(failure.at_ms), failure.count);
         rows.push(("last failure", format!("{} ({ago}, {count} since the silo started)", failure.reason)));
@@ -240,7 +248,7 @@ impl Deactivate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quark_silo::api::{FailureReport, LiveReport, ValueReport};
+    use quark_silo::api::{FailureReport, JournalReport, LiveReport, ValueReport};
 
     fn kind(full: &str) -> KindReport {
         KindReport {
@@ -286,6 +294,7 @@ mod tests {
             state_limit: 1 << 20,
             last_failure: None,
             stopped: false,
+            journal: Some(JournalReport { last: 9, last_at_ms: 0, first: 1, snapshot: Some(5), replayed: 4 }),
             held: None,
             parent: Some("a:b/c#crew/night".into()),
             children: 2,
@@ -295,6 +304,7 @@ mod tests {
         assert!(away.contains("phase      not in memory\n"), "{away}");
         assert!(away.contains("\nparent     a:b/c#crew/night\nchildren   2: `quark tree` shows them\n"), "{away}");
         assert!(away.ends_with("\nreminders  1: `quark reminders` shows them\n"), "{away}");
+        assert!(away.contains("journal    9 events, a snapshot up to 5 and 4 after it\n"), "{away}");
         actor.activation = Some(LiveReport {
             phase: "awake".into(),
             generation: 7,

@@ -23,6 +23,7 @@ mod letters;
 mod reminders;
 mod standing;
 mod state;
+mod journal;
 mod wit;
 mod doctor;
 
@@ -56,6 +57,7 @@ enum Command {
     Inspect(look::Inspect),
     Tree(tree::Tree),
     State(state::State),
+    Journal(journal::Journal),
     Deactivate(look::Deactivate),
     Stop(standing::Stop),
     Start(standing::Start),
@@ -101,6 +103,7 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Inspect(inspect) => inspect.run(out),
         Command::Tree(tree) => tree.run(out),
         Command::State(state) => state.run(out),
+        Command::Journal(journal) => journal.run(out),
         Command::Deactivate(deactivate) => deactivate.run(out),
         Command::Stop(stop) => stop.run(out),
         Command::Start(start) => start.run(out),

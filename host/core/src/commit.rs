@@ -2,6 +2,7 @@
 
 use crate::envelope::{Tell, TellId};
 use crate::id::ActorId;
+use crate::journal::JournalWrite;
 use crate::reminders::{Fired, ReminderChange, ReminderId};
 use crate::state::Change;
 
@@ -19,6 +20,8 @@ pub struct Write {
     pub tells: Vec<Tell>,
     /// The tell whose turn this is: its outbox row goes with this commit.
     pub handled: Option<TellId>,
+    /// What goes to its journal; its row is among the changes.
+    pub journal: Option<Box<JournalWrite>>,
     /// The reminder whose time this turn was for: its row moves on with this commit, if it stands yet as it was.
     pub fired: Option<Box<Fired>>,
     /// Reminders registered and unregistered; they are as these say, whatever `fired` does.
@@ -39,7 +42,7 @@ impl Write {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let nothing = self.changes.is_empty() && self.tells.is_empty() && self.handled.is_none();
-        nothing && self.fired.is_none() && self.reminders.is_empty()
+        nothing && self.fired.is_none() && self.reminders.is_empty() && self.journal.is_none()
     }
 
     /// What it counts against the bound on pending bytes.
@@ -47,8 +50,9 @@ impl Write {
     pub fn bytes(&self) -> usize {
         let changes = self.changes.iter();
         let values: usize = changes.map(|c| c.name.len() + c.value.as_ref().map_or(0, |value| value.len()) + 32).sum();
+        let journal = self.journal.as_ref().map_or(0, |journal| journal.bytes());
         let reminders = self.reminders.iter().map(ReminderChange::bytes).sum::<usize>();
-        values + self.tells.iter().map(Tell::bytes).sum::<usize>() + reminders + self.fired_bytes()
+        values + self.tells.iter().map(Tell::bytes).sum::<usize>() + reminders + self.fired_bytes() + journal
     }
 
     fn fired_bytes(&self) -> usize {

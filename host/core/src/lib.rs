@@ -9,6 +9,7 @@ pub mod id;
 pub mod error;
 pub mod time;
 pub mod supervision;
+pub mod journal;
 pub mod manifest;
 pub mod envelope;
 pub mod waits;

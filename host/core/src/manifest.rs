@@ -13,11 +13,13 @@ use toml::de::{DeTable, DeValue};
 
 use self::reader::{Item, Only, Section};
 use self::units::{GIB, KIB, MIB};
+use crate::journal::JournalPolicy;
 use crate::supervision::Supervision;
 
 pub use self::error::{ManifestError, Place, Problem};
 
 mod error;
+mod journal;
 mod reader;
 mod supervision;
 mod units;
@@ -46,6 +48,8 @@ pub struct Policy {
     pub limits: Limits,
     /// What becomes of its actors when they fail.
     pub supervision: Supervision,
+    /// What becomes of the events that they append.
+    pub journal: JournalPolicy,
 }
 
 /// How instances lie in memory.
@@ -166,6 +170,7 @@ impl Default for Policy {
                 handles: 10_000,
             },
             supervision: Supervision::default(),
+            journal: JournalPolicy::default(),
         }
     }
 }
@@ -205,6 +210,7 @@ enum Setting {
     TableElements(usize),
     Handles(usize),
     Supervision(supervision::Setting),
+    Journal(journal::Setting),
 }
 
 impl Manifest {
@@ -318,6 +324,7 @@ impl Setting {
             Self::TableElements(count) => policy.limits.table_elements = *count,
             Self::Handles(count) => policy.limits.handles = *count,
             Self::Supervision(setting) => setting.apply(&mut policy.supervision),
+            Self::Journal(setting) => setting.apply(&mut policy.journal),
         }
     }
 }
@@ -371,6 +378,9 @@ fn read_actor(mut actor: Section<'_, '_>) -> Result<Table, ManifestError> {
     }
     if let Some(item) = actor.take("supervision") {
         supervision::read(item.section()?, &mut |setting| settings.push(Setting::Supervision(setting)))?;
+    }
+    if let Some(item) = actor.take("journal") {
+        journal::read(item.section()?, &mut |setting| settings.push(Setting::Journal(setting)))?;
     }
     for (key, default) in NOT_YET {
         actor.refuse_unless(key, default)?;
@@ -434,13 +444,6 @@ const NOT_YET: &[(&str, Only)] = &[
     ("placement", Only::Text("hash")),
     ("implicit-streams", Only::Nothing),
     ("store", Only::Text("default")),
-    (
-        "journal",
-        Only::Table(&[(
-            "snapshot",
-            Only::Table(&[("every", Only::Number(1000.0)), ("bytes", Only::Bytes(256 * KIB))]),
-        )]),
-    ),
     ("events", Only::Table(&[("retries", Only::Number(5.0))])),
     ("grants", Only::Table(&[("http", Only::Nothing), ("secrets", Only::Nothing), ("kinds", Only::Nothing)])),
 ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::journal::{JOURNAL, Journal, JournalWrite, Mark};
 use crate::reminders::Own;
 
 /// The longest name of a state value, in bytes.
@@ -35,7 +36,7 @@ pub enum StageError {
     /// The actor's values would pass its limit of this many bytes.
     #[error("the state would pass its limit of {0} bytes")]
     TooLarge(u64),
-    /// The name is [`STANDING`].
+    /// The name is [`STANDING`] or [`JOURNAL`].
     #[error("that name belongs to the silo")]
     Reserved,
 }
@@ -49,16 +50,41 @@ pub struct State {
     before: BTreeMap<Arc<str>, Option<Value>>,
     bytes: usize,
     bytes_max: usize,
+    /// What it appended; most actors have none.
+    journal: Option<Box<Journal>>,
     /// Of an actor that has none and stages none there is nothing.
     reminders: Option<Box<Own>>,
 }
 
 impl State {
-    /// The state as loaded, without the row of its standing, and with its limit in bytes.
+    /// The state as loaded, without the rows of its standing and its journal, and with its limit in bytes.
     #[must_use]
     pub fn new(values: BTreeMap<Arc<str>, Value>, bytes_max: usize) -> Self {
         let bytes = values.iter().map(|(name, value)| size(name, value)).sum();
-        Self { values, before: BTreeMap::new(), bytes, bytes_max, reminders: None }
+        Self { values, before: BTreeMap::new(), bytes, bytes_max, journal: None, reminders: None }
+    }
+
+    /// The same with a journal that has come so far.
+    #[must_use]
+    pub fn with_journal(mut self, mark: Mark) -> Self {
+        self.journal = (mark != Mark::default()).then(|| Box::new(Journal::new(mark)));
+        self
+    }
+
+    /// How far its journal has come.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.journal.as_ref().map_or_else(Mark::default, |journal| journal.mark())
+    }
+
+    /// Its journal, if it has one.
+    pub fn journal(&mut self) -> Option<&mut Journal> {
+        self.journal.as_deref_mut()
+    }
+
+    /// Its journal, which begins now if there is none.
+    pub fn open_journal(&mut self) -> &mut Journal {
+        self.journal.get_or_insert_default()
     }
 
     /// The same with the names of the actor's reminders.
@@ -103,7 +129,7 @@ impl State {
         if name.len() > STATE_NAME_BYTES_MAX {
             return Err(StageError::TooLarge(STATE_NAME_BYTES_MAX as u64));
         }
-        if name == STANDING {
+        if name == STANDING || name == JOURNAL {
             return Err(StageError::Reserved);
         }
         let old = self.values.get(name).map_or(0, |old| size(name, old));
@@ -129,10 +155,12 @@ impl State {
     /// Whether something is staged.
     #[must_use]
     pub fn is_staged(&self) -> bool {
-        !self.before.is_empty() || self.reminders.as_ref().is_some_and(|own| own.is_staged())
+        !self.before.is_empty()
+            || self.journal.as_ref().is_some_and(|journal| journal.is_staged())
+            || self.reminders.as_ref().is_some_and(|own| own.is_staged())
     }
 
-    /// Takes what is staged, for a commit.
+    /// Takes what is staged of values, for a commit.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.before)
             .into_iter()
@@ -143,8 +171,15 @@ impl State {
             .collect()
     }
 
+    /// Takes what is staged of the journal, for the same commit, with the change of its row.
+    pub fn take_journal(&mut self) -> Option<(Box<JournalWrite>, Change)> {
+        let (write, mark) = self.journal.as_mut()?.take()?;
+        Some((write, Change { name: JOURNAL.into(), value: mark.encode() }))
+    }
+
     /// Undoes all that is staged.
     pub fn undo(&mut self) {
+        self.journal.iter_mut().for_each(|journal| journal.undo());
         self.reminders.iter_mut().for_each(|own| own.undo());
         for (name, before) in std::mem::take(&mut self.before) {
             if let Some(staged) = self.values.remove(&name) {
@@ -196,8 +231,10 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_name_the_row_of_the_standing() {
+    fn nobody_can_name_the_silos_rows() {
         let mut state = state();
+        assert_eq!(state.set(JOURNAL, Value::from(*b"x")), Err(StageError::Reserved));
+        state.delete(JOURNAL);
         assert_eq!(state.set(STANDING, Value::from(*b"x")), Err(StageError::Reserved));
         state.delete(STANDING);
         assert_eq!(state.take_changes(), []);

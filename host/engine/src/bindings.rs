@@ -13,6 +13,7 @@ wasmtime::component::bindgen!({
             import quark:actor/log@0.1.0;
             import quark:actor/timers@0.1.0;
             import quark:actor/children@0.1.0;
+            import quark:actor/journal@0.1.0;
             import quark:actor/reminders@0.1.0;
         }
     "#,
@@ -23,6 +24,7 @@ wasmtime::component::bindgen!({
         "quark:actor/children.spawn": async | trappable,
         "quark:actor/children.stop": async | trappable,
         "quark:actor/children.watch": async | trappable,
+        "quark:actor/journal.read": async | trappable,
         "quark:actor/reminders.registered": async | trappable,
         default: trappable,
     },

@@ -24,6 +24,7 @@ use crate::kind::{Kind, Lane, Method};
 use crate::limits::Limiter;
 use crate::nested::Within;
 use crate::proxy::Proxies;
+use crate::replay::{Journaled, Waking};
 use crate::rest::noted;
 use crate::seats::{Seats, attribute};
 use crate::slab;
@@ -107,6 +108,13 @@ impl Exports {
         Ok(Some((self.func(&mut store, &lifecycle.activate)?, activation)))
     }
 
+    /// How the actor wakes by its journal, if it does.
+    pub(crate) fn journaled(&self, mut store: impl AsContextMut) -> Result<Option<Journaled>, Trap> {
+        let Some(journaled) = &self.component.journaled else { return Ok(None) };
+        let restore = self.func(&mut store, &journaled.restore)?;
+        Ok(Some(Journaled { restore, apply: self.func(&mut store, &journaled.apply)? }))
+    }
+
     /// The hook that runs last, with its arguments, if there is one.
     pub(crate) fn deactivate(
         &self,
@@ -119,7 +127,7 @@ impl Exports {
     }
 }
 
-fn me(actor: &ActorId) -> Val {
+pub(crate) fn me(actor: &ActorId) -> Val {
     Val::Record(vec![
         ("kind".into(), Val::String(actor.kind.to_string())),
         ("key".into(), Val::String(actor.key.to_string())),
@@ -131,6 +139,12 @@ fn me(actor: &ActorId) -> Val {
 pub fn on_timer_arguments(actor: &ActorId, text: &Text) -> Payload {
     let payload = Val::List(text.payload().iter().copied().map(Val::U8).collect());
     Payload { vals: smallvec![me(actor), Val::String(text.name().into()), payload], blobs: Vec::new() }
+}
+
+/// What `snapshot` is given.
+#[must_use]
+pub fn snapshot_arguments(actor: &ActorId) -> Payload {
+    Payload { vals: smallvec![me(actor)], blobs: Vec::new() }
 }
 
 /// What `on-reminder` is given.
@@ -231,6 +245,9 @@ pub(crate) fn answer(
             payload.vals.extend(answer);
             return Ok(());
         }
+        if let Some(Val::List(bytes)) = answer {
+            return store.data_mut().stage_snapshot(bytes).map_err(Trap::Failed);
+        }
         return answer.map_or(Ok(()), hook_answer).map_err(Trap::Failed);
     }
     if signature.blobs_out {
@@ -272,11 +289,15 @@ impl Cell {
         Ok(Self { store, exports: Exports { live, component: component.clone(), kind_at, methods }, stack })
     }
 
-    /// Runs `activate` and the constructor of the actor that is shown.
+    /// Gives the actor that is shown its journal, and runs `activate` and the constructor.
     pub(crate) async fn wake(&mut self, cause: Cause, fiber: bool) -> Result<ResourceAny, Trap> {
         let (generation, number) = (self.store.data().member.generation, 0);
+        self.store.data_mut().turn.turn = Turn { generation, number };
+        if self.exports.component.is_journaled() {
+            // Boxed, since most actors have none.
+            Box::pin(self.replay(fiber)).await?;
+        }
         let turn = &mut self.store.data_mut().turn;
-        turn.turn = Turn { generation, number };
         turn.runs = Runs::Activate;
         turn.read_only = false;
         self.enter(fiber, Instant::now());
@@ -288,6 +309,19 @@ impl Cell {
         let key = Val::String(self.store.data().member.actor.key.to_string());
         let made = self.invoke(constructor, &[key], fiber).await?;
         constructed(self.exports.kind(), made)
+    }
+
+    async fn replay(&mut self, fiber: bool) -> Result<(), Trap> {
+        let Some(functions) = self.exports.journaled(&mut self.store)? else { return Ok(()) };
+        let Some(mut waking) = Waking::of(self.store.data(), functions)? else { return Ok(()) };
+        let turn = &mut self.store.data_mut().turn;
+        (turn.runs, turn.read_only) = (Runs::Replay, true);
+        while let Some((func, arguments)) = waking.next().await? {
+            self.enter(fiber, Instant::now());
+            let answer = self.invoke(func, &arguments, fiber).await;
+            waking.answered(self.store.data_mut(), answer)?;
+        }
+        Ok(())
     }
 
     /// From now on turns of that actor may begin inside of one that waits for them.

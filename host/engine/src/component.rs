@@ -17,7 +17,7 @@ use quark_core::manifest::{Isolation, Manifest, MemoryProfile, Reentrancy};
 use wasmtime::component::{InstancePre, Linker, Resource, ResourceType};
 
 pub use self::bytes::{content_hash, embedded_manifest};
-pub(crate) use self::hooks::Lifecycle;
+pub(crate) use self::hooks::{Journaled, Lifecycle};
 pub(crate) use self::kinds::{constructor_fails, signature, without_version};
 use self::toolchain::Toolchain;
 use crate::bindings;
@@ -67,6 +67,7 @@ pub struct Component {
     pub(crate) engine: Engine,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) lifecycle: Option<Lifecycle>,
+    pub(crate) journaled: Option<Journaled>,
     /// Whether its turns have been short lately: then they run on their callers' stacks.
     pub(crate) pace: crate::instance::Pace,
 }
@@ -120,8 +121,9 @@ impl Component {
         let wit = read_wit(bytes, &component_bytes)?;
         let exported = kinds::find(engine, &compiled, manifest, &wit)?;
         let lifecycle = hooks::find(engine, &compiled)?;
+        let journaled = hooks::find_journaled(engine, &compiled)?;
         let hooks = hooks::find_turns(engine, &compiled)?;
-        flavour::check(&exported, lifecycle.as_ref(), &hooks, &imports)?;
+        flavour::check(&exported, (lifecycle.as_ref(), journaled.as_ref()), &hooks, &imports)?;
         let (mut kinds, older) = versions::newest(exported, &wit)?;
         kinds.iter_mut().for_each(|kind| kind.hooks.clone_from(&hooks));
         kinds.iter().try_for_each(|kind| kinds::check_policy(engine, kind))?;
@@ -153,12 +155,19 @@ impl Component {
             engine: engine.clone(),
             pre,
             lifecycle,
+            journaled,
             pace: crate::instance::Pace::default(),
         });
         if doubted {
             reentrancy::try_out(&mut component);
         }
         Ok(component)
+    }
+
+    /// Whether its actors wake by their journals.
+    #[must_use]
+    pub const fn is_journaled(&self) -> bool {
+        self.journaled.is_some()
     }
 
     /// The place of a kind that it exports.

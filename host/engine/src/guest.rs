@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use quark_core::activation::Turn;
 use quark_core::commit::{CommitError, Handled, TELLS_PER_COMMIT_MAX, Write};
 use quark_core::envelope::{Chain, Head, Path, Tell};
+use quark_core::error::CallError;
 use quark_core::id::ActorId;
 use quark_core::state::State;
 use quark_core::time::Time;
@@ -17,10 +18,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::component::Component;
 use crate::engine::{Beats, TICK};
 use crate::instance::{Birth, Cause};
-use crate::kind::Kind;
+use crate::kind::{Hook, Kind};
 use crate::limits::Limiter;
 use crate::nested::Within;
-use crate::outside::{Calling, OutgoingCall, OutgoingWork, Outside, Reached};
+use crate::outside::{CallFailure, Calling, OutgoingCall, OutgoingWork, Outside, Reached};
 use crate::proxy::Proxies;
 use crate::rest::Rest;
 use crate::seats::Seats;
@@ -60,12 +61,18 @@ impl TurnContext {
     }
 }
 
+/// Why a guest may not send anything now.
+pub(crate) const LOOKS_BACK: &str = "`restore`, `apply` and `snapshot` may neither call nor tell nor start timers: do \
+                                     that in the method that appends the event, or in `activate`";
+
 /// What travels with a hook: nothing.
 static NO_CHAIN: LazyLock<Arc<Chain>> = LazyLock::new(Arc::default);
 
 /// What a turn runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runs {
+    /// `restore` and `apply`.
+    Replay,
     /// `activate` and the constructor.
     Activate,
     /// The kind's method at that place.
@@ -81,6 +88,8 @@ pub struct Wishes {
     pub deactivate: bool,
     /// To stay in memory at least that long without a message.
     pub keep_awake: Option<Duration>,
+    /// A snapshot of its journal is due.
+    pub snapshot: bool,
 }
 
 impl Wishes {
@@ -167,7 +176,7 @@ impl Guest {
         !self.is_staged() && self.member.wishes.is_empty()
     }
 
-    fn is_staged(&self) -> bool {
+    pub(crate) fn is_staged(&self) -> bool {
         self.member.state.is_staged() || !self.member.tells.is_empty() || self.turn.handled.is_some()
     }
 
@@ -203,7 +212,12 @@ impl Guest {
             None => (None, None),
         };
         let reminders = state.reminders().map_or_else(Vec::new, |own| own.take(actor, fired.as_deref()));
-        Write { changes: state.take_changes(), tells: std::mem::take(tells), handled, fired, reminders }
+        let mut changes = state.take_changes();
+        let journal = state.take_journal().map(|(journal, change)| {
+            changes.push(change);
+            journal
+        });
+        Write { changes, tells: std::mem::take(tells), handled, fired, reminders, journal }
     }
 
     /// The same, as the silo gets it.
@@ -231,8 +245,20 @@ impl Guest {
         }
     }
 
+    /// Whether it is told or asked what it came to by its journal: nothing may leave meanwhile.
+    pub(crate) fn looks_back(&self) -> bool {
+        match self.turn.runs {
+            Runs::Replay => true,
+            Runs::Method(at) => self.component.journaled.is_some() && self.kind().hook_at(at) == Some(Hook::Snapshot),
+            Runs::Activate | Runs::Deactivate => false,
+        }
+    }
+
     /// Sends a call. The time of a target that runs on this very stack is not this turn's.
     pub(crate) fn call(&mut self, call: OutgoingCall) -> Calling {
+        if self.looks_back() {
+            return Calling::Done(Err(CallFailure::Call(CallError::Denied(LOOKS_BACK.into()))));
+        }
         let mark = self.turn.clock.mark();
         let calling = self.member.host.call(call);
         self.turn.clock.skip(mark);
@@ -257,6 +283,7 @@ impl Guest {
 
     fn method_name(&self) -> Arc<str> {
         match self.turn.runs {
+            Runs::Replay => "apply".into(),
             Runs::Activate => "activate".into(),
             Runs::Deactivate => "deactivate".into(),
             Runs::Method(at) => self.kind().called(at).signature.name.clone(),
@@ -264,11 +291,15 @@ impl Guest {
     }
 
     /// Stages a tell; the caller has checked [`TELLS_PER_COMMIT_MAX`].
-    pub(crate) fn stage_tell(&mut self, to: ActorId, method: &str, arguments: Vec<u8>) {
+    pub(crate) fn stage_tell(&mut self, to: ActorId, method: &str, arguments: Vec<u8>) -> wasmtime::Result<()> {
+        if self.looks_back() {
+            return Err(wasmtime::Error::msg(LOOKS_BACK));
+        }
         debug_assert!(self.member.tells.len() < TELLS_PER_COMMIT_MAX);
         self.stages();
         let chain = (*self.turn.head.chain).clone();
         self.member.tells.push(Tell { to, method: method.into(), arguments, chain });
+        Ok(())
     }
 }
 

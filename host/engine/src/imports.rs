@@ -15,7 +15,7 @@ use crate::proxy::ImportedKind;
 use crate::wasi;
 
 /// Services of the contract that are built.
-const BUILT: [&str; 9] = [
+const BUILT: [&str; 10] = [
     "quark:actor/types@0.1.0",
     "quark:actor/context@0.1.0",
     "quark:actor/state@0.1.0",
@@ -24,19 +24,21 @@ const BUILT: [&str; 9] = [
     "quark:actor/log@0.1.0",
     "quark:actor/timers@0.1.0",
     "quark:actor/children@0.1.0",
+    "quark:actor/journal@0.1.0",
     "quark:actor/reminders@0.1.0",
 ];
 /// Services of the contract that are not.
-const NOT_BUILT: [&str; 2] = ["quark:actor/journal@0.1.0", "quark:actor/streams@0.1.0"];
+const NOT_BUILT: [&str; 1] = ["quark:actor/streams@0.1.0"];
 /// The service whose resource other interfaces use.
 const BLOBS: &str = "quark:actor/blobs@0.1.0";
 /// Functions of services that suspend their caller.
-const SUSPENDS: [(&str, &str); 6] = [
+const SUSPENDS: [(&str, &str); 7] = [
     ("quark:actor/state@0.1.0", "commit"),
     ("quark:actor/calls@0.1.0", "call"),
     ("quark:actor/children@0.1.0", "spawn"),
     ("quark:actor/children@0.1.0", "stop"),
     ("quark:actor/children@0.1.0", "watch"),
+    ("quark:actor/journal@0.1.0", "read"),
     ("quark:actor/reminders@0.1.0", "registered"),
 ];
 /// Packages of WASI that are provided, with nothing behind them.

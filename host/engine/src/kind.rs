@@ -98,10 +98,12 @@ pub enum Hook {
     Terminated,
     /// `reminder-target.on-reminder`.
     Reminder,
+    /// `journaled.snapshot`.
+    Snapshot,
 }
 
 /// By [`Hook`]; none where the component does not export it.
-pub(crate) type Hooks = [Option<Arc<Method>>; 4];
+pub(crate) type Hooks = [Option<Arc<Method>>; 5];
 
 /// A kind that a component exports.
 #[derive(Debug)]
@@ -146,7 +148,8 @@ impl Kind {
     #[must_use]
     pub fn hook_at(&self, at: usize) -> Option<Hook> {
         let at = at.checked_sub(self.methods.len())?;
-        [Hook::Timer, Hook::ChildFailed, Hook::Terminated, Hook::Reminder].into_iter().find(|hook| *hook as usize == at)
+        let all = [Hook::Timer, Hook::ChildFailed, Hook::Terminated, Hook::Reminder, Hook::Snapshot];
+        all.into_iter().find(|hook| *hook as usize == at)
     }
 
     /// What a turn calls: the method of that place, or the hook.

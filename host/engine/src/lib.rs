@@ -26,6 +26,7 @@ mod component;
 mod compatible;
 mod schema;
 mod seats;
+mod replay;
 mod cell;
 mod nested;
 mod pack;
@@ -33,7 +34,10 @@ mod instance;
 mod probe;
 
 pub use cache::Cache;
-pub use cell::{child_failed_arguments, directive, on_reminder_arguments, on_timer_arguments, terminated_arguments};
+pub use cell::{
+    child_failed_arguments, directive, on_reminder_arguments, on_timer_arguments, snapshot_arguments,
+    terminated_arguments,
+};
 pub use compatible::{Change, breaking, broken_calls};
 pub use component::{Component, content_hash, embedded_manifest};
 pub use cost::{Cost, cost};
@@ -43,7 +47,8 @@ pub use guest::Wishes;
 pub use instance::{Birth, Cause, Instance, Left, Started, TurnInput, Unborn};
 pub use kind::{Hook, Kind, Lane, Method, Signature};
 pub use outside::{
-    Answer, CallFailure, Calling, EndedInside, Level, OutgoingCall, OutgoingWork, Outside, Owned, Reached, Returned,
+    Answer, CallFailure, Calling, EndedInside, JournalError, Level, OutgoingCall, OutgoingWork, Outside, Owned,
+    Reached, Returned,
 };
 pub use pack::{Background, Beside, Done, Pack, Place, Turned};
 pub use rest::Rest;

@@ -10,6 +10,7 @@ use quark_core::commit::{CommitError, Write};
 use quark_core::envelope::{Chain, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::journal::{Entry, Snapshot};
 use quark_core::reminders::Reminder;
 use quark_core::supervision::Lifetime;
 use quark_core::time::Time;
@@ -123,6 +124,17 @@ impl Calling {
     }
 }
 
+/// Why a journal could not be read. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// The store cannot be reached; a repeat is safe.
+    #[error("the store is unavailable, try again in {0} ms")]
+    Unavailable(u64),
+    /// What the store has cannot be read.
+    #[error("{0}")]
+    Damaged(String),
+}
+
 /// A turn that begins inside of another one, which waits for it.
 pub struct Returned {
     /// The turn.
@@ -178,6 +190,13 @@ pub trait Outside: Send + Sync + 'static {
 
     /// Stops a timer of the actor. Whether there was one.
     fn stop_timer(&self, name: &str) -> bool;
+
+    /// Events of the actor's journal from that one on, as committed: some that follow one another, none
+    /// at its end.
+    fn journal(&self, first: u64, limit: usize) -> Owned<Result<Vec<Entry>, JournalError>>;
+
+    /// The newest snapshot of the actor's journal, as committed.
+    fn journal_snapshot(&self) -> Owned<Result<Option<Snapshot>, JournalError>>;
 
     /// The actor's reminders as its commits before that turn left them, by name.
     ///

@@ -14,6 +14,7 @@ use quark_core::commit::{CommitError, Write};
 use quark_core::envelope::{Chain, Head, Path};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
+use quark_core::journal::{Entry, Snapshot};
 use quark_core::reminders::Reminder;
 use quark_core::state::State;
 use quark_core::time::Time;
@@ -25,7 +26,7 @@ use wasmtime::component::types::Type;
 use crate::component::Component;
 use crate::error::Trap;
 use crate::instance::{Birth, Cause, Instance, Started, TurnInput};
-use crate::outside::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned, Reached, Returned};
+use crate::outside::{CallFailure, Calling, JournalError, Level, OutgoingCall, Outside, Owned, Reached, Returned};
 use crate::values::Payload;
 
 /// The most methods that are called.
@@ -147,6 +148,14 @@ impl Outside for Trial {
             Ok(())
         };
         Box::pin(async move { Ok(Returned { started, ended: Box::new(ended) }) })
+    }
+
+    fn journal(&self, _: u64, _: usize) -> Owned<Result<Vec<Entry>, JournalError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn journal_snapshot(&self) -> Owned<Result<Option<Snapshot>, JournalError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn staged(&self, _: Turn) {}

@@ -247,6 +247,5 @@ fn tell(mut store: StoreContextMut<'_, Guest>, signature: &Signature, params: &[
     }
     let arguments = msgpack::encode_message(signature, &payload)
         .map_err(|error| wasmtime::Error::msg(format!("the tell cannot be encoded: {error}")))?;
-    guest.stage_tell(to, &signature.name, arguments);
-    Ok(())
+    guest.stage_tell(to, &signature.name, arguments)
 }

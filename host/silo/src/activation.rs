@@ -6,12 +6,13 @@
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
 //! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `callers` tells
 //! who still waits, `restart` is about those that failed, `family` about parents and children, `operate`
-//! is for operators, `timed` for timers.
+//! is for operators, `timed` for timers, `journal` for those that wake by their journals.
 
 mod beside;
 mod birth;
 mod callers;
 mod family;
+mod journal;
 mod nested;
 mod operate;
 mod restart;
@@ -32,6 +33,7 @@ use quark_core::commit::Write;
 use quark_core::envelope::Head;
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::journal::{JOURNAL, Mark};
 use quark_core::standing::{KeptStanding, Standing};
 use quark_core::state::{STANDING, State};
 use quark_core::time::Time;
@@ -459,8 +461,9 @@ impl Activation {
                         false => Cause::Message,
                     };
                     let (generation, mut values, reminders) = (claim.generation, claim.values, claim.reminders);
-                    let row = values.remove(STANDING);
-                    let Some(row) = Standing::decode(row.as_deref()) else {
+                    let (row, journal) = (values.remove(STANDING), values.remove(JOURNAL));
+                    let (row, mark) = (Standing::decode(row.as_deref()), Mark::decode(journal.as_deref()));
+                    let (Some(row), Some(mark)) = (row, mark) else {
                         let waiting = self.machine.lock().turns.refused();
                         return silo.answer_all(waiting, &CallError::Failed(UNREADABLE.into()));
                     };
@@ -474,7 +477,7 @@ impl Activation {
                             });
                         }
                     };
-                    let state = State::new(values, limit).with_reminders(reminders);
+                    let state = State::new(values, limit).with_journal(mark).with_reminders(reminders);
                     let mut machine = self.machine.lock();
                     machine.standing = standing;
                     machine.turns.set_overlap(served.component.overlap(served.at));

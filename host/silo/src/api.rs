@@ -1,9 +1,13 @@
 //! What a silo can be asked from outside, as plain data: the gateway serves it, the CLI reads it.
 
+mod journal;
+
 use std::collections::BTreeMap;
 
 use quark_core::error::CallError;
 use serde::{Deserialize, Serialize};
+
+pub use self::journal::{EventReport, JournalPage, JournalReport};
 
 /// The format of arguments and of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,6 +329,9 @@ pub struct ActorReport {
     /// Whether it was stopped: it is not woken until it is started.
     #[serde(default)]
     pub stopped: bool,
+    /// Its journal; none for an actor that never appended anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalReport>,
     /// What keeps it from being started after its failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldReport>,

@@ -29,6 +29,7 @@ mod room;
 mod actor_ref;
 mod deploy;
 mod silo;
+mod journals;
 mod service;
 mod run;
 

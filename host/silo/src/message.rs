@@ -45,6 +45,8 @@ pub(crate) enum Work {
     Adopt(Box<Adopt>),
     /// To be awake.
     Revive,
+    /// To say what its journal came to.
+    Snapshot,
 }
 
 impl Work {
@@ -53,7 +55,7 @@ impl Work {
         match self {
             Self::Adopt(_) => "spawn",
             Self::Operate(_) => "stop",
-            Self::Method { .. } | Self::Timer(_) | Self::Notice(_) | Self::Revive => "(family)",
+            Self::Method { .. } | Self::Timer(_) | Self::Notice(_) | Self::Revive | Self::Snapshot => "(family)",
         }
     }
 }
@@ -80,6 +82,8 @@ pub(crate) enum Origin {
     Outbox(TellId),
     /// A timer, which is armed anew.
     Timer(Firing),
+    /// Nobody: its snapshot is committed at its end.
+    Snapshot,
     /// A reminder, whose row stands until its time is handled.
     Reminder(Arc<Reminder>),
 }
@@ -123,7 +127,7 @@ impl Message {
 
     /// Whether it is the silo's own, and no message that anybody sent.
     pub(crate) const fn is_own(&self) -> bool {
-        matches!(&self.work, Work::Notice(_) | Work::Revive)
+        matches!(&self.work, Work::Notice(_) | Work::Revive | Work::Snapshot)
     }
 
     /// The version that it was made for, as [`Served::since`] counts; none for an operator's and a timer's.
@@ -131,7 +135,7 @@ impl Message {
         match &self.work {
             Work::Method { method, .. } => Some(method.served.since),
             Work::Notice(notice) => Some(notice.method.served.since),
-            Work::Operate(_) | Work::Timer(_) | Work::Adopt(_) | Work::Revive => None,
+            Work::Operate(_) | Work::Timer(_) | Work::Adopt(_) | Work::Revive | Work::Snapshot => None,
         }
     }
 
@@ -144,6 +148,7 @@ impl Message {
             Work::Notice(notice) => notice.method.name(),
             Work::Adopt(_) => "(spawn)",
             Work::Revive => "(restart)",
+            Work::Snapshot => "snapshot",
         }
     }
 }
@@ -182,7 +187,7 @@ impl Waiting for Message {
             Work::Method { origin: Origin::Caller(to), .. } => to.is_closed(),
             Work::Notice(notice) => notice.reply.is_closed(),
             Work::Adopt(adopt) => adopt.reply.is_closed(),
-            Work::Method { .. } | Work::Operate(_) | Work::Timer(_) | Work::Revive => false,
+            Work::Method { .. } | Work::Operate(_) | Work::Timer(_) | Work::Revive | Work::Snapshot => false,
         }
     }
 

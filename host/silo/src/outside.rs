@@ -9,15 +9,17 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::{Awaits, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::journal::{Entry, Snapshot};
 use quark_core::reminders::Reminder;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
-use quark_engine::{CallFailure, Calling, Level, OutgoingCall, Outside, Owned, Reached, Returned};
+use quark_engine::{CallFailure, Calling, JournalError, Level, OutgoingCall, Outside, Owned, Reached, Returned};
 
 use crate::activation::{Activation, MidTurn};
 use crate::dispatch::{Outgoing, Route};
 use crate::kinds::Served;
 use crate::silo::Inner;
+use crate::store::StoreError;
 
 /// The surroundings of one activation's instance. Weak, since the activation owns the instance.
 pub(crate) struct ActorOutside {
@@ -38,6 +40,16 @@ impl ActorOutside {
     fn own(&self) -> Option<(Arc<Inner>, Arc<Activation>)> {
         let activation = self.activation.upgrade()?;
         Some((activation.silo.upgrade()?, activation))
+    }
+}
+
+/// What a guest is told to wait when its silo is just stopping.
+const STOPPING_RETRY_MS: u64 = 1000;
+
+fn unread(error: StoreError) -> JournalError {
+    match error {
+        StoreError::Unavailable { retry_ms, .. } => JournalError::Unavailable(retry_ms),
+        StoreError::Damaged(reason) => JournalError::Damaged(reason),
     }
 }
 
@@ -124,6 +136,22 @@ impl Outside for ActorOutside {
 
     fn stop_timer(&self, name: &str) -> bool {
         self.own().is_some_and(|(silo, activation)| activation.stop_timer(&silo, name))
+    }
+
+    fn journal(&self, first: u64, limit: usize) -> Owned<Result<Vec<Entry>, JournalError>> {
+        let own = self.own();
+        Box::pin(async move {
+            let (silo, activation) = own.ok_or(JournalError::Unavailable(STOPPING_RETRY_MS))?;
+            silo.store.journal(&activation.id, first, limit).await.map_err(unread)
+        })
+    }
+
+    fn journal_snapshot(&self) -> Owned<Result<Option<Snapshot>, JournalError>> {
+        let own = self.own();
+        Box::pin(async move {
+            let (silo, activation) = own.ok_or(JournalError::Unavailable(STOPPING_RETRY_MS))?;
+            silo.store.journal_snapshot(&activation.id).await.map_err(unread)
+        })
     }
 
     fn reminders(&self, _: Turn) -> Owned<Result<Vec<Reminder>, String>> {

@@ -9,6 +9,7 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
+use quark_core::journal::JOURNAL;
 use quark_core::standing::Standing;
 use quark_core::state::STANDING;
 use quark_core::time::Time;
@@ -19,13 +20,14 @@ use tokio::sync::oneshot;
 use crate::activation::Activation;
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    HeldReport, KindContract, KindReport, LettersWanted, LiveReport, ReminderOperation, ReminderReports, Reply,
-    Request, StateOperation, StateValue, TreeReport, ValueReport, VersionReport, codes,
+    HeldReport, JournalPage, KindContract, KindReport, LettersWanted, LiveReport, ReminderOperation, ReminderReports,
+    Reply, Request, StateOperation, StateValue, TreeReport, ValueReport, VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
 use crate::dispatch::Outgoing;
 use crate::gateway::Service;
+use crate::journals::mark_of;
 use crate::kinds::{Served, nearest};
 use crate::message::{Message, MethodRef, Operate, Work, commit_failed};
 use crate::metrics::Now;
@@ -161,7 +163,7 @@ impl Silo {
         let is_away = |activation: &Arc<Activation>| activation.machine.lock().turns.phase() == Phase::Down;
         if operation == StateOperation::Get && self.0.catalog.get(&to).as_ref().is_none_or(is_away) {
             let snapshot = self.0.store.read(&to).await.map_err(unavailable)?;
-            let found = snapshot.filter(|_| name != STANDING).and_then(|snapshot| {
+            let found = snapshot.filter(|_| ![STANDING, JOURNAL].contains(&name)).and_then(|snapshot| {
                 snapshot.values.get(name).map(|value| (value.to_vec(), snapshot.etag.to_string()))
             });
             return match found {
@@ -189,12 +191,13 @@ impl Silo {
         let activation = self.0.catalog.get(&id).map(|activation| live_report(&activation, &served, self.0.clock));
         let row = snapshot.as_ref().and_then(|snapshot| snapshot.values.get(STANDING));
         let stopped = Standing::decode(row.map(|row| &**row)).is_some_and(|standing| standing.stopped);
+        let journal = mark_of(snapshot.as_ref());
         let state: Vec<ValueReport> = snapshot.as_ref().map_or_else(Vec::new, |snapshot| {
             let value = |(name, value): (&Arc<str>, &quark_core::state::Value)| ValueReport {
                 name: name.to_string(),
                 bytes: value.len() as u64,
             };
-            snapshot.values.iter().filter(|(name, _)| &***name != STANDING).map(value).collect()
+            snapshot.values.iter().filter(|(name, _)| ![STANDING, JOURNAL].contains(&&***name)).map(value).collect()
         });
         let parent = self.0.parent_of(&id).await.map_err(unavailable)?;
         Ok(ActorReport {
@@ -209,6 +212,7 @@ impl Silo {
             state_limit: served.kind().policy.limits.state,
             last_failure: self.0.supervised.last_failure(&id),
             stopped,
+            journal,
             held: self.held(&id, &served, parent.as_ref()),
             parent: parent.map(|parent| format!("{}/{}", parent.kind, parent.key)),
             reminders: self.0.store.reminders(&id).await.map_err(unavailable)?.len() as u64,
@@ -401,6 +405,19 @@ impl Service for Silo {
     ) -> BoxFuture<'_, Result<StateValue, Failure>> {
         let (kind, key, name) = (kind.to_owned(), key.to_owned(), name.to_owned());
         Box::pin(async move { self.operate((&kind, &key, &name), operation, if_match).await })
+    }
+
+    fn journal<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        first: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<JournalPage, Failure>> {
+        Box::pin(async move {
+            let (_, id) = self.actor(kind, key)?;
+            self.0.journal(&id, first, limit).await.map_err(unavailable)
+        })
     }
 
     fn deactivate(&self, kind: &str, key: &str) -> BoxFuture<'_, Result<bool, Failure>> {

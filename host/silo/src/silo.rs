@@ -198,6 +198,7 @@ impl Inner {
             Origin::Caller(to) => drop(to.send(Err(error))),
             Origin::Outbox(id) => self.outbox.failed(&id, &error),
             Origin::Timer(firing) => self.timers.ended(firing, self.clock.now()),
+            Origin::Snapshot => {}
             Origin::Reminder(row) => self.reminder_failed(&row, &error),
         }
     }
@@ -211,7 +212,7 @@ impl Inner {
                 Work::Timer(firing) => self.timers.ended(firing, self.clock.now()),
                 Work::Notice(notice) => drop(notice.reply.send(Err(error.clone()))),
                 Work::Adopt(adopt) => drop(adopt.reply.send(Err(error.clone()))),
-                Work::Revive => {}
+                Work::Revive | Work::Snapshot => {}
             }
         }
     }

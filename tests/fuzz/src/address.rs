@@ -7,9 +7,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use quark_core::id::{KEY_BYTES_MAX, KIND_BYTES_MAX, KindName, split_address};
 use quark_silo::api::{
-    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport,
-    LettersWanted, ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue, TreeReport,
-    VersionReport, codes,
+    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, JournalPage,
+    KindReport, LettersWanted, ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue,
+    TreeReport, VersionReport, codes,
 };
 use quark_silo::gateway::fuzzing::Unconnected;
 use quark_silo::gateway::{GatewayConfig, Service};
@@ -178,6 +178,17 @@ impl Service for Witness {
         _: Option<String>,
     ) -> BoxFuture<'a, Result<StateValue, Failure>> {
         self.asked(kind, key, name);
+        nothing()
+    }
+
+    fn journal<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        _: u64,
+        _: usize,
+    ) -> BoxFuture<'a, Result<JournalPage, Failure>> {
+        self.asked(kind, key, "");
         nothing()
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quark_core::journal::{JournalPolicy, REPLAY_EVENTS_MAX};
 use quark_core::manifest::{Isolation, MANIFEST_BYTES_MAX, Manifest, MethodPolicy, Policy, Reentrancy};
 use quark_core::supervision::Supervision;
 
@@ -40,7 +41,7 @@ pub fn manifest(data: &[u8]) {
 
 fn check_ranges(policy: &Policy) {
     let Policy { idle_timeout, reentrancy: _, isolation, mailbox, config: _, methods, .. } = policy;
-    let Policy { memory_profile: _, limits, supervision, .. } = policy;
+    let Policy { memory_profile: _, limits, supervision, journal, .. } = policy;
     let within = |name: &str, value: u64, min: u64, max: u64| {
         assert!((min..=max).contains(&value), "{name} is {value}, not {min} to {max}");
     };
@@ -65,6 +66,8 @@ fn check_ranges(policy: &Policy) {
     within("backoff.factor", supervision.backoff.factor.0.into(), 1000, 100_000);
     within("backoff.jitter", supervision.backoff.jitter.0.into(), 0, 1000);
     within("backoff.reset-after", ms(&supervision.backoff.reset_after), 1, 24 * 3_600_000);
+    within("journal.snapshot.every", journal.every, 1, REPLAY_EVENTS_MAX / 2);
+    within("journal.snapshot.bytes", journal.bytes, 1024, 1 << 30);
     for timeout in methods.values().filter_map(|method| method.timeout) {
         within("timeout", ms(&timeout), 1, 24 * 3_600_000);
     }
@@ -72,8 +75,8 @@ fn check_ranges(policy: &Policy) {
 
 /// A manifest that says all of this.
 fn write(policy: &Policy) -> String {
-    let Policy { idle_timeout, reentrancy, isolation, mailbox, config, methods, memory_profile, limits, supervision } =
-        policy;
+    let Policy { idle_timeout, reentrancy, isolation, mailbox, config, methods, memory_profile, .. } = policy;
+    let Policy { limits, supervision, journal, .. } = policy;
     let reentrancy = reentrancy.map_or("", |who| match who {
         Reentrancy::None => "reentrancy = \"none\"\n",
         Reentrancy::CallChain => "reentrancy = \"call-chain\"\n",
@@ -89,7 +92,7 @@ fn write(policy: &Policy) -> String {
         "[actor]\nidle-timeout = \"{}ms\"\n{reentrancy}isolation = {isolation}\n\
          mailbox = {{ capacity = {}, bytes = {} }}\n\
          {profile}[actor.limits]\n{memory}turn = \"{}ms\"\nstate = \"{}B\"\narguments = {}\nresult = {}\n\
-         table-elements = {}\nhandles = {}\n{}{}{}",
+         table-elements = {}\nhandles = {}\n{}{}{}{}",
         idle_timeout.as_millis(),
         mailbox.capacity,
         mailbox.bytes,
@@ -100,6 +103,7 @@ fn write(policy: &Policy) -> String {
         limits.table_elements,
         limits.handles,
         write_supervision(supervision),
+        write_journal(*journal),
         write_config(config),
         write_methods(methods)
     )
@@ -119,6 +123,12 @@ fn write_supervision(supervision: &Supervision) -> String {
         f64::from(backoff.jitter.0) / 1000.0,
         backoff.reset_after.as_millis(),
     )
+}
+
+fn write_journal(journal: JournalPolicy) -> String {
+    let JournalPolicy { every, bytes, keep } = journal;
+    let keep = keep.name();
+    format!("[actor.journal]\nsnapshot = {{ every = {every}, bytes = {bytes} }}\nkeep = \"{keep}\"\n")
 }
 
 fn write_config(config: &BTreeMap<String, String>) -> String {

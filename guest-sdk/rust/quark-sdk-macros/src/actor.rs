@@ -70,6 +70,7 @@ pub(crate) fn expand(arguments: &Arguments, item: &ItemImpl) -> Result<TokenStre
             #state
             const EXCLUSIVE: bool = #exclusive;
             const HOOKS: bool = #lifecycle;
+            const JOURNALED: bool = world::JOURNALED;
             #(#hooks)*
         }
 

@@ -9,7 +9,8 @@ use crate::flavour::{ASYNC, awaits};
 use crate::world::World;
 
 /// Those that this SDK can export.
-pub(crate) const HOOKS: [&str; 5] = ["lifecycle", "timer-target", "reminder-target", "supervisor", "watcher"];
+pub(crate) const HOOKS: [&str; 6] =
+    ["lifecycle", "timer-target", "reminder-target", "supervisor", "watcher", "journaled"];
 
 impl World<'_> {
     /// The exports, and for each hook a constant that says whether it is one.
@@ -21,6 +22,7 @@ impl World<'_> {
                 "timer-target" => self.timer_export(),
                 "reminder-target" => self.reminder_export(),
                 "supervisor" => self.supervisor_export(),
+                "journaled" => self.journaled_export(),
                 _ => self.watcher_export(),
             });
             quote! {
@@ -166,6 +168,50 @@ impl World<'_> {
                     ) {
                         match me.kind.as_str() {
                             #kinds
+                            kind => ::core::panic!("{}", ::quark_sdk::rt::no_kind(kind)),
+                        }
+                    }
+                }
+            };
+        }
+    }
+
+    fn journaled_export(&self) -> TokenStream {
+        let asyncness = ASYNC.then(|| format_ident!("async"));
+        let kinds = self.named_kinds();
+        let restores =
+            kinds.iter().map(|(name, kind)| quote!(#kind => ::quark_sdk::rt::restore::<#name>(&me.key, &snapshot),));
+        let applies =
+            kinds.iter().map(|(name, kind)| quote!(#kind => ::quark_sdk::rt::apply::<#name>(&me.key, &entry),));
+        let snapshots = kinds.iter().map(|(name, kind)| quote!(#kind => ::quark_sdk::rt::snapshot::<#name>(&me.key),));
+        quote! {
+            const _: () = {
+                use exports::quark::actor::journaled;
+
+                impl journaled::Guest for Component {
+                    #asyncness fn restore(
+                        me: journaled::ActorId,
+                        snapshot: ::std::vec::Vec<u8>,
+                    ) -> ::core::result::Result<(), ::std::string::String> {
+                        match me.kind.as_str() {
+                            #(#restores)*
+                            kind => ::core::result::Result::Err(::quark_sdk::rt::no_kind(kind)),
+                        }
+                    }
+
+                    #asyncness fn apply(
+                        me: journaled::ActorId,
+                        entry: journaled::Entry,
+                    ) -> ::core::result::Result<(), ::std::string::String> {
+                        match me.kind.as_str() {
+                            #(#applies)*
+                            kind => ::core::result::Result::Err(::quark_sdk::rt::no_kind(kind)),
+                        }
+                    }
+
+                    #asyncness fn snapshot(me: journaled::ActorId) -> ::std::vec::Vec<u8> {
+                        match me.kind.as_str() {
+                            #(#snapshots)*
                             kind => ::core::panic!("{}", ::quark_sdk::rt::no_kind(kind)),
                         }
                     }

@@ -17,6 +17,9 @@ quark_sdk_macros::either! {
         /// There is a hook for the lifecycle.
         #[doc(hidden)]
         const HOOKS: bool;
+        /// What it was comes back from its journal, and is no stored value.
+        #[doc(hidden)]
+        const JOURNALED: bool = false;
 
         #[doc(hidden)]
         #[allow(async_fn_in_trait, reason = "a guest has one thread")]

@@ -42,6 +42,11 @@
 //! the method answers `Err`. A turn of the async flavour also saves whenever it waits, since others
 //! may run then. A trap undoes what was not committed yet.
 //!
+//! # Journals
+//!
+//! A kind whose world exports `quark:actor/journaled` implements [`Journaled`]: its struct is what its events
+//! made of it, see [`journal`].
+//!
 //! # Two flavours
 //!
 //! The feature `async` builds the same source from `async func` instead of `func`. Methods that call
@@ -72,6 +77,7 @@ extern crate self as quark_sdk;
 
 pub mod children;
 pub mod context;
+pub mod journal;
 pub mod lifecycle;
 pub mod log;
 pub mod reminders;
@@ -93,6 +99,7 @@ pub use calls::{call, tell};
 pub use cell::State;
 pub use children::{Directive, Failure, Lifetime};
 pub use id::Kind;
+pub use journal::Journaled;
 pub use lifecycle::{Activation, Cause, Deactivation};
 pub use quark_sdk_macros::{actor, state, world};
 pub use reminders::{Firing, Missed, Reminder, Schedule};
@@ -106,6 +113,6 @@ pub use {serde, wit_bindgen};
 /// What an actor's file needs.
 pub mod prelude {
     pub use crate::{Activation, Actor, ActorId, Blob, CallError, Deactivation, State, StateError};
-    pub use crate::{Directive, Failure, Firing, Lifetime, Missed, Schedule};
-    pub use crate::{actor, children, context, debug, error, info, reminders, state, timers, warn};
+    pub use crate::{Directive, Failure, Firing, Journaled, Lifetime, Missed, Schedule};
+    pub use crate::{actor, children, context, debug, error, info, journal, reminders, state, timers, warn};
 }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
+use crate::journal::{self, Entry, Journaled};
 use crate::slot::{Refusal, Slot};
 use crate::{Activation, Actor, CallError, Deactivation, Directive, turn};
 
@@ -49,7 +50,7 @@ quark_sdk_macros::either! {
     /// The hook's, or that the state cannot be read.
     pub async fn activate<A: Actor>(it: Activation) -> Result<(), String> {
         report_panics();
-        let slot = Slot::<A>::make(&it.me.key);
+        let slot = if A::JOURNALED { Slot::<A>::waking(&it.me.key) } else { Slot::<A>::make(&it.me.key) };
         // The value read is let go of here: the hook needs it for itself.
         let result = match slot.load().map(drop) {
             Err(Refusal::Unreadable(text)) => Err(text),
@@ -88,6 +89,32 @@ quark_sdk_macros::either! {
         report_panics();
         Slot::<A>::find_or_make(key).shared(body, R::refusal).await
     }
+}
+
+/// `journaled.restore`.
+///
+/// # Errors
+/// When the snapshot cannot be read.
+pub fn restore<A: Journaled>(key: &str, snapshot: &[u8]) -> Result<(), String> {
+    report_panics();
+    Slot::<A>::waking(key).restore(snapshot)
+}
+
+/// `journaled.apply`.
+///
+/// # Errors
+/// When the event cannot be read, or the actor's own.
+pub fn apply<A: Journaled>(key: &str, entry: &Entry) -> Result<(), String> {
+    report_panics();
+    let event = journal::decode::<A::Event>(entry)?;
+    Slot::<A>::waking(key).change(|actor| actor.apply(&event))
+}
+
+/// `journaled.snapshot`.
+#[must_use]
+pub fn snapshot<A: Journaled>(key: &str) -> Vec<u8> {
+    report_panics();
+    Slot::<A>::find_or_make(key).snapshot().unwrap_or_else(|error| trap(error))
 }
 
 /// What a hook answers when its turn cannot be.

@@ -63,6 +63,34 @@ impl<A: Actor> Slot<A> {
         slot
     }
 
+    /// The slot of an actor that wakes by its journal: the one of this very activation, or a new one.
+    pub(crate) fn waking(key: &str) -> Rc<Self> {
+        let slot = Self::find_or_make(key);
+        if slot.opened.get() { Self::make(key) } else { slot }
+    }
+
+    /// Takes what it was from a snapshot.
+    pub(crate) fn restore(&self, snapshot: &[u8]) -> Result<(), String> {
+        let value = rmp_serde::from_slice(snapshot);
+        let value = value.map_err(|error| format!("the snapshot of {} cannot be read: {error}", self.name()))?;
+        drop(self.value.replace(Value::Here(Rc::new(value))));
+        Ok(())
+    }
+
+    /// Changes it while it wakes, when no turn runs.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut A) -> Result<(), String>) -> Result<(), String> {
+        let busy = || format!("a turn of {} has it", self.name());
+        let mut value = self.hold().map_err(|_| busy())?;
+        let changed = Rc::get_mut(&mut value).map_or_else(|| Err(busy()), change);
+        *self.value.borrow_mut() = Value::Here(value);
+        changed
+    }
+
+    /// All of it, for a snapshot.
+    pub(crate) fn snapshot(&self) -> Result<Vec<u8>, String> {
+        self.load().map(|value| encode(&*value)).map_err(|_| format!("a turn of {} has it", self.name()))
+    }
+
     /// A new slot, in place of any other.
     pub(crate) fn make(key: &str) -> Rc<Self> {
         let slot = Rc::new(Self {
@@ -94,7 +122,7 @@ impl<A: Actor> Slot<A> {
             Value::Held(_) => return Err(Refusal::Busy),
             Value::Absent => {}
         }
-        let stored = if size_of::<A>() == 0 { None } else { host::get(A::STATE) };
+        let stored = if is_stored::<A>() { host::get(A::STATE) } else { None };
         let value = match stored {
             None => A::default(),
             Some(bytes) => rmp_serde::from_slice(&bytes).map_err(|error| {
@@ -188,7 +216,8 @@ impl<A: Actor> Slot<A> {
     }
 
     fn stage(&self, value: &A) -> Result<(), StateError> {
-        if size_of::<A>() == 0 {
+        if !is_stored::<A>() {
+            self.seen.set(cell::writes());
             return Ok(());
         }
         let bytes = encode(value);
@@ -224,6 +253,11 @@ impl<A: Actor> Saves for Slot<A> {
 
 /// How a method says that its turn cannot be; it traps where its result has no room for that.
 pub(crate) type Refuse<R> = fn(CallError) -> R;
+
+/// Whether it is a value of the actor's state.
+fn is_stored<A: Actor>() -> bool {
+    size_of::<A>() > 0 && !A::JOURNALED
+}
 
 fn encode<A: Actor>(value: &A) -> Vec<u8> {
     match rmp_serde::to_vec_named(value) {

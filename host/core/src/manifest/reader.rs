@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ManifestError, Place, Problem};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
 use super::{Isolation, MemoryProfile, Reentrancy};
+use crate::journal::Keep;
 use crate::supervision::{Strategy, Thousandths};
 
 /// A TOML table while its keys are taken out one by one; what is left at the end is unknown.
@@ -185,14 +186,17 @@ impl<'t, 'i> Item<'t, 'i> {
         strategy.ok_or_else(|| self.misfit("\"one-for-one\", \"all-for-one\" or \"rest-for-one\""))
     }
 
+    pub(super) fn keep(&self) -> Result<Keep, ManifestError> {
+        let keep = [Keep::All, Keep::SinceSnapshot].into_iter().find(|keep| self.value.as_str() == Some(keep.name()));
+        keep.ok_or_else(|| self.misfit("\"all\" or \"since-snapshot\""))
+    }
+
     pub(super) fn refuse_unless(self, only: &Only) -> Result<(), ManifestError> {
         let (value, default) = (&self.value, only.to_string());
-        let integer = self.integer();
         let holds = match only {
             Only::Text(text) => value.as_str() == Some(text),
             Only::Bool(yes) => value.as_bool() == Some(*yes),
             Only::Number(number) => self.number() == Some(*number),
-            Only::Bytes(bytes) => value.as_str().and_then(parse_size).or(integer) == Some(*bytes),
             Only::Nothing => value.as_array().is_some_and(|array| array.is_empty()),
             Only::Table(keys) if value.is_table() => {
                 let mut section = self.section()?;
@@ -269,7 +273,6 @@ pub(super) enum Only {
     Text(&'static str),
     Bool(bool),
     Number(f64),
-    Bytes(u64),
     /// An empty array.
     Nothing,
     Table(&'static [(&'static str, Self)]),
@@ -281,7 +284,6 @@ impl fmt::Display for Only {
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Bool(yes) => write!(f, "{yes}"),
             Self::Number(number) => write!(f, "{number}"),
-            Self::Bytes(bytes) => write!(f, "\"{}\"", show_size(*bytes)),
             Self::Nothing => f.write_str("[]"),
             Self::Table(_) => f.write_str("a table of its defaults"),
         }

@@ -1,6 +1,7 @@
 //! Tests of `manifest`.
 
 use super::*;
+use crate::journal::{JournalPolicy, Keep};
 use crate::supervision::{Backoff, RestartLimit, Strategy, Thousandths};
 
 /// The sample of the design: all features of this version, and the defaults of the others.
@@ -32,7 +33,8 @@ result = "256MiB"
 table-elements = 7
 handles = 9
 [actor.journal]
-snapshot = { every = 1000, bytes = "256KiB" }
+snapshot = { every = 50, bytes = "32KiB" }
+keep = "since-snapshot"
 [actor.events]
 retries = 5
 [actor.supervision]
@@ -80,6 +82,7 @@ fn every_setting_reaches_its_policy() {
                 reset_after: Duration::from_mins(2),
             },
         },
+        journal: JournalPolicy { every: 50, bytes: 32 << 10, keep: Keep::SinceSnapshot },
     };
     assert_eq!(policy, expected);
 }
@@ -251,7 +254,6 @@ fn keys_of_features_to_come_are_refused_with_anything_but_their_default() {
         "implicit-streams = [\"orders\"]",
         "store = \"cold\"",
         "mailbox = { overflow = \"drop\" }",
-        "journal = { snapshot = { every = 999 } }",
         "events = { retries = 6 }",
         "grants = { http = [\"api.example.com\"] }",
     ] {
@@ -278,6 +280,22 @@ fn numbers_and_times_of_supervision_have_their_ranges() {
     }
     let error = Manifest::parse("[actor.supervision]\nbackoff = { maximum = \"1s\" }").unwrap_err();
     assert!(error.to_string().contains("`actor.supervision.backoff.maximum`; did you mean `max`?"), "{error}");
+}
+
+#[test]
+fn what_is_said_of_journals_has_its_ranges() {
+    for line in [
+        "snapshot = { every = 0 }",
+        "snapshot = { every = 500001 }",
+        "snapshot = { bytes = \"1B\" }",
+        "snapshot = 5",
+        "keep = \"none\"",
+    ] {
+        let error = Manifest::parse(&format!("[actor.journal]\n{line}")).expect_err(line);
+        assert!(matches!(error.problem, Problem::Value { .. }), "{line}: {error}");
+    }
+    let error = Manifest::parse("[actor.journal]\nsnapshot = { evry = 5 }").unwrap_err();
+    assert!(error.to_string().contains("`actor.journal.snapshot.evry`; did you mean `every`?"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One flavour for a component: all of it plain `func`, or all of it `async func`.
 
-use crate::component::Lifecycle;
+use crate::component::{Journaled, Lifecycle};
 use crate::error::AdmissionError;
 use crate::imports::Imports;
 use crate::kind::{Hooks, Kind};
@@ -10,7 +10,7 @@ use crate::kind::{Hooks, Kind};
 /// and may be either.
 pub(super) fn check(
     kinds: &[Kind],
-    lifecycle: Option<&Lifecycle>,
+    (lifecycle, journaled): (Option<&Lifecycle>, Option<&Journaled>),
     hooks: &Hooks,
     imports: &Imports,
 ) -> Result<(), AdmissionError> {
@@ -27,7 +27,8 @@ pub(super) fn check(
             note(&|| format!("its `{}.{name}`", kind.name.short()), method.signature.is_async);
         }
     }
-    for (name, is_async) in lifecycle.into_iter().flat_map(|lifecycle| lifecycle.flavours) {
+    let journaled = journaled.into_iter().flat_map(|journaled| journaled.flavours);
+    for (name, is_async) in lifecycle.into_iter().flat_map(|lifecycle| lifecycle.flavours).chain(journaled) {
         note(&|| format!("its hook `{name}`"), is_async);
     }
     for hook in hooks.iter().flatten() {

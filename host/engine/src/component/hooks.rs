@@ -28,7 +28,7 @@ const HOOKS: [(&str, &str); 2] = [
 ];
 
 /// Hooks that have turns of their own, as [`Hook`] has them: interface, function, and how [`describe`] shows it.
-const TURNS: [(Hook, &str, &str, &str); 4] = [
+const TURNS: [(Hook, &str, &str, &str); 5] = [
     (
         Hook::Timer,
         "quark:actor/timer-target@0.1.0",
@@ -55,6 +55,20 @@ const TURNS: [(Hook, &str, &str, &str); 4] = [
         "func(record { kind: string, key: string }, record { name: string, due: u64, payload: list<u8> }) -> result<_, \
          string>",
     ),
+    (Hook::Snapshot, JOURNALED, "snapshot", "func(record { kind: string, key: string }) -> list<u8>"),
+];
+
+/// The export of actors that wake by their journals.
+const JOURNALED: &str = "quark:actor/journaled@0.1.0";
+
+/// Its functions that run while an actor wakes, as [`describe`] shows their types.
+const WAKING: [(&str, &str); 2] = [
+    ("restore", "func(record { kind: string, key: string }, list<u8>) -> result<_, string>"),
+    (
+        "apply",
+        "func(record { kind: string, key: string }, record { sequence: u64, at: u64, event: record { name: string, \
+         content-type: string, payload: list<u8> } }) -> result<_, string>",
+    ),
 ];
 
 /// The lifecycle's functions, where a component exports them.
@@ -63,6 +77,15 @@ pub(crate) struct Lifecycle {
     pub(crate) activate: ComponentExportIndex,
     pub(crate) deactivate: ComponentExportIndex,
     /// Each hook, and whether it is an `async func`.
+    pub(crate) flavours: [(&'static str, bool); 2],
+}
+
+/// How actors wake by their journals, where a component exports that.
+#[derive(Clone, Debug)]
+pub(crate) struct Journaled {
+    pub(crate) restore: ComponentExportIndex,
+    pub(crate) apply: ComponentExportIndex,
+    /// Each function, and whether it is an `async func`.
     pub(crate) flavours: [(&'static str, bool); 2],
 }
 
@@ -83,11 +106,28 @@ pub(super) fn find(
     Ok(Some(Lifecycle { activate: export("activate")?, deactivate: export("deactivate")?, flavours }))
 }
 
+/// How actors wake by their journals, if the component exports that as the contract has it.
+pub(super) fn find_journaled(
+    engine: &Engine,
+    compiled: &wasmtime::component::Component,
+) -> Result<Option<Journaled>, AdmissionError> {
+    if compiled.component_type().get_export(&engine.wasmtime, JOURNALED).is_none() {
+        return Ok(None);
+    }
+    let mistyped = |reason: String| AdmissionError::Mistyped { name: JOURNALED.into(), reason };
+    let flavours = check_hooks(engine, compiled, JOURNALED, WAKING).map_err(mistyped)?;
+    let export = |name: &str| {
+        let instance = compiled.get_export_index(None, JOURNALED);
+        compiled.get_export_index(instance.as_ref(), name).ok_or_else(|| mistyped(format!("it has no `{name}`")))
+    };
+    Ok(Some(Journaled { restore: export("restore")?, apply: export("apply")?, flavours }))
+}
+
 /// Hooks with turns of their own that the component exports as the contract has them.
 pub(super) fn find_turns(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<Hooks, AdmissionError> {
     let mut hooks = Hooks::default();
     for (hook, interface, name, text) in TURNS {
-        hooks[hook as usize] = find_turn(engine, compiled, interface, (name, text))?;
+        hooks[hook as usize] = find_turn(engine, compiled, interface, (hook, name, text))?;
     }
     Ok(hooks)
 }
@@ -96,7 +136,7 @@ fn find_turn(
     engine: &Engine,
     compiled: &wasmtime::component::Component,
     interface: &'static str,
-    (name, text): (&'static str, &'static str),
+    (hook, name, text): (Hook, &'static str, &'static str),
 ) -> Result<Option<Arc<Method>>, AdmissionError> {
     let ty = compiled.component_type();
     let Some(exported) = ty.get_export(&engine.wasmtime, interface) else { return Ok(None) };
@@ -119,8 +159,9 @@ fn find_turn(
         blobs_in: false,
         blobs_out: false,
     };
-    let text = text.into();
-    Ok(Some(Arc::new(Method { signature, text, read_only: false, timeout: None, export, is_hook: true })))
+    // What a snapshot says is what is there.
+    let (text, read_only) = (text.into(), hook == Hook::Snapshot);
+    Ok(Some(Arc::new(Method { signature, text, read_only, timeout: None, export, is_hook: true })))
 }
 
 fn check_hooks<const N: usize>(

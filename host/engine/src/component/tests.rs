@@ -207,6 +207,33 @@ fn hooks_with_turns_of_their_own_are_checked_against_the_contract() {
 }
 
 #[test]
+fn what_wakes_by_a_journal_is_checked_against_the_contract() {
+    let export = "export quark:actor/journaled@0.1.0;";
+    let component = admit(&with_contract(&format!("{KIND} world made {{ {export} export things; }}")), "").unwrap();
+    assert!(component.is_journaled());
+    let kind = &component.kinds[0];
+    let snapshot = kind.called(kind.hook(Hook::Snapshot).unwrap());
+    assert!(&*snapshot.signature.name == "snapshot" && snapshot.read_only);
+    let error = refused(&with_contract(&format!("{ASYNC_KIND} world made {{ {export} export things; }}")), "");
+    assert!(matches!(&error, AdmissionError::Mixed { plain, .. } if plain == "its hook `restore`"), "{error}");
+    let id = "record actor-id { kind: string, key: string }";
+    let restore = "restore: func(me: actor-id, snapshot: list<u8>) -> result<_, string>;";
+    for (functions, wrong) in [
+        (String::new(), "restore"),
+        (restore.into(), "apply"),
+        (format!("{restore} apply: func(me: actor-id, event: list<u8>) -> result<_, string>;"), "apply"),
+    ] {
+        let wit = format!(
+            "package test:made; package quark:actor@0.1.0 {{ interface journaled {{ {id} {functions} }} }} {KIND} \
+             world made {{ {export} export things; }}"
+        );
+        let error = refused(&module(Resolve::default(), &wit), "");
+        let named = matches!(&error, AdmissionError::Mistyped { name, .. } if name == "quark:actor/journaled@0.1.0");
+        assert!(named && error.to_string().contains(wrong), "{error}");
+    }
+}
+
+#[test]
 fn an_unknown_import_is_named_with_the_nearest_known_one() {
     let unknown = |inside: &str, name: &str, near: Option<&str>| {
         let wit = format!("package test:made; {inside} {KIND} world made {{ import {name}; export things; }}");
@@ -291,7 +318,7 @@ fn what_never_waits_may_be_either() {
 
 #[test]
 fn a_service_that_is_not_built_yet_is_refused_by_name() {
-    for service in ["journal", "streams"] {
+    for service in ["streams"] {
         let name = format!("quark:actor/{service}@0.1.0");
         let wit = format!("{KIND} world made {{ import {name}; export things; }}");
         check_refused(&wit, |error| *error == AdmissionError::NotYet(name.clone()), service);

@@ -72,7 +72,7 @@ impl calls::Host for Guest {
                 Ok(Err(types::CallError::TooLarge(TELLS_PER_COMMIT_MAX as u64)))
             }
             Ok((to, arguments)) => {
-                self.stage_tell(to, &method, arguments);
+                self.stage_tell(to, &method, arguments)?;
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(call_error(error))),

@@ -6,7 +6,7 @@ use quark_core::supervision::Lifetime;
 use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::{children, types};
-use crate::guest::Guest;
+use crate::guest::{Guest, LOOKS_BACK};
 use crate::host::calls::{call_error, target};
 use crate::host::suspends;
 use crate::kind::Hook;
@@ -37,6 +37,9 @@ impl children::Host for Guest {
     }
 
     fn unwatch(&mut self, to: types::ActorId) -> wasmtime::Result<()> {
+        if self.looks_back() {
+            return Err(wasmtime::Error::msg(LOOKS_BACK));
+        }
         if let Ok(to) = target(&to) {
             self.member.host.unwatch(&to);
         }

@@ -4,6 +4,7 @@ pub(crate) mod blobs;
 pub(crate) mod calls;
 pub(crate) mod children;
 pub(crate) mod context;
+pub(crate) mod journal;
 pub(crate) mod log;
 pub(crate) mod reminders;
 pub(crate) mod state;
@@ -24,6 +25,7 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     state::define_async(linker)?;
     calls::define_async(linker)?;
     children::define_async(linker)?;
+    journal::define_async(linker)?;
     reminders::define_async(linker)?;
     let mut of_reminders = linker.instance("quark:actor/reminders@0.1.0")?;
     of_reminders.func_wrap(
@@ -71,6 +73,9 @@ pub(crate) fn define_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         }),
     )?;
     of_timers.func_wrap("stop", of_turn(|guest, (name,)| actor::timers::Host::stop(guest, name)))?;
+    let mut of_journal = linker.instance("quark:actor/journal@0.1.0")?;
+    of_journal.func_wrap("append", of_turn(|guest, (event,)| actor::journal::Host::append(guest, event)))?;
+    of_journal.func_wrap("snapshot-soon", does_of_turn(|guest, ()| actor::journal::Host::snapshot_soon(guest)))?;
     let mut of_log = linker.instance("quark:actor/log@0.1.0")?;
     of_log.func_wrap(
         "log",

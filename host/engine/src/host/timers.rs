@@ -5,7 +5,7 @@ use std::time::Duration;
 use quark_core::timers::NewTimer;
 
 use crate::bindings::quark::actor::timers;
-use crate::guest::Guest;
+use crate::guest::{Guest, LOOKS_BACK};
 use crate::kind::Hook;
 
 impl timers::Host for Guest {
@@ -16,6 +16,9 @@ impl timers::Host for Guest {
                 "its component exports no `quark:actor/timer-target@0.1.0`, so a timer would call nobody: add `export \
                  quark:actor/timer-target@0.1.0;` to its world and write its `on-timer`",
             ));
+        }
+        if self.looks_back() {
+            return Err(wasmtime::Error::msg(LOOKS_BACK));
         }
         let (after, every) = (Duration::from_millis(after), every.map(Duration::from_millis));
         let timer = NewTimer { name: &name, after, every, payload: &payload };

@@ -15,6 +15,7 @@ use crate::error::Trap;
 use crate::guest::{Guest, Runs, TurnClock, TurnContext};
 use crate::instance::{Cause, Started, left, look};
 use crate::kind::Method;
+use crate::replay::{Journaled, Waking};
 use crate::values::{Payload, Vals};
 
 impl Pack {
@@ -146,13 +147,14 @@ impl Pack {
         reply: Reply,
     ) -> Result<Call<'a>, Trap> {
         let run = self.desk.lock().begins(seat, reply);
-        let (activate, constructor, turn, key) = accessor.with(|mut access| {
+        let (journaled, activate, constructor, turn, key) = accessor.with(|mut access| {
             access.data_mut().show(seat);
+            let journaled = exports.journaled(access.as_context_mut())?;
             let activate = exports.activate(access.as_context_mut(), cause)?;
             let constructor = exports.constructor(access.as_context_mut())?;
             let member = &access.data_mut().member;
             let turn = Turn { generation: member.generation, number: 0 };
-            Ok((activate, constructor, turn, Val::String(member.actor.key.to_string())))
+            Ok((journaled, activate, constructor, turn, Val::String(member.actor.key.to_string())))
         })?;
         let begun = |func, argument| {
             let arguments: Arguments = smallvec![argument];
@@ -161,7 +163,14 @@ impl Pack {
         let activate = activate.map(|(func, activation)| begun(func, activation));
         let construct = begun(constructor, key);
         Ok(of(seat, async move {
-            let woken = self.wake(accessor, activate, construct).await;
+            let woken = match journaled {
+                Some(functions) => Box::pin(self.replay(accessor, functions, (seat, run, turn))).await,
+                None => Ok(()),
+            };
+            let woken = match woken {
+                Ok(()) => self.wake(accessor, activate, construct).await,
+                Err(trap) => Err(trap),
+            };
             let sat = match woken {
                 Ok(this) => Ok((seat, this)),
                 // An actor that refuses to wake leaves the others alone.
@@ -179,6 +188,29 @@ impl Pack {
             }
             Ok(())
         }))
+    }
+
+    async fn replay(
+        &self,
+        accessor: &Accessor<Guest>,
+        functions: Journaled,
+        (seat, run, turn): (usize, u64, Turn),
+    ) -> Result<(), Trap> {
+        let waking = accessor.with(|mut access| {
+            access.data_mut().show(seat);
+            Waking::of(access.data_mut(), functions)
+        });
+        let Some(mut waking) = waking? else { return Ok(()) };
+        while let Some((func, arguments)) = waking.next().await? {
+            let mut context = self.context(turn, Runs::Replay);
+            context.read_only = true;
+            let answer = self.call_for_one(accessor, Begun { seat, run, func, arguments, context }).await;
+            accessor.with(|mut access| {
+                access.data_mut().show(seat);
+                waking.answered(access.data_mut(), answer)
+            })?;
+        }
+        Ok(())
     }
 
     async fn wake(

@@ -188,6 +188,7 @@ impl Activation {
                 timer = Some(firing);
                 Output::Nothing
             }
+            Origin::Snapshot => Output::Nothing,
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
@@ -212,6 +213,8 @@ impl Activation {
         if wishes.deactivate {
             // The token is held, so this cannot grant it.
             machine.turns.deactivate(Why::Ended);
+        } else if wishes.snapshot {
+            machine.ask_for_snapshot();
         }
         drop(machine);
         timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));

@@ -51,6 +51,10 @@ impl Activation {
 
     async fn born(&self, silo: &Arc<Inner>, loaded: Loaded) -> Result<Box<Live>, Trap> {
         let Loaded { generation, state, served, cause } = loaded;
+        if served.component.is_journaled() {
+            // Boxed, since most actors have no journal.
+            Box::pin(self.settle_journal(silo, generation)).await?;
+        }
         let (component, kind_at) = (served.component.clone(), served.at);
         let outside = ActorOutside::of(self.me.clone(), served.clone());
         let birth = Birth { actor: self.id.clone(), generation, cause, component, kind_at, state, outside };

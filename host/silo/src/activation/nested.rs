@@ -120,7 +120,7 @@ impl Activation {
             Origin::Outbox(id) => Output::Told(id),
             Origin::Reminder(row) => Output::Reminded(row),
             // A timer's comes back to nothing.
-            Origin::Timer(_) => Output::Nothing,
+            Origin::Timer(_) | Origin::Snapshot => Output::Nothing,
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;

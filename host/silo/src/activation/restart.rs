@@ -98,7 +98,7 @@ pub(super) fn turn_away(silo: &Arc<Inner>, waiting: Vec<Message>, trap: &Trap) {
             Work::Operate(operate) => drop(operate.reply.send(Err(super::turn::trap_error(trap.clone()).into()))),
             Work::Notice(notice) => drop(notice.reply.send(Err(super::turn::trap_error(trap.clone())))),
             Work::Adopt(adopt) => drop(adopt.reply.send(Err(super::turn::trap_error(trap.clone())))),
-            Work::Revive => {}
+            Work::Revive | Work::Snapshot => {}
         }
     }
 }

@@ -162,6 +162,11 @@ impl Activation {
                 (method, payload, Origin::Caller(reply))
             }
             Work::Method { method, payload, origin } => (method, payload, origin),
+            Work::Snapshot => match self.on_snapshot() {
+                Some((method, payload)) => (method, payload, Origin::Snapshot),
+                // Its instance is over: the next one asks for a snapshot anew.
+                None => return self.not_begun(turn),
+            },
             Work::Timer(firing) => match self.on_timer() {
                 Some(method) => (method, Payload::default(), Origin::Timer(firing)),
                 // Its instance is over, and so is the timer.
@@ -223,7 +228,7 @@ impl Activation {
                 // It comes again, or is over.
                 None => return self.put_back(turn, live),
             },
-            Origin::Caller(_) | Origin::Timer(_) => None,
+            Origin::Caller(_) | Origin::Timer(_) | Origin::Snapshot => None,
         };
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
@@ -250,7 +255,7 @@ impl Activation {
                 silo.dead_letters.add(Reason::Stopped, "", &letter);
                 answer_trap(silo, origin, Trap::Stopped);
             }
-            Origin::Timer(_) | Origin::Reminder(_) => answer_trap(silo, origin, Trap::Stopped),
+            Origin::Timer(_) | Origin::Snapshot | Origin::Reminder(_) => answer_trap(silo, origin, Trap::Stopped),
         }
     }
 
@@ -280,6 +285,7 @@ impl Activation {
             Work::Method { origin: origin @ (Origin::Outbox(_) | Origin::Reminder(_)), .. } => {
                 silo.answer(origin, trap_error(Trap::Unbegun))
             }
+            Work::Method { origin: Origin::Snapshot, .. } | Work::Snapshot => {}
             Work::Method { origin: Origin::Timer(firing), .. } | Work::Timer(firing) => {
                 silo.timers.ended(firing, silo.clock.now());
             }
@@ -368,7 +374,7 @@ impl Activation {
                 let outcome = within_limit(live.served.kind(), &payload).map(|()| payload);
                 Output::Reply { to, outcome, progressed }
             }
-            Origin::Outbox(_) | Origin::Timer(_) | Origin::Reminder(_) => Output::Nothing,
+            Origin::Outbox(_) | Origin::Timer(_) | Origin::Snapshot | Origin::Reminder(_) => Output::Nothing,
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
@@ -389,6 +395,8 @@ impl Activation {
         if wishes.deactivate {
             // The token is held, so this cannot grant it.
             machine.turns.deactivate(quark_core::activation::Why::Ended);
+        } else if wishes.snapshot {
+            machine.ask_for_snapshot();
         }
         drop(machine);
         timer.into_iter().for_each(|firing| silo.timers.ended(firing, silo.clock.now()));

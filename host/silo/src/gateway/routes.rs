@@ -35,6 +35,7 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/actors/{kind}/{key}/-/reminders/{name}/fire", post(admin::reminder_fire))
         .route("/v1/actors/{kind}/{key}", get(admin::inspect))
         .route("/v1/actors/{kind}/{key}/-/deactivate", post(admin::deactivate))
+        .route("/v1/actors/{kind}/{key}/-/journal", get(admin::journal))
         .route("/v1/actors/{kind}/{key}/-/stop", post(admin::stop))
         .route("/v1/actors/{kind}/{key}/-/start", post(admin::start))
         .route(
@@ -60,7 +61,8 @@ const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 const ROUTES: &str = "there are POST /v1/actors/KIND/KEY/METHOD, GET /v1/actors/KIND/KEY, \
     POST /v1/actors/KIND/KEY/-/deactivate, POST /v1/actors/KIND/KEY/-/stop, \
-    POST /v1/actors/KIND/KEY/-/start, GET PUT DELETE /v1/actors/KIND/KEY/-/state/NAME, POST /v1/deployments, \
+    POST /v1/actors/KIND/KEY/-/start, GET PUT DELETE /v1/actors/KIND/KEY/-/state/NAME, \
+    GET /v1/actors/KIND/KEY/-/journal, POST /v1/deployments, \
     GET /v1/kinds, GET /v1/versions, GET /v1/activations, \
     GET /v1/dead-letters, GET /v1/tree, GET /v1/tree/KIND/KEY, \
     GET /v1/reminders, GET /v1/reminders/KIND/KEY, DELETE /v1/actors/KIND/KEY/-/reminders/NAME, \

@@ -3,9 +3,9 @@
 use futures_util::future::BoxFuture;
 
 use crate::api::{
-    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, KindReport,
-    LettersWanted, ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue, TreeReport,
-    VersionReport,
+    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, JournalPage,
+    KindReport, LettersWanted, ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue,
+    TreeReport, VersionReport,
 };
 
 /// A silo, as the gateway sees it.
@@ -52,6 +52,15 @@ pub trait Service: Send + Sync + 'static {
         operation: StateOperation,
         if_match: Option<String>,
     ) -> BoxFuture<'a, Result<StateValue, Failure>>;
+
+    /// Events of an actor's journal from that one on, in order; at most that many, and none at its end.
+    fn journal<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        first: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<JournalPage, Failure>>;
 
     /// Has an actor leave memory, after the turns that wait; false when it was not there.
     fn deactivate<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;

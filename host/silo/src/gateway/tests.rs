@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use super::{Gateway, GatewayConfig, Service};
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    KindReport, LettersWanted, ReminderOperation, ReminderReport, ReminderReports, Reply, Request, StateOperation,
-    StateValue, TreeNode, TreeReport, VersionReport, codes,
+    JournalPage, KindReport, LettersWanted, ReminderOperation, ReminderReport, ReminderReports, Reply, Request,
+    StateOperation, StateValue, TreeNode, TreeReport, VersionReport, codes,
 };
 
 mod admin;
@@ -115,6 +115,17 @@ impl Service for Fake {
 
     fn inspect(&self, kind: &str, key: &str) -> BoxFuture<'_, Result<ActorReport, Failure>> {
         let failure = Failure::new(codes::NO_SUCH_KIND, format!("{kind} {key}"));
+        Box::pin(async { Err(failure) })
+    }
+
+    fn journal<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        first: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<JournalPage, Failure>> {
+        let failure = Failure::new(codes::NO_SUCH_KIND, format!("{kind} {key} {first} {limit}"));
         Box::pin(async { Err(failure) })
     }
 

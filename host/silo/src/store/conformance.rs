@@ -3,6 +3,7 @@
 //! `suite!(make)` expands to one test per case; `make` gives an empty store and whatever must live
 //! as long as it.
 
+mod journal;
 mod reminders;
 mod tells;
 
@@ -19,6 +20,10 @@ use tokio::sync::oneshot;
 
 use super::{Claim, Deployment, Snapshot, Store, StoreHealth, VERSIONS_MAX};
 
+pub(super) use self::journal::{
+    a_refused_commit_appends_nothing, a_snapshot_replaces_the_one_before_and_drops_what_it_may, entry,
+    journal_pages_end_in_an_empty_one, journals_are_read_in_order_and_in_pages,
+};
 pub(super) use self::reminders::{
     a_reminder_moves_on_with_the_commit_it_fired, reminders_come_in_the_order_in_which_they_fire,
     reminders_move_on_without_a_turn, what_a_turn_registers_wins,
@@ -51,6 +56,10 @@ macro_rules! suite {
             tells_from_outside_have_ids_of_their_own
             a_bad_commit_spoils_no_other
             outbox_pages_end_in_an_empty_one
+            journals_are_read_in_order_and_in_pages
+            a_snapshot_replaces_the_one_before_and_drops_what_it_may
+            a_refused_commit_appends_nothing
+            journal_pages_end_in_an_empty_one
             keys_are_paged_in_order
             odd_texts_do_not_run_into_each_other
             large_values_come_back

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::journal::{self, Entry, JournalWrite};
 use quark_core::reminders::{Fired, Place, Reminder, ReminderChange};
 
 use super::reminders::ReminderRows;
@@ -33,6 +34,7 @@ struct Rows {
     numbers: u64,
     actors: BTreeMap<ActorId, Snapshot>,
     outbox: BTreeMap<TellId, Tell>,
+    journals: HashMap<ActorId, Journal>,
     reminders: ReminderRows,
     deployments: BTreeMap<String, Deployment>,
     earlier: BTreeMap<(String, u64), Deployment>,
@@ -40,6 +42,32 @@ struct Rows {
     closed: bool,
     /// What every write is answered instead of being done.
     refusal: Option<CommitError>,
+}
+
+#[derive(Debug, Default)]
+struct Journal {
+    entries: BTreeMap<u64, Entry>,
+    snapshot: Option<journal::Snapshot>,
+}
+
+impl Journal {
+    fn write(&mut self, write: JournalWrite) {
+        self.entries.extend(write.entries.into_iter().map(|entry| (entry.sequence, entry)));
+        if write.drop_through > 0 {
+            self.entries = self.entries.split_off(&write.drop_through.saturating_add(1));
+        }
+        self.snapshot = write.snapshot.or_else(|| self.snapshot.take());
+    }
+
+    fn page(&self, first: u64, limit: usize) -> Vec<Entry> {
+        let mut bytes = 0;
+        let page = self.entries.range(first..).take(limit.min(PAGE_MAX)).take_while(|(_, entry)| {
+            let room = bytes < PAGE_BYTES_MAX;
+            bytes += entry.bytes();
+            room
+        });
+        page.map(|(_, entry)| entry.clone()).collect()
+    }
 }
 
 impl MemoryStore {
@@ -99,6 +127,9 @@ impl Rows {
         }
         for (place, tell) in commit.write.tells.iter().enumerate() {
             self.outbox.insert(commit.tell_id(place), tell.clone());
+        }
+        if let Some(journal) = commit.write.journal {
+            self.journals.entry(commit.actor.clone()).or_default().write(*journal);
         }
         let moved = commit.write.fired.as_ref().is_some_and(|fired| self.move_on(fired));
         for change in commit.write.reminders {
@@ -217,6 +248,22 @@ impl Store for MemoryStore {
 
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {
         self.read(|rows| rows.actors.get(actor).cloned())
+    }
+
+    fn journal<'a>(
+        &'a self,
+        actor: &'a ActorId,
+        first: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>> {
+        self.read(|rows| rows.journals.get(actor).map_or_else(Vec::new, |journal| journal.page(first, limit)))
+    }
+
+    fn journal_snapshot<'a>(
+        &'a self,
+        actor: &'a ActorId,
+    ) -> BoxFuture<'a, Result<Option<journal::Snapshot>, StoreError>> {
+        self.read(|rows| rows.journals.get(actor).and_then(|journal| journal.snapshot.clone()))
     }
 
     fn keys<'a>(

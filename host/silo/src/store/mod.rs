@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::journal::{self, Entry};
 use quark_core::reminders::{Fired, Place, Reminder};
 use quark_core::state::Value;
 use serde::{Deserialize, Serialize};
@@ -110,7 +111,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Applies a commit whole or not at all: the claim's generation and the e-tag
     /// (`commit.etag - 1` is the stored one) are checked in the same step; a tell that it handles
-    /// leaves the outbox, the tells that it sends enter it under `commit.tell_id(place)`. When the
+    /// leaves the outbox, the tells that it sends enter it under `commit.tell_id(place)`, and the journal
+    /// gets the events that it appends and its snapshot. When the
     /// handled tell is not in the outbox any more the commit is refused as `Conflict`: it was
     /// handled before. The reminder that it fired moves on, unless its row is another one by now or at another
     /// time, and then those that it registers and unregisters are as it says. Answers whether one moved on.
@@ -143,6 +145,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// The actor's values without claiming it; none for an actor that never wrote.
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>>;
+
+    /// Events of the actor's journal from that number on, in order; those that were dropped are left
+    /// out. At most `limit`, itself at most [`PAGE_MAX`], and about [`PAGE_BYTES_MAX`]: only an empty
+    /// answer is the end.
+    fn journal<'a>(
+        &'a self,
+        actor: &'a ActorId,
+        first: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>>;
+
+    /// The newest snapshot of the actor's journal, if one was ever taken.
+    fn journal_snapshot<'a>(
+        &'a self,
+        actor: &'a ActorId,
+    ) -> BoxFuture<'a, Result<Option<journal::Snapshot>, StoreError>>;
 
     /// Keys of a kind's actors that have ever written, after that key, in order; at most `limit`.
     fn keys<'a>(

@@ -38,7 +38,7 @@ fn what_differs_from_the_contract_is_named() {
     let wit = world("package w:x { interface y { z: func(); } }", "import w:x/y;");
     check_refused(&client, &wit, &["unknown import `w:x/y`"]);
     // A service of the contract that is not built.
-    for service in ["journal", "streams"] {
+    for service in ["streams"] {
         let name = format!("quark:actor/{service}@0.1.0");
         check_refused(&client, &world("", &format!("import {name};")), &[&name, "not of this version"]);
     }

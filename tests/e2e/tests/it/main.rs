@@ -10,6 +10,7 @@ mod blobs;
 mod waits;
 mod tells;
 mod timers;
+mod journal;
 mod reminders;
 mod letters;
 mod hostile;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use quark_core::commit::{Commit, CommitError};
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::journal::{self, Entry};
 use quark_core::reminders::{Fired, Place, Reminder};
 use quark_silo::store::memory::MemoryStore;
 use quark_silo::store::{Claim, Deployment, Done, Snapshot, Store, StoreError, StoreHealth};
@@ -73,6 +74,11 @@ impl Dying {
     /// The fault comes after that many writes.
     pub(crate) fn arm(&self, after: usize, fault: Fault) {
         self.plan.lock().fault = Some((after, fault));
+    }
+
+    /// The fault comes no more.
+    pub(crate) fn disarm(&self) {
+        self.plan.lock().fault = None;
     }
 
     /// Whether the fault has come.
@@ -185,6 +191,22 @@ impl Store for Dying {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
         Self::read(self, self.rows.keys(kind, after, limit))
+    }
+
+    fn journal<'a>(
+        &'a self,
+        actor: &'a ActorId,
+        first: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>> {
+        Self::read(self, self.rows.journal(actor, first, limit))
+    }
+
+    fn journal_snapshot<'a>(
+        &'a self,
+        actor: &'a ActorId,
+    ) -> BoxFuture<'a, Result<Option<journal::Snapshot>, StoreError>> {
+        Self::read(self, self.rows.journal_snapshot(actor))
     }
 
     fn deploy(&self, _: Deployment, _: Arc<[u8]>, done: Done<()>) {

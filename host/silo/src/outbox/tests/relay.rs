@@ -9,6 +9,8 @@ use quark_core::commit::Commit;
 use quark_core::reminders::{Fired, Place, Reminder};
 use quark_engine::Cache;
 
+use quark_core::journal::{self, Entry};
+
 use super::*;
 use crate::config::SiloConfig;
 use crate::silo::Silo;
@@ -73,6 +75,22 @@ impl Store for Scratched {
 
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {
         self.store.read(actor)
+    }
+
+    fn journal<'a>(
+        &'a self,
+        actor: &'a ActorId,
+        first: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>> {
+        self.store.journal(actor, first, limit)
+    }
+
+    fn journal_snapshot<'a>(
+        &'a self,
+        actor: &'a ActorId,
+    ) -> BoxFuture<'a, Result<Option<journal::Snapshot>, StoreError>> {
+        self.store.journal_snapshot(actor)
     }
 
     fn keys<'a>(

@@ -43,6 +43,7 @@ pub(super) fn fill(tx: &WriteTransaction, overlay: &Overlay) -> Result<(), Broke
         }
     }
     drop(actors);
+    overlay.journals().fill(tx)?;
     let mut outbox = tx.open_table(OUTBOX)?;
     for (id, tell) in overlay.outbox(None) {
         match tell {

@@ -12,7 +12,7 @@
 //! bytes that look like a record.
 
 /// The version of this layout, and of the writes in its records. A newer one is refused; the first one had no
-/// writes that have to do with reminders.
+/// writes that have to do with reminders or journals.
 pub(super) const LOG_FORMAT: u32 = 2;
 pub(super) const HEADER_BYTES: usize = 64;
 /// What stands before a record's payload.
@@ -41,9 +41,13 @@ pub(super) enum Unreadable {
 
 impl Header {
     pub(super) fn encode(self) -> [u8; HEADER_BYTES] {
+        self.encode_as(LOG_FORMAT)
+    }
+
+    fn encode_as(self, format: u32) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&LOG_FORMAT.to_le_bytes());
+        bytes[8..12].copy_from_slice(&format.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.salt.to_le_bytes());
         let crc = crc(&[&bytes[..12], &bytes[16..]]);
@@ -177,6 +181,7 @@ mod tests {
         let sum = crc(&[&older[..12], &older[16..]]);
         older[12..16].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(Header::parse(&older), Ok(header));
+        assert_eq!(Header::parse(&header.encode_as(0)), Err(Unreadable::Damaged));
         let mut newer = header.encode();
         newer[8] = 3;
         assert_eq!(Header::parse(&newer), Err(Unreadable::Newer(3)));

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::frame::{self, FRAME_BYTES, Header};
+use super::journals::EventRow;
 use super::reminders::ReminderRow;
 use super::rows::{self, Item};
 use super::start::{self, Bad};
@@ -48,6 +49,7 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
             Item::Commit(commit) => rows::put_commit(&mut again, commit, true),
             Item::Accept(sequence, tell) => rows::put_accept(&mut again, *sequence, tell),
             Item::Discard(id) => rows::put_discard(&mut again, id),
+            Item::Journal(actor, write) => rows::put_journal(&mut again, actor, write),
             Item::Moved(id, row) => rows::put_moved(&mut again, id, row.as_deref()),
         };
         put.map_err(|error| error.to_string())?;
@@ -60,10 +62,16 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
 #[must_use]
 pub fn rewrite_rows(row: &[u8]) -> Vec<Vec<u8>> {
     let reminder = || tables::row(&tables::parse::<ReminderRow<'_>>(row, "a row").ok()?).ok();
-    [rewrite_row::<ActorRow>(row), rewrite_row::<TellRow>(row), rewrite_row::<Deployment>(row), reminder()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        rewrite_row::<ActorRow>(row),
+        rewrite_row::<TellRow>(row),
+        rewrite_row::<EventRow>(row),
+        rewrite_row::<Deployment>(row),
+        reminder(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn rewrite_row<T: Serialize + DeserializeOwned>(row: &[u8]) -> Option<Vec<u8>> {

@@ -10,7 +10,7 @@
 //! A write is durable when it is in the log, and can be read from then on: out of the overlay until
 //! a checkpoint has brought it into the tables. A start brings in what a crash left in the log.
 //!
-//! Reading order: `fences` (who may write), `queue`, `space`, `tables`; `frame`, `rows` and `reminders` (the
+//! Reading order: `fences` (who may write), `queue`, `space`, `tables`, `journals`; `frame`, `rows` and `reminders` (the
 //! log's bytes), `segment` (its files); `overlay` and `view` (what is read); `checkpoint`, `deploys`
 //! (what goes into the tables); `open`, `start`; `desk`, `shared`; `checkpointer` (a thread);
 //! `batch`, `log`, `close`, `writer` (the other); `fuzzing` (the log's bytes for `tests/fuzz`).
@@ -19,6 +19,7 @@ mod fences;
 mod queue;
 mod space;
 mod tables;
+mod journals;
 mod frame;
 mod rows;
 mod reminders;
@@ -52,6 +53,7 @@ use parking_lot::RwLock;
 use quark_core::commit::Commit;
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::journal::{self, Entry};
 use quark_core::reminders::{Fired, Place, Reminder};
 use redb::Builder;
 use tokio::sync::watch;
@@ -223,6 +225,28 @@ impl Store for RedbStore {
 
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {
         self.ask(|view| view.changed(actor), |tables, over| view::load(tables, actor, over))
+    }
+
+    fn journal<'a>(
+        &'a self,
+        actor: &'a ActorId,
+        first: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>> {
+        let over = |view: &View| view.journal(actor, first, limit.min(PAGE_MAX));
+        self.ask(over, |tables, over| journals::page(tables.tx(), actor, over))
+    }
+
+    fn journal_snapshot<'a>(
+        &'a self,
+        actor: &'a ActorId,
+    ) -> BoxFuture<'a, Result<Option<journal::Snapshot>, StoreError>> {
+        let over = |view: &View| view.journal_snapshot(actor);
+        let ask = |tables: &Tables, over: Option<_>| match over {
+            Some(over) => Ok(Some(over)),
+            None => journals::stored_snapshot(tables.tx(), actor),
+        };
+        self.ask(over, ask)
     }
 
     fn keys<'a>(

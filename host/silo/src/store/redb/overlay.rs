@@ -7,9 +7,11 @@ use std::sync::Arc;
 use quark_core::commit::Commit;
 use quark_core::envelope::{Tell, TellId};
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::journal::JournalWrite;
 use quark_core::reminders::{Reminder, ReminderChange, ReminderId};
 use quark_core::state::Value;
 
+use super::journals::Journals;
 use super::rows::Item;
 use crate::store::reminders::ReminderRows;
 
@@ -23,6 +25,7 @@ pub(super) struct Overlay {
     actors: HashMap<KindName, BTreeMap<Key, Changed>>,
     /// Sent, or (none) gone from the rows below.
     outbox: BTreeMap<TellId, Option<Arc<Tell>>>,
+    journals: Journals,
     /// Whoever reads them holds them as they are: a write meanwhile takes a copy.
     reminders: Arc<ReminderRows>,
     rows: usize,
@@ -47,6 +50,13 @@ impl Overlay {
             Item::Commit(commit) => return self.commit(commit),
             Item::Accept(sequence, tell) => self.send(TellId { from: None, sequence }, tell),
             Item::Discard(id) => self.remove(id),
+            Item::Journal(actor, write) => {
+                let follows = self.actor(&actor).is_some();
+                if follows {
+                    self.journal(actor, write);
+                }
+                return follows;
+            }
             Item::Moved(id, row) => self.remind(id, row),
         }
         true
@@ -56,6 +66,7 @@ impl Overlay {
         let tells = std::mem::take(&mut commit.write.tells);
         let sent: Vec<_> = tells.into_iter().enumerate().map(|(n, tell)| (commit.tell_id(n), tell)).collect();
         let Some(before) = commit.etag.checked_sub(1) else { return false };
+        let journal = commit.write.journal.take().map(|write| (commit.actor.clone(), write));
         let ActorId { kind, key } = commit.actor;
         let names = key.as_str().len() + ROW_OVERHEAD;
         let changed = self.actors.entry(kind).or_default().entry(key).or_insert_with(|| {
@@ -93,7 +104,16 @@ impl Overlay {
         for (id, tell) in sent {
             self.send(id, tell);
         }
+        if let Some((actor, write)) = journal {
+            self.journal(actor, *write);
+        }
         true
+    }
+
+    fn journal(&mut self, actor: ActorId, write: JournalWrite) {
+        let (replaced, there) = self.journals.apply(actor, write);
+        self.rows = self.rows + there.rows - replaced.rows;
+        self.bytes = self.bytes + there.bytes - replaced.bytes;
     }
 
     fn send(&mut self, id: TellId, tell: Tell) {
@@ -141,6 +161,10 @@ impl Overlay {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(super) fn journals(&self) -> &Journals {
+        &self.journals
     }
 
     pub(super) fn actor(&self, actor: &ActorId) -> Option<&Changed> {

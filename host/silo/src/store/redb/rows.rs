@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use quark_core::commit::{Commit, Write};
 use quark_core::envelope::{Chain, Tell, TellId};
 use quark_core::id::ActorId;
+use quark_core::journal::{Entry, Event, JournalWrite, Snapshot};
 use quark_core::reminders::{Reminder, ReminderChange, ReminderId};
 use quark_core::state::Change;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -22,6 +23,8 @@ pub(super) enum Item {
     Commit(Commit),
     Accept(u64, Tell),
     Discard(TellId),
+    /// Behind the commit that it is a part of.
+    Journal(ActorId, JournalWrite),
     /// A reminder as it is from then on; none when it is gone.
     Moved(ReminderId, Option<Box<Reminder>>),
 }
@@ -34,6 +37,8 @@ enum Row<'a> {
     Accept(AcceptRow<'a>),
     #[serde(rename = "d")]
     Discard(Cow<'a, TellId>),
+    #[serde(rename = "j", borrow)]
+    Journal(JournalRow<'a>),
     #[serde(rename = "r", borrow)]
     Moved(MovedRow<'a>),
 }
@@ -69,6 +74,27 @@ struct AcceptRow<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
+struct JournalRow<'a> {
+    actor: Cow<'a, ActorId>,
+    #[serde(borrow)]
+    entries: Vec<EntryRow<'a>>,
+    /// Sequence, time, bytes.
+    #[serde(borrow)]
+    snapshot: Option<(u64, u64, Bytes<'a>)>,
+    drop_through: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EntryRow<'a> {
+    sequence: u64,
+    at_ms: u64,
+    name: &'a str,
+    content_type: &'a str,
+    #[serde(borrow)]
+    payload: Bytes<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct TellRow<'a> {
     to: Cow<'a, ActorId>,
     method: &'a str,
@@ -83,7 +109,7 @@ pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 /// With `fires` the reminder that it fired moves on.
 pub(super) fn put_commit(record: &mut Vec<u8>, commit: &Commit, fires: bool) -> Result<(), Broken> {
-    let Write { changes, tells, handled, fired, reminders } = &commit.write;
+    let Write { changes, tells, handled, fired, reminders, journal } = &commit.write;
     let fired = fired.as_ref().filter(|_| fires).map(|fired| (&*fired.row.id.name, fired.after()));
     let mut of_reminders: Vec<(&str, Option<ReminderRow<'_>>)> = Vec::new();
     of_reminders.extend(fired.iter().map(|(name, after)| (*name, after.as_ref().map(ReminderRow::of))));
@@ -99,7 +125,20 @@ pub(super) fn put_commit(record: &mut Vec<u8>, commit: &Commit, fires: bool) -> 
         handled: handled.as_ref().map(Cow::Borrowed),
         reminders: of_reminders,
     };
-    put(record, &Row::Commit(row))
+    put(record, &Row::Commit(row))?;
+    journal.as_ref().map_or(Ok(()), |journal| put_journal(record, &commit.actor, journal))
+}
+
+/// Right behind its commit, so that it is in the same record.
+pub(super) fn put_journal(record: &mut Vec<u8>, actor: &ActorId, write: &JournalWrite) -> Result<(), Broken> {
+    let snapshot = write.snapshot.as_ref();
+    let row = JournalRow {
+        actor: Cow::Borrowed(actor),
+        entries: write.entries.iter().map(EntryRow::of).collect(),
+        snapshot: snapshot.map(|snapshot| (snapshot.sequence, snapshot.at_ms, Bytes(&snapshot.bytes))),
+        drop_through: write.drop_through,
+    };
+    put(record, &Row::Journal(row))
 }
 
 pub(super) fn put_accept(record: &mut Vec<u8>, sequence: u64, tell: &Tell) -> Result<(), Broken> {
@@ -160,16 +199,40 @@ impl Row<'_> {
                     changes: changes.map(|(name, bytes)| Change { name: name.into(), value: value(bytes) }).collect(),
                     tells: row.tells.into_iter().map(TellRow::tell).collect(),
                     handled: row.handled.map(Cow::into_owned),
+                    journal: None,
                 };
                 Item::Commit(Commit { actor: row.actor.into_owned(), generation: 0, etag: row.etag, write })
             }
             Self::Accept(row) => Item::Accept(row.sequence, row.tell.tell()),
             Self::Discard(id) => Item::Discard(id.into_owned()),
+            Self::Journal(row) => {
+                let snapshot = row.snapshot.map(|(sequence, at_ms, Bytes(bytes))| Snapshot {
+                    sequence,
+                    at_ms,
+                    bytes: bytes.into(),
+                });
+                let entries = row.entries.into_iter().map(EntryRow::entry).collect();
+                let write = JournalWrite { entries, snapshot, drop_through: row.drop_through };
+                Item::Journal(row.actor.into_owned(), write)
+            }
             Self::Moved(MovedRow { actor, name, row }) => {
                 let id = ReminderId { actor: actor.into_owned(), name: name.into() };
                 Item::Moved(id.clone(), row.map(|row| Box::new(row.reminder(id))))
             }
         }
+    }
+}
+
+impl<'a> EntryRow<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        let Entry { sequence, at_ms, event: Event { name, content_type, payload } } = entry;
+        Self { sequence: *sequence, at_ms: *at_ms, name, content_type, payload: Bytes(payload) }
+    }
+
+    fn entry(self) -> Entry {
+        let Self { sequence, at_ms, name, content_type, payload: Bytes(payload) } = self;
+        let event = Event { name: name.into(), content_type: content_type.into(), payload: payload.into() };
+        Entry { sequence, at_ms, event }
     }
 }
 
@@ -220,7 +283,7 @@ mod tests {
     use quark_core::reminders::{Fired, Stand};
 
     use super::*;
-    use crate::store::conformance::{actor, reminder, tell};
+    use crate::store::conformance::{actor, entry, reminder, tell};
 
     fn some() -> (Vec<u8>, Vec<Item>) {
         let change = |name: &str, value: Option<&[u8]>| Change { name: name.into(), value: value.map(Into::into) };
@@ -232,6 +295,7 @@ mod tests {
                 changes: vec![change("", Some(b"")), change("é", Some(&[200; 300])), change("gone", None)],
                 tells: vec![tell("b", &[255; 40]), tell("c", b"")],
                 handled: Some(TellId { from: None, sequence: u64::MAX }),
+                journal: None,
                 fired: None,
                 reminders: vec![
                     ReminderChange::Set(Box::new(reminder("a", "é", 9))),
@@ -239,16 +303,22 @@ mod tests {
                 ],
             },
         };
+        let snapshot = Snapshot { sequence: 8, at_ms: 9, bytes: Arc::from([7; 300]) };
+        let entries = vec![entry(7, b""), entry(8, &[0; 70])];
+        let journal = JournalWrite { entries, snapshot: Some(snapshot), drop_through: 6 };
         let discarded = TellId { from: Some(actor("b")), sequence: 4096 };
         let mut payload = Vec::new();
-        put_commit(&mut payload, &commit, true).unwrap();
+        let mut whole = commit.clone();
+        whole.write.journal = Some(Box::new(journal.clone()));
+        put_commit(&mut payload, &whole, true).unwrap();
         put_accept(&mut payload, 7, &tell("b", b"x")).unwrap();
         put_discard(&mut payload, &discarded).unwrap();
         let moved = Box::new(reminder("b", "m", u64::MAX));
         put_moved(&mut payload, &moved.id, Some(&moved)).unwrap();
         put_moved(&mut payload, &moved.id, None).unwrap();
         let (set, gone) = (Item::Moved(moved.id.clone(), Some(moved.clone())), Item::Moved(moved.id, None));
-        let tells = [Item::Commit(commit), Item::Accept(7, tell("b", b"x")), Item::Discard(discarded)];
+        let journal = Item::Journal(commit.actor.clone(), journal);
+        let tells = [Item::Commit(commit), journal, Item::Accept(7, tell("b", b"x")), Item::Discard(discarded)];
         (payload, tells.into_iter().chain([set, gone]).collect())
     }
 
@@ -284,7 +354,7 @@ mod tests {
     fn any_bytes_come_to_an_end() {
         let (payload, _) = some();
         for at in 0..payload.len() {
-            assert!(items(&payload[..at]).count() <= 5);
+            assert!(items(&payload[..at]).count() <= 6);
             for change in [0x01, 0x80, 0xff] {
                 let mut scratched = payload.clone();
                 scratched[at] ^= change;

@@ -9,6 +9,8 @@
 //! | deployments | name                        | [`Deployment`]               |
 //! | versions    | name, version               | [`Deployment`] that another replaced |
 //! | components  | hash                        | the component's bytes        |
+//! | journal     | kind, key, sequence         | an event's head, its payload |
+//! | snapshots   | kind, key                   | sequence, time, bytes        |
 //!
 //! `reminders` has two more.
 //!
@@ -217,6 +219,11 @@ impl Tables {
             page.push(key);
         }
         Ok(page)
+    }
+
+    /// The moment, for what is asked of other tables.
+    pub(super) const fn tx(&self) -> &ReadTransaction {
+        &self.tx
     }
 
     pub(super) fn reminders(&self) -> Result<ReminderTables, Broken> {

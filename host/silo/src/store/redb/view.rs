@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use quark_core::envelope::TellId;
 use quark_core::id::{ActorId, Key, KindName};
+use quark_core::journal::Snapshot as JournalSnapshot;
 use quark_core::reminders::{Reminder, ReminderId};
 use redb::{Database, ReadTransaction, ReadableDatabase as _};
 
+use super::journals;
 use super::overlay::{Changed, Overlay};
 use super::reminders;
 use super::tables::{Broken, Over, Tables};
@@ -83,8 +85,17 @@ impl View {
     }
 
     /// Oldest first.
-    fn overlays(&self) -> impl DoubleEndedIterator<Item = &Overlay> {
+    fn overlays(&self) -> impl DoubleEndedIterator<Item = &Overlay> + Clone {
         self.sealed.as_deref().into_iter().chain([&self.active])
+    }
+
+    /// What a page of a journal needs of the overlays.
+    pub(super) fn journal(&self, actor: &ActorId, first: u64, limit: usize) -> journals::Over {
+        journals::over(self.overlays().map(Overlay::journals), actor, first, limit)
+    }
+
+    pub(super) fn journal_snapshot(&self, actor: &ActorId) -> Option<JournalSnapshot> {
+        journals::snapshot_over(self.overlays().map(Overlay::journals), actor)
     }
 
     /// What [`load`] needs of the overlays.

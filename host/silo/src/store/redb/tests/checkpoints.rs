@@ -9,25 +9,30 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use quark_core::commit::CommitError;
 use quark_core::envelope::TellId;
+use quark_core::journal::{JournalWrite, Snapshot};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::log::copy;
 use super::{HASTY, no_floor, open, open_hasty, settled};
-use crate::store::conformance::{accept, actor, commit, outbox_ids, tell, write};
+use crate::store::conformance::{accept, actor, commit, entry, outbox_ids, tell, write};
 use crate::store::redb::log::Bounds;
 use crate::store::redb::queue::QUEUE_WRITES_MAX;
 use crate::store::redb::segment::{Hook, Step};
 use crate::store::redb::{Below, RedbStore};
 use crate::store::{Claim, Deployment, Store, StoreHealth};
 
-/// Writes the e-tag into two values, sends one tell and handles the one before.
+/// Writes the e-tag into two values and an event, sends one tell and handles the one before; some take a snapshot.
 fn next(claim: &mut Claim) -> quark_core::commit::Commit {
     let mark = (claim.etag + 1).to_be_bytes();
     let mut next = write(&actor("a"), claim, &[("first", Some(&mark)), ("last", Some(&mark))]);
     next.write.tells = vec![tell("b", &mark)];
     next.write.handled = (claim.etag > 0).then(|| sent(claim.etag));
     claim.etag += 1;
+    let snapshot =
+        claim.etag.is_multiple_of(2).then(|| Snapshot { sequence: claim.etag, at_ms: 0, bytes: mark.into() });
+    let entries = vec![entry(claim.etag, &mark)];
+    next.write.journal = Some(Box::new(JournalWrite { entries, snapshot, drop_through: claim.etag / 3 }));
     next
 }
 
@@ -40,6 +45,14 @@ async fn whole(store: &dyn Store) -> u64 {
     let Some(stored) = store.read(&actor("a")).await.unwrap() else { return 0 };
     let mark = stored.etag.to_be_bytes();
     assert!(stored.values["first"][..] == mark && stored.values["last"][..] == mark, "a torn commit");
+    // Each read is of its own moment, and others write meanwhile.
+    let page = store.journal(&actor("a"), stored.etag.saturating_sub(50), 1000).await.unwrap();
+    let (first, last) = (page[0].sequence, page[page.len() - 1].sequence);
+    assert!(page.iter().map(|entry| entry.sequence).eq(first..=last), "an event is lost or doubled");
+    assert!(first <= stored.etag || last / 3 >= stored.etag, "dropped too early");
+    assert!(last >= stored.etag, "the last event is lost");
+    let snapshot = store.journal_snapshot(&actor("a")).await.unwrap().map_or(0, |snapshot| snapshot.sequence);
+    assert!(snapshot >= last / 2 * 2, "a snapshot is lost");
     stored.etag
 }
 

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quark_core::envelope::TellId;
+use quark_core::id::ActorId;
+use quark_core::journal::{JournalWrite, Snapshot};
 
 use super::open;
-use crate::store::conformance::{actor, tell, write};
+use crate::store::conformance::{actor, entry, tell, write};
 use crate::store::redb::RedbStore;
 use crate::store::{Claim, Store as _};
 
@@ -37,7 +39,8 @@ fn say(line: &str) {
     writeln!(std::io::stdout(), "{line}").unwrap();
 }
 
-/// Each commit writes its e-tag into two values, sends one tell and handles the one before.
+/// Each commit writes its e-tag into two values and an event, sends one tell and handles the one before; some
+/// take a snapshot.
 fn write_on(store: Arc<RedbStore>, n: usize, claim: Claim) {
     let one = actor(&format!("a{n}"));
     let etag = claim.etag + 1;
@@ -49,6 +52,9 @@ fn write_on(store: Arc<RedbStore>, n: usize, claim: Claim) {
     if claim.etag > 0 {
         commit.write.handled = Some(TellId { from: Some(one), sequence: claim.etag << 12 });
     }
+    let snapshot = etag.is_multiple_of(7).then(|| Snapshot { sequence: etag, at_ms: etag, bytes: Arc::from(mark) });
+    let entries = vec![entry(etag, &mark)];
+    commit.write.journal = Some(Box::new(JournalWrite { entries, snapshot, drop_through: 0 }));
     let on = Arc::clone(&store);
     let done = move |ended: Result<bool, _>| {
         ended.unwrap();
@@ -111,6 +117,24 @@ fn run_and_kill(folder: &Path, after: Duration) -> Vec<String> {
     reader.join().unwrap()
 }
 
+/// One event for each commit, and the newest snapshot.
+async fn check_journal(store: &RedbStore, of: &ActorId, etag: u64) {
+    let mut next = 1;
+    loop {
+        let page = store.journal(of, next, 1000).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        for event in page {
+            assert_eq!(event, entry(next, &next.to_be_bytes()), "an event is lost or doubled");
+            next += 1;
+        }
+    }
+    assert_eq!(next, etag + 1);
+    let snapshot = store.journal_snapshot(of).await.unwrap().map_or(0, |snapshot| snapshot.sequence);
+    assert_eq!(snapshot, etag / 7 * 7);
+}
+
 async fn check(store: &RedbStore, acknowledged: &BTreeMap<String, u64>, outside: &mut Vec<u64>) {
     let mut rows = Vec::new();
     loop {
@@ -132,6 +156,7 @@ async fn check(store: &RedbStore, acknowledged: &BTreeMap<String, u64>, outside:
         }
         let mark = claim.etag.to_be_bytes();
         assert!(claim.values["first"][..] == mark && claim.values["last"][..] == mark, "a torn commit");
+        check_journal(store, &one, claim.etag).await;
         let sent = TellId { from: Some(one), sequence: claim.etag << 12 };
         assert_eq!(mine, [&sent], "one tell, that of the last commit");
     }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use quark_core::commit::CommitError;
 use quark_core::envelope::TellId;
 use quark_core::id::{ActorId, Key};
+use quark_core::journal::{JournalWrite, Snapshot};
 use quark_core::reminders::{Fired, Reminder, ReminderChange, Stand};
 use quark_core::state::Change;
 use tokio::sync::oneshot;
 
 use super::{open, open_hasty};
-use crate::store::conformance::{actor, reminder, tell, write};
+use crate::store::conformance::{actor, entry, reminder, tell, write};
 use crate::store::memory::MemoryStore;
 use crate::store::redb::RedbStore;
 use crate::store::{Claim, Store};
@@ -99,6 +100,15 @@ impl Pair {
         if random.below(8) == 0 {
             first.etag = random.below(5) as u64;
         }
+        if random.below(2) == 0 {
+            let after = first.etag * 4;
+            let entries = (0..random.below(4) as u64).map(|n| entry(after + n, &vec![n as u8; random.below(900)]));
+            let entries: Vec<_> = entries.collect();
+            let bytes = Arc::from(vec![after as u8; random.below(900)]);
+            let snapshot = (random.below(3) == 0).then_some(Snapshot { sequence: after, at_ms: 1, bytes });
+            let drop_through = if random.below(4) == 0 { after.saturating_sub(random.below(9) as u64) } else { 0 };
+            first.write.journal = Some(Box::new(JournalWrite { entries, snapshot, drop_through }));
+        }
         let mut second = first.clone();
         second.generation = redb.generation;
         second.write.handled = first.write.handled.as_ref().map(|id| self.redb_id(id));
@@ -156,7 +166,13 @@ impl Pair {
     /// All that can be asked; gives the outbox's ids as the store in memory has them.
     async fn compare(&self, random: &mut Random) -> Vec<TellId> {
         for key in KEYS {
-            assert_eq!(self.memory.read(&actor(key)).await, self.redb.read(&actor(key)).await);
+            let one = actor(key);
+            assert_eq!(self.memory.read(&one).await, self.redb.read(&one).await);
+            assert_eq!(self.memory.journal_snapshot(&one).await, self.redb.journal_snapshot(&one).await);
+            for (first, limit) in [(0, 1000), (random.below(90) as u64, 1 + random.below(5))] {
+                let page = self.redb.journal(&one, first, limit).await;
+                assert_eq!(self.memory.journal(&one, first, limit).await, page);
+            }
         }
         let kind = actor("k").kind;
         let after = (random.below(2) == 0).then(|| Key::parse(KEYS[random.below(KEYS.len())]).unwrap());
