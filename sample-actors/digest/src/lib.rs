@@ -10,10 +10,21 @@ quark_sdk::world!("digest-actor");
 #[state]
 struct Digest {
     entries: State<u32>,
-    made: State<Vec<(String, u64, u64, u32, Vec<u8>)>>,
+    made: State<Vec<Made>>,
     tries: State<u32>,
     #[serde(skip)]
     woke: RefCell<String>,
+}
+
+/// A digest as it is stored.
+#[state]
+#[derive(Clone)]
+struct Made {
+    reminder: String,
+    due: u64,
+    payload: Vec<u8>,
+    at: u64,
+    entries: u32,
 }
 
 #[actor]
@@ -27,17 +38,13 @@ impl Digest {
         match firing.name.as_str() {
             "fail" => return Err("it is out of ink".to_owned()),
             "trap" => panic!("it tore the page"),
-            // What it counts is undone with the turn that fails, so the payload of the next one says it.
-            "twice" if !firing.payload.is_empty() => {
-                reminders::once("twice", Duration::ZERO, &[])?;
-                return Ok(());
-            }
             "again" => reminders::register("again", &Schedule::Once(Duration::from_secs(3600)), Missed::Skip, b"anew")?,
             "stop" => reminders::unregister("stop"),
             _ => {}
         }
-        let summary = (firing.name, firing.due, context::now(), self.entries.get(), firing.payload);
-        self.made.update(|made| made.push(summary));
+        let Firing { name: reminder, due, payload } = firing;
+        let made = Made { reminder, due, payload, at: context::now(), entries: self.entries.get() };
+        self.made.update(|all| all.push(made));
         self.entries.set(0);
         Ok(())
     }
@@ -87,7 +94,10 @@ impl Digest {
     }
 
     fn made(&self) -> Result<Vec<Summary>, CallError> {
-        let summary = |(reminder, due, at, entries, payload)| Summary { reminder, due, at, entries, payload };
+        let summary = |it: Made| {
+            let Made { reminder, due, payload, at, entries } = it;
+            Summary { reminder, due, at, entries, payload }
+        };
         Ok(self.made.get().into_iter().map(summary).collect())
     }
 
