@@ -40,8 +40,9 @@ python_tools() {
   cp "$2" "$1/done"
 }
 
-build_c() {
-  has_changed "$out/die.wasm" c pig || return 0
+# c_actor NAME WIT WORLD SOURCE
+c_actor() {
+  has_changed "$out/$1.wasm" c "$2" || return 0
   python_tools "$tools/c" c/requirements.txt
   wit_bindgen=$(cat c/wit-bindgen-version)
   if [ "$("$tools/wit-bindgen/bin/wit-bindgen" --version 2>/dev/null)" != "wit-bindgen-cli $wit_bindgen" ]; then
@@ -49,12 +50,18 @@ build_c() {
       --no-default-features --features c "wit-bindgen-cli@$wit_bindgen"
     rm -rf "$tools/wit-bindgen/target"
   fi
-  bindings=$tools/die
-  "$tools/wit-bindgen/bin/wit-bindgen" c pig/wit -w die-actor --out-dir "$bindings" >/dev/null 2>&1 ||
-    fail "wit-bindgen c found something wrong: wit-bindgen c sample-actors/pig/wit -w die-actor"
+  bindings=$tools/$1
+  "$tools/wit-bindgen/bin/wit-bindgen" c "$2" -w "$3" --out-dir "$bindings" >/dev/null 2>&1 ||
+    fail "wit-bindgen c found something wrong: wit-bindgen c sample-actors/$2 -w $3"
+  generated=$bindings/$(echo "$3" | tr - _)
   "$tools/c/bin/python" -m ziglang cc --target=wasm32-wasi -mexec-model=reactor -Oz -s -Wall -Wextra -Werror \
-    -I "$bindings" c/die/die.c "$bindings/die_actor.c" "$bindings/die_actor_component_type.o" -o "$out/.die.wasm"
-  publish die
+    -I "$bindings" "$4" "$generated.c" "${generated}_component_type.o" -o "$out/.$1.wasm"
+  publish "$1"
+}
+
+build_c() {
+  c_actor die pig/wit die-actor c/die/die.c
+  c_actor c-ping-pong ping-pong/wit ping-pong-actor c/ping-pong/ping_pong.c
 }
 
 # python_actor NAME WIT WORLD FOLDER MODULE

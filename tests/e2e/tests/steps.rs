@@ -134,6 +134,8 @@ impl Scenario {
                 () = &mut all => false,
             }
         });
+        // Else it would come when nobody looks for it any more.
+        run.store.disarm();
         let broken = run.store.is_over();
         let run = if died { run.restart(deployed) } else { run };
         run.runtime.block_on(async {

@@ -628,6 +628,12 @@ impl<M: Message, O> Turns<M, O> {
         }
     }
 
+    /// Whether it is to end and wait ([`Turns::end_and_hold`]), and has not ended yet.
+    #[must_use]
+    pub const fn is_to_wait(&self) -> bool {
+        self.down
+    }
+
     /// Whether an operator's message waits, which needs no guest.
     #[must_use]
     pub fn holds_control(&self) -> bool {

@@ -92,6 +92,11 @@ impl Activation {
         self.machine.lock().turns.phase()
     }
 
+    /// Whether it is to end and wait, and nobody has let it go on; it has not ended yet.
+    pub(crate) fn is_to_wait(&self) -> bool {
+        self.machine.lock().turns.is_to_wait()
+    }
+
     /// Whether it has no instance, and nothing that would wake it.
     pub(crate) fn is_asleep(&self) -> bool {
         let machine = self.machine.lock();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quark_core::activation::Phase;
 use quark_core::envelope::{Chain, Head, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
@@ -215,7 +214,7 @@ impl Inner {
             self.families.down_in(parent).iter().for_each(|sibling| self.turn_back(child, sibling));
         }
         let end = tokio::time::Instant::now() + HOLD_GRACE;
-        while !matches!(activation.phase(), Phase::Down | Phase::Gone) && !let_go() {
+        while activation.is_to_wait() && !let_go() {
             if tokio::time::Instant::now() > end {
                 tracing::warn!(%child, %parent, "it is to end with its siblings and does not: it ends after its turn");
                 return;

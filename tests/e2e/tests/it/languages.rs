@@ -57,6 +57,18 @@ fn c_answers_with_the_failure_of_its_call() {
 }
 
 #[test]
+fn c_is_entered_while_it_waits() {
+    const SAMPLE: &str = "c-ping-pong";
+    let silo = Silo::with(&[SAMPLE]);
+    reentrance::check_values(&silo, SAMPLE);
+    reentrance::check_meetings(&silo, SAMPLE);
+    reentrance::check_depth(&silo, SAMPLE);
+    let silo = Silo::start(&[]);
+    silo.client().deploy(SAMPLE, "[actor.limits]\nturn = \"1s\"\n");
+    reentrance::check_failures(silo, SAMPLE);
+}
+
+#[test]
 #[ignore = "needs Python and JavaScript: make test-languages"]
 fn a_game_goes_through_four_languages() {
     let mut silo = game();

@@ -76,6 +76,11 @@ impl Dying {
         self.plan.lock().fault = Some((after, fault));
     }
 
+    /// The fault comes no more.
+    pub(crate) fn disarm(&self) {
+        self.plan.lock().fault = None;
+    }
+
     /// Whether the fault has come.
     pub(crate) fn is_over(&self) -> bool {
         self.plan.lock().over

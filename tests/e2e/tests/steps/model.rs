@@ -140,7 +140,11 @@ impl Model {
                 assert_eq!(roster.as_ref().unwrap_err().code, "stopped", "{actor}: {roster:?}");
                 continue;
             }
-            let roster: Vec<String> = serde_json::from_value(roster.unwrap()["ok"].take()).unwrap();
+            let Ok(mut roster) = roster else {
+                let (tree, live) = (run.silo.tree(None, 100).await, run.silo.activations(None, 100));
+                panic!("{actor}: {roster:?}; {tree:#?}; {live:#?}");
+            };
+            let roster: Vec<String> = serde_json::from_value(roster["ok"].take()).unwrap();
             let roster: Vec<String> = roster.into_iter().map(|key| format!("worker/{key}")).collect();
             assert_eq!(roster, run.children_by_rows(actor), "{actor}");
         }
