@@ -23,8 +23,8 @@ const NEW_MAX: u32 = 10_000;
 /// The reasons: `expired` (its deadline passed before its turn), `cancelled` (its caller was gone
 /// before its turn), `overflow` (the mailbox was full), `failed` (a tell or a reminder whose turns
 /// failed too often), `incompatible` (a tell or a reminder that nothing takes), `undeliverable` (a
-/// tell to a kind that nothing serves), `stopped` (the actor is stopped), `shutdown` (the silo ended first). Of calls at
-/// most 20 a second are listed for each reason; `/metrics` counts all.
+/// tell to a kind that nothing serves), `stopped` (the actor is stopped), `shutdown` (the silo ended
+/// first). Of calls at most 20 a second are listed for each reason; `/metrics` counts all.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  quark dead-letters --limit 20\n  quark dead-letters --reason overflow \
     --actor counter/alice\n  quark dead-letters --follow")]
