@@ -20,6 +20,7 @@ mod supervision;
 mod trees;
 mod supervisors;
 mod crews;
+mod steps;
 mod packs;
 mod overlap;
 mod state;

@@ -17,7 +17,7 @@ use quark_silo::{Silo, SiloConfig};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::dying::Dying;
+use super::dying::Dying;
 
 /// The most live actors.
 const CAPACITY: u32 = 64;

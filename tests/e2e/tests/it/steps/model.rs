@@ -7,7 +7,7 @@ use quark_e2e::DEADLINE;
 use quark_silo::gateway::Service as _;
 use serde_json::{Value, json};
 
-use crate::run::{Name, Run, short};
+use super::run::{Name, Run, short};
 
 /// How often something is looked at.
 const LOOK: Duration = Duration::from_millis(1);
@@ -177,7 +177,7 @@ impl Run {
             }
             Step::Adopt(parent, child) => {
                 let actor =
-                    json!({"kind": crate::run::id(child).kind.as_str(), "key": child.split_once('/').unwrap().1});
+                    json!({"kind": super::run::id(child).kind.as_str(), "key": child.split_once('/').unwrap().1});
                 self.family(parent, "adopt", &json!([actor, "permanent"])).await
             }
             Step::Dismiss(parent, child) => {

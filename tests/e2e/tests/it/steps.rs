@@ -3,25 +3,20 @@
 //!
 //! The silo runs in this process, on one thread, and is let go of without any end.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at what it cannot do")]
 #![expect(clippy::print_stdout, reason = "a test that fails tells which run it was")]
 
-#[path = "steps/dying.rs"]
 mod dying;
-#[path = "steps/model.rs"]
 mod model;
-#[path = "steps/run.rs"]
 mod run;
-#[path = "steps/storm.rs"]
 mod storm;
 
 use std::sync::Arc;
 
 use quark_silo::store::memory::MemoryStore;
 
-use crate::dying::Fault;
-use crate::model::{Model, Step};
-use crate::run::{Deployed, Flavour, Name, Run};
+use self::dying::Fault;
+use self::model::{Model, Step};
+use self::run::{Deployed, Flavour, Name, Run};
 
 /// The most writes that a scenario may take.
 const WRITES_MAX: usize = 60;

@@ -11,10 +11,10 @@ use quark_silo::store::memory::MemoryStore;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use crate::dying::Fault;
-use crate::model::Model;
-use crate::run::{Deployed, Flavour, Name, Run, id};
-use crate::{STACK_BYTES, Shown, on_a_large_stack};
+use super::dying::Fault;
+use super::model::Model;
+use super::run::{Deployed, Flavour, Name, Run, id};
+use super::{STACK_BYTES, Shown, on_a_large_stack};
 
 /// What is done at once.
 const HANDS: u64 = 6;
