@@ -10,10 +10,11 @@
 //! A write is durable when it is in the log, and can be read from then on: out of the overlay until
 //! a checkpoint has brought it into the tables. A start brings in what a crash left in the log.
 //!
-//! Reading order: `fences` (who may write), `queue`, `space`, `tables`, `journals`; `frame`, `rows` and `reminders` (the
-//! log's bytes), `segment` (its files); `overlay` and `view` (what is read); `checkpoint`, `deploys`
-//! (what goes into the tables); `open`, `start`; `desk`, `shared`; `checkpointer` (a thread);
-//! `batch`, `log`, `close`, `writer` (the other); `fuzzing` (the log's bytes for `tests/fuzz`).
+//! Reading order: `fences` (who may write), `queue`, `space`, `tables`, `journals`; `frame`, `rows` and
+//! `reminders` (the log's bytes), `segment` (its files); `overlay` and `view` (what is read);
+//! `checkpoint`, `deploys` (what goes into the tables); `open`, `start`; `desk`, `shared`;
+//! `checkpointer` (a thread); `batch`, `log`, `close`, `writer` (the other); `fuzzing` (the log's bytes
+//! for `tests/fuzz`).
 
 mod fences;
 mod queue;
