@@ -11,9 +11,10 @@
 //! a checkpoint has brought it into the tables. A start brings in what a crash left in the log.
 //!
 //! Reading order: `fences` (who may write), `queue`, `space`, `tables`, `journals`; `frame`, `rows` and
-//! `reminders` (the log's bytes), `segment` (its files); `overlay` and `view` (what is read); `checkpoint`, `deploys`
-//! (what goes into the tables); `open`, `start`; `desk`, `shared`; `checkpointer` (a thread);
-//! `batch`, `log`, `close`, `writer` (the other); `fuzzing` (the log's bytes for `tests/fuzz`).
+//! `reminders` (the log's bytes), `segment` (its files); `overlay` and `view` (what is read);
+//! `checkpoint`, `deploys` (what goes into the tables); `open`, `start`; `desk`, `shared`;
+//! `checkpointer` (a thread); `batch`, `log`, `close`, `writer` (the other); `fuzzing` (the log's bytes
+//! for `tests/fuzz`).
 
 mod fences;
 mod queue;
