@@ -65,6 +65,18 @@ settled() {
   expect 0 "$1" quark call account/ann audit '["bob"]'
 }
 
+# The same for what comes about by itself: tries for ten seconds.
+eventually() {
+  local given=$1 pattern=${1//[/\\[} tries
+  shift
+  for ((tries = 0; tries < 100; tries++)); do
+    # shellcheck disable=SC2053 # a pattern
+    [[ $("$@" 2>&1) != $pattern ]] || break
+    sleep 0.1
+  done
+  expect 0 "$given" "$@"
+}
+
 start_silo() {
   : >"$folder/out"
   "$quark_binary" silo --data "$folder/data" --http 127.0.0.1:0 >"$folder/out" 2>>"$folder/log" &
@@ -99,10 +111,12 @@ step "A silo on the embedded store"
 start_silo
 why "the first start made the data folder and an admin token that only its owner can read"
 
-step "Six components are deployed"
-for sample in hello counter bank zoo rogue relay; do
-  line=$(quark deploy "$actors/$sample.wasm" 2>&1) || wrong "$line"
-  echo "   \$ quark deploy $sample.wasm"
+step "Nine components are deployed"
+for sample in hello counter bank zoo rogue relay crew digest ledger; do
+  manifest=sample-actors/$sample/actor.toml
+  [ "$sample" = crew ] || manifest=
+  line=$(quark deploy "$actors/$sample.wasm" ${manifest:+--manifest "$manifest"} 2>&1) || wrong "$line"
+  echo "   \$ quark deploy $sample.wasm${manifest:+ --manifest $manifest}"
   echo "${line%%$'\n'*}" | sed 's/^/     /'
   [[ $line == deployed* ]] || wrong "it should be deployed"
 done
@@ -156,6 +170,21 @@ expect 0 'ok(1)' quark call rogue/bad ping
 expect 0 'ok(18)' quark call counter/alice value
 why "its neighbours never noticed, and it woke again itself with the state it last committed"
 
+step "A child that fails is started again by its parent's rule, and whoever was hired after it too"
+expect 0 'ok' quark call crew/night hire '"ann"' permanent
+expect 0 'ok' quark call crew/night hire '"bob"' permanent
+expect 3 '*failed*the worker fell*' quark call worker/night.ann crash
+eventually 'ok(["spawn", "restart"])' quark call worker/night.bob causes
+expect 0 '*crew/night*worker/night.ann*worker/night.bob*' quark tree crew/night
+why "crew's manifest says rest-for-one; the tree is in the store, and the failures are counted"
+
+step "What happened is kept, and what is to happen"
+expect 0 'ok(100)' quark call ledger/alice deposit 100 '"salary"'
+expect 0 'ok(70)' quark call ledger/alice withdraw 30 '"rent"'
+expect 0 'ok' quark call digest/d add '"a line"'
+expect 0 'ok' quark call digest/d once '"soon"' 2000
+why "the ledger is its events; the reminder is a row that was written with the actor's state"
+
 step "kill -9, in the middle of transfers"
 while quark call account/ann transfer '"bob"' 1; do :; done >"$folder/transfers" 2>&1 &
 transfers=$!
@@ -181,6 +210,11 @@ rest=${balance//[!0-9]/}
 [ "$rest" -le $((70 - answered)) ] && [ "$rest" -ge $((70 - answered - 1)) ] ||
   wrong "$answered transfers were acknowledged, so it should be $((70 - answered)), or one less"
 expect 0 '*counter*' quark inspect counter/alice
+expect 0 'ok({balance: 70,*' quark call ledger/alice sum
+expect 0 '*Deposited*salary*Withdrawn*rent*' quark journal ledger/alice
+eventually 'ok([{reminder: "soon",*' quark call digest/d made
+expect 0 '*worker/night.ann*worker/night.bob*' quark tree
+why "the ledger was made anew from its past, the reminder fired, and the children have their parent"
 why "every acknowledged write is there, no money was made or lost, no component was deployed again"
 
 step "SIGTERM stops it gracefully"

@@ -18,7 +18,7 @@ use crate::store::{PAGE_MAX, StoreError};
 const TRIES_MAX: u32 = 16;
 
 impl Inner {
-    /// Reminders of one actor by name, or of all in the order in which they fire.
+    /// Reminders of one actor, or of all, in the order in which they fire.
     pub(crate) async fn list_reminders(
         &self,
         of: Option<&ActorId>,
@@ -27,6 +27,7 @@ impl Inner {
         let mut rows = Vec::new();
         if let Some(actor) = of {
             rows = self.store.reminders(actor).await?;
+            rows.sort_by_key(|row| row.at);
         } else {
             let mut after: Option<Place> = None;
             while rows.len() <= limit {
