@@ -225,7 +225,7 @@ impl Window {
         Some((Fired { row, to }, dead))
     }
 
-    /// Nobody serves the actor of a firing: its row waits in the store alone until [`Window::read_again`].
+    /// Nobody serves the actor of a firing: its row waits in the store alone until [`Window::served_anew`].
     pub fn leave_out(&mut self, row: &Reminder) {
         if self.held.get(&row.id).is_some_and(|held| held.phase == Phase::Out && held.row.is_at(row)) {
             self.held.remove(&row.id);
