@@ -18,6 +18,8 @@ use crate::spinners::p99;
 const CREW: &str = "[actor.supervision]\nrestarts = { max = 1000, within = \"1m\" }\n";
 /// Nobody comes back.
 const ALONE: &str = "[actor]\nreentrancy = \"none\"\n";
+/// Its turns end soon.
+const SHORT: &str = "[actor.limits]\nturn = \"100ms\"\n";
 /// Families that behave badly at once.
 const BAD: usize = 4;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -126,7 +128,7 @@ struct Role {
 fn roles(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let quark = Host::memory_with(2, 1_000, &[&guests.crew], CREW)?;
     quark.add(&guests.hot)?;
-    quark.add(&guests.foreman)?;
+    quark.deploy(&guests.foreman, Some(SHORT))?;
     let (neighbour, one, n) = (quark.hot("a")?, [Val::U64(1)], sizes.latencies);
     let roles = [
         Role { name: "a child that crashes", kind: "worker", method: "crash", arguments: Vec::new() },
@@ -208,12 +210,16 @@ impl<'a> Bad<'a> {
         Self { quark, stop, tasks }
     }
 
-    /// What they were asked last may take as long as a restart.
+    /// What they were asked last may take as long as a restart, and so may what their parents were.
     fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.abort();
             drop(self.quark.runtime.block_on(task));
+        }
+        for key in 0..BAD {
+            let parent = self.quark.actor("foreman", &key.to_string(), "roster");
+            drop(parent.map(|parent| self.quark.runtime.block_on(async move { parent.ask(&[]).await })));
         }
     }
 }

@@ -131,7 +131,7 @@ impl Host {
         self.deploy(component, None)
     }
 
-    fn deploy(&self, component: &[u8], manifest: Option<&str>) -> Result<()> {
+    pub(crate) fn deploy(&self, component: &[u8], manifest: Option<&str>) -> Result<()> {
         let request = DeployRequest {
             name: None,
             component: component.to_vec(),
