@@ -20,7 +20,7 @@ use crate::store::redb::log::Bounds;
 use crate::store::redb::queue::QUEUE_WRITES_MAX;
 use crate::store::redb::segment::{Hook, Step};
 use crate::store::redb::{Below, RedbStore};
-use crate::store::{Claim, Deployment, Store, StoreHealth};
+use crate::store::{Claim, Deployment, Store, StoreError, StoreHealth};
 
 /// Writes the e-tag into two values and an event, sends one tell and handles the one before; some take a snapshot.
 fn next(claim: &mut Claim) -> quark_core::commit::Commit {
@@ -40,18 +40,35 @@ fn sent(etag: u64) -> TellId {
     TellId { from: Some(actor("a")), sequence: etag << 12 }
 }
 
+/// An answer; a store that opens its files again gives it a little later.
+macro_rules! answered {
+    ($ask:expr) => {{
+        let mut tries = 0;
+        loop {
+            match $ask.await {
+                Err(StoreError::Unavailable { .. }) if tries < 500 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                answer => break answer.unwrap(),
+            }
+        }
+    }};
+}
+
 /// Every state that `next` can leave; gives its e-tag.
 async fn whole(store: &dyn Store) -> u64 {
-    let Some(stored) = store.read(&actor("a")).await.unwrap() else { return 0 };
+    let Some(stored) = answered!(store.read(&actor("a"))) else { return 0 };
     let mark = stored.etag.to_be_bytes();
     assert!(stored.values["first"][..] == mark && stored.values["last"][..] == mark, "a torn commit");
     // Each read is of its own moment, and others write meanwhile.
-    let page = store.journal(&actor("a"), stored.etag.saturating_sub(50), 1000).await.unwrap();
+    let page = answered!(store.journal(&actor("a"), stored.etag.saturating_sub(50), 1000));
     let (first, last) = (page[0].sequence, page[page.len() - 1].sequence);
     assert!(page.iter().map(|entry| entry.sequence).eq(first..=last), "an event is lost or doubled");
     assert!(first <= stored.etag || last / 3 >= stored.etag, "dropped too early");
     assert!(last >= stored.etag, "the last event is lost");
-    let snapshot = store.journal_snapshot(&actor("a")).await.unwrap().map_or(0, |snapshot| snapshot.sequence);
+    let snapshot = answered!(store.journal_snapshot(&actor("a")));
+    let snapshot = snapshot.map_or(0, |snapshot| snapshot.sequence);
     assert!(snapshot >= last / 2 * 2, "a snapshot is lost");
     stored.etag
 }
