@@ -9,7 +9,7 @@ use wasmtime::component::Linker;
 
 use crate::bindings::quark::actor::{calls, types};
 use crate::guest::Guest;
-use crate::host::suspends;
+use crate::host::{answer, suspends};
 use crate::nested;
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
 
@@ -47,15 +47,8 @@ impl calls::Host for Guest {
         args: String,
         timeout: Option<u64>,
     ) -> wasmtime::Result<Result<String, types::CallError>> {
-        let answer = match self.call_by_name(&to, method, args, timeout) {
-            Calling::Done(answer) => answer,
-            Calling::Waits(answer) => {
-                self.turn.clock.pause();
-                let answer = answer.await;
-                self.turn.clock.resume();
-                answer
-            }
-        };
+        let calling = self.call_by_name(&to, method, args, timeout);
+        let answer = answer(self, calling).await;
         self.answered_by_name(answer)
     }
 

@@ -8,7 +8,7 @@ use wasmtime::component::Linker;
 use crate::bindings::quark::actor::{children, types};
 use crate::guest::{Guest, LOOKS_BACK};
 use crate::host::calls::{call_error, target};
-use crate::host::suspends;
+use crate::host::{answer, suspends};
 use crate::kind::Hook;
 use crate::nested;
 use crate::outside::{Answer, CallFailure, Calling, OutgoingWork};
@@ -18,12 +18,14 @@ type Answered = Result<(), types::CallError>;
 impl children::Host for Guest {
     async fn spawn(&mut self, child: types::ActorId, lifetime: children::Lifetime) -> wasmtime::Result<Answered> {
         let calling = self.spawn(&child, lifetime);
-        self.wait_for(calling).await
+        let answer = answer(self, calling).await;
+        self.settled(answer)
     }
 
     async fn stop(&mut self, child: types::ActorId) -> wasmtime::Result<Answered> {
         let calling = self.family(&child, OutgoingWork::Stop);
-        self.wait_for(calling).await
+        let answer = answer(self, calling).await;
+        self.settled(answer)
     }
 
     fn all(&mut self) -> wasmtime::Result<Vec<types::ActorId>> {
@@ -33,7 +35,8 @@ impl children::Host for Guest {
 
     async fn watch(&mut self, target: types::ActorId) -> wasmtime::Result<Answered> {
         let calling = self.watch(&target);
-        self.wait_for(calling).await
+        let answer = answer(self, calling).await;
+        self.settled(answer)
     }
 
     fn unwatch(&mut self, to: types::ActorId) -> wasmtime::Result<()> {
@@ -116,19 +119,6 @@ impl Guest {
         };
         let call = self.outgoing(to, work);
         self.call(call)
-    }
-
-    async fn wait_for(&mut self, calling: Calling) -> wasmtime::Result<Answered> {
-        let answer = match calling {
-            Calling::Done(answer) => answer,
-            Calling::Waits(answer) => {
-                self.turn.clock.pause();
-                let answer = answer.await;
-                self.turn.clock.resume();
-                answer
-            }
-        };
-        self.settled(answer)
     }
 
     fn settled(&mut self, answer: Result<Answer, CallFailure>) -> wasmtime::Result<Answered> {

@@ -89,6 +89,19 @@ pub(crate) fn define_nesting(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
     children::define_nesting(linker)
 }
 
+/// The answer of a call, for which the turn waits.
+async fn answer(guest: &mut Guest, calling: Calling) -> Result<Answer, CallFailure> {
+    match calling {
+        Calling::Done(answer) => answer,
+        Calling::Waits(answer) => {
+            guest.turn.clock.pause();
+            let answer = answer.await;
+            guest.turn.clock.resume();
+            answer
+        }
+    }
+}
+
 /// A host function that makes a call and waits for its answer, as an `async func`.
 fn suspends<P, R>(
     functions: &mut LinkerInstance<'_, Guest>,
