@@ -160,7 +160,9 @@ impl<C: Clone + PartialEq> Children<C> {
     /// That child failed, and this is the parent's directive. One that does not run cannot fail: a late report
     /// changes nothing.
     pub fn failed(&mut self, id: &C, directive: Directive, now: Time, random: u64) -> Vec<Action<C>> {
-        let Some(at) = self.place(id).filter(|at| self.children[*at].state == State::Up) else { return Vec::new() };
+        // What fails lived, though its end may have been told after a message had woken it again.
+        let Some(at) = self.place(id).filter(|at| !self.is_down(*at)) else { return Vec::new() };
+        self.children[at].state = State::Up;
         let temporary = self.children[at].lifetime == Lifetime::Temporary;
         match directive {
             Directive::Stop => self.stop(id),

@@ -69,9 +69,14 @@ impl Inner {
     pub(crate) fn child_ended(self: &Arc<Self>, parent: ActorId, child: ActorId) {
         let silo = self.clone();
         self.spawn(async move {
-            if silo.is_family(&parent, &child).await && silo.families.ended(&parent, &child, silo.clock.now()) {
-                silo.work(&parent);
+            if !silo.is_family(&parent, &child).await || !silo.families.ended(&parent, &child, silo.clock.now()) {
+                return;
             }
+            // A message that woke it meanwhile said so before it was known to have ended.
+            if silo.catalog.get(&child).is_some_and(|activation| !activation.is_asleep()) {
+                silo.families.woke(&parent, &child);
+            }
+            silo.work(&parent);
         });
     }
 

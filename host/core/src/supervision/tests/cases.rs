@@ -63,6 +63,9 @@ fn an_end_without_a_failure_means_what_the_lifetime_says() {
     assert!(children.contains(&"d"));
     children.woke(&"d");
     assert!(children.is_up(&"d"));
+    // Woken before its end was told of, and failed before it was known to be awake.
+    children.ended(&"d", START, 0);
+    assert_eq!(children.failed(&"d", Directive::Restart, START, 0), [Action::Start("d")]);
     assert_eq!(children.stop_all(), [Action::Stop("d"), Action::Stop("b"), Action::Stop("a")]);
 }
 

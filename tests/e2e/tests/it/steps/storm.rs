@@ -219,7 +219,6 @@ fn a_storm_over_turns_that_interleave_leaves_a_tree_that_is_one() {
 }
 
 #[test]
-#[ignore = "a call of it met its deadline in one run of four, why is not known yet"]
 fn a_storm_over_packs_leaves_a_tree_that_is_one() {
     storms("async/crew", PACKED);
 }
