@@ -376,6 +376,10 @@ impl Activation {
             let step = self.machine.lock().turns.next(silo.clock.at(now));
             match step {
                 Step::Idle => return None,
+                Step::Down => {
+                    silo.turn_back(self);
+                    return None;
+                }
                 Step::Wait => return Some(Some(Step::Wait)),
                 Step::Expired(message) => silo.expired(&self.id, message),
                 Step::Gone(generation) => {
@@ -405,6 +409,7 @@ impl Activation {
                 };
                 match step {
                     Step::Idle => return,
+                    Step::Down => return silo.turn_back(&self),
                     Step::Wait => self.wait_beside().await,
                     Step::Gone(generation) => return self.gone(&silo, generation),
                     Step::Expired(message) => silo.expired(&self.id, message),
@@ -467,19 +472,15 @@ impl Activation {
                         let waiting = self.machine.lock().turns.refused();
                         return silo.answer_all(waiting, &CallError::Failed(UNREADABLE.into()));
                     };
-                    let standing = match self.settle(silo, row).await {
-                        Ok(standing) => standing,
-                        Err(error) => {
-                            silo.store.release(&self.id, generation);
-                            return error.iter().for_each(|error| {
-                                let waiting = self.machine.lock().turns.refused();
-                                silo.answer_all(waiting, error);
-                            });
-                        }
-                    };
+                    if let Err(error) = self.settle(silo, row).await {
+                        silo.store.release(&self.id, generation);
+                        return error.iter().for_each(|error| {
+                            let waiting = self.machine.lock().turns.refused();
+                            silo.answer_all(waiting, error);
+                        });
+                    }
                     let state = State::new(values, limit).with_journal(mark).with_reminders(reminders);
                     let mut machine = self.machine.lock();
-                    machine.standing = standing;
                     machine.turns.set_overlap(served.component.overlap(served.at));
                     machine.slot = Slot::Loaded(Box::new(Loaded { generation, state, served, cause }));
                     machine.turns.loaded(claim.generation, claim.etag);
