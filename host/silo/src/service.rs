@@ -516,6 +516,7 @@ impl Service for Silo {
             tells: silo.outbox.held(),
             timers: silo.timers.len(),
             reminders: silo.reminders.held(),
+            families: silo.families.at_work(),
             waits_skipped: silo.waits.lock().skipped(),
             thrashing: silo.thrash.thrashes(silo.clock.now()).is_some(),
             dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),
