@@ -62,11 +62,12 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
 #[must_use]
 pub fn rewrite_rows(row: &[u8]) -> Vec<Vec<u8>> {
     let reminder = || tables::row(&tables::parse::<ReminderRow<'_>>(row, "a row").ok()?).ok();
+    let event = || tables::row(&tables::parse::<EventRow<'_>>(row, "a row").ok()?).ok();
     [
         rewrite_row::<ActorRow>(row),
         rewrite_row::<TellRow>(row),
-        rewrite_row::<EventRow>(row),
         rewrite_row::<Deployment>(row),
+        event(),
         reminder(),
     ]
     .into_iter()
