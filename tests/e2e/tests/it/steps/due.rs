@@ -54,7 +54,7 @@ async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> 
 
 impl Run {
     async fn register(&self, method: &str, arguments: &Value) {
-        self.call(DIGEST, method, arguments).await.unwrap();
+        self.gets(DIGEST, method, arguments).await.unwrap();
     }
 
     /// Each of these actors has made the digest of its only reminder, once.
@@ -116,7 +116,7 @@ fn the_tenth_turn_that_fails_is_a_dead_letter() {
         }));
         run.runtime.block_on(async {
             assert!(run.made(DIGEST).await.is_empty());
-            let planned = run.call(DIGEST, "planned", &json!([])).await.unwrap();
+            let planned = run.gets(DIGEST, "planned", &json!([])).await.unwrap();
             assert_eq!(planned.as_array().unwrap().len(), 2, "the others are to come: {planned}");
         });
         run.kill();
@@ -140,7 +140,7 @@ fn reminders_of_kinds_that_nobody_serves_wait_and_hinder_nobody() {
             eventually("all rows were read", async || (run.store.pages() > 3 && run.held() == 0).then_some(())).await;
             let pages = run.store.pages();
             for n in 1..=50 {
-                assert_eq!(run.call("ledger/a", "deposit", &json!([1, "x"])).await.unwrap(), json!(n));
+                assert_eq!(run.gets("ledger/a", "deposit", &json!([1, "x"])).await.unwrap(), json!(n));
             }
             assert_eq!(run.store.pages(), pages, "nobody reads on and on");
             let shown = run.silo.reminders(None, 10_000).await.unwrap().reminders;

@@ -80,13 +80,19 @@ struct Past {
 }
 
 impl Run {
+    /// What a method's `ok` has.
+    pub(crate) async fn gets(&self, actor: &str, method: &str, arguments: &Value) -> Result<Value, String> {
+        let mut answer = self.call(actor, method, arguments).await.map_err(|failure| format!("{failure:?}"))?;
+        if answer.get("ok").is_none() { Err(answer.to_string()) } else { Ok(answer["ok"].take()) }
+    }
+
     /// The answer as soon as there is one: the fault may have ended the activation that was asked.
     async fn asks(&self, actor: &str, method: &str) -> Value {
         let end = Instant::now() + DEADLINE;
         loop {
-            match self.call(actor, method, &json!([])).await {
+            match self.gets(actor, method, &json!([])).await {
                 Ok(value) => return value,
-                Err(error) => assert!(self.store.is_over() && Instant::now() < end, "{actor} {method}: {error:?}"),
+                Err(error) => assert!(self.store.is_over() && Instant::now() < end, "{actor} {method}: {error}"),
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -129,26 +135,28 @@ fn note(entry: &Entry) -> String {
 
 impl Past {
     /// Asks for a step; with its answer it is done.
-    async fn take(&mut self, run: &Run, step: Step) -> Result<(), Failure> {
-        let call = async |actor, method, arguments: Value| run.call(actor, method, &arguments).await.map(drop);
+    async fn take(&mut self, run: &Run, step: Step) -> Result<(), String> {
+        let call = async |actor, method, arguments: Value| run.gets(actor, method, &arguments).await.map(drop);
+        let shown = |failure: Failure| format!("{failure:?}");
         match step {
             Step::Deposit(note) => call(LEDGER, "deposit", json!([1, note])).await?,
             Step::Often(times) => call(LEDGER, "deposit-often", json!([times])).await?,
             Step::InVain => match call(LEDGER, "deposit-and-break", json!([1])).await {
-                Err(failure) if failure.message.contains("it broke") => {}
+                Err(failure) if failure.contains("it broke") => {}
                 other => return other,
             },
             Step::Close => call(LEDGER, "close-books", json!([])).await?,
             Step::Sleep(actor) => {
                 let (kind, key) = actor.split_once('/').unwrap();
-                run.silo.deactivate(kind, key).await?;
+                run.silo.deactivate(kind, key).await.map_err(shown)?;
             }
             Step::Once(name) | Step::Fails(name) => call(DIGEST, "once", json!([name, 0])).await?,
             Step::Every(name) => call(DIGEST, "every", json!([name, FAR, "fire-once"])).await?,
             Step::Fire(name) => {
                 let Some(Known::Every { most, .. }) = self.reminders.get_mut(name) else { panic!("{name} is unknown") };
                 *most += 1;
-                run.silo.reminder(DIGEST.split_once('/').unwrap(), name, ReminderOperation::Fire).await?;
+                let fired = run.silo.reminder(DIGEST.split_once('/').unwrap(), name, ReminderOperation::Fire);
+                fired.await.map_err(shown)?;
             }
             Step::Comes(name) => {
                 let least = if let Some(Known::Every { least, .. }) = self.reminders.get(name) { *least } else { 0 };
@@ -272,7 +280,7 @@ impl Past {
                 continue;
             };
             repeats += 1;
-            assert!(run.store.is_over() && repeats <= REPEATS_MAX, "{step:?}: {error:?}");
+            assert!(run.store.is_over() && repeats <= REPEATS_MAX, "{step:?}: {error}");
             self.find(run, steps, at).await;
             self.check(run).await;
         }
@@ -386,7 +394,7 @@ fn reminders_are_to_come_or_were_handled() {
 fn a_journal_that_is_too_long_or_unreadable_is_refused() {
     let mark = Mark { last: 1_000_001, last_at_ms: 1, ..Mark::default() };
     let newer: Arc<[u8]> = (*b"\x09 a later version's").into();
-    for (row, says) in [(mark.encode(), "1000001 events of its journal have no snapshot"), (Some(newer), "journal")] {
+    for (row, says) in [(mark.encode(), "1000001 events of its journal have no snapshot"), (Some(newer), "later version of Quark")] {
         on_a_large_stack(|| {
             let rows = Arc::new(MemoryStore::new());
             let claim = rows.claim(&id(LEDGER)).now_or_never().unwrap().unwrap();
