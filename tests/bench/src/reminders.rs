@@ -26,8 +26,11 @@ const LATER_MS: u64 = 24 * 3_600_000;
 const DOWN_MS: u64 = 600_000;
 /// Rounds, of which each fires all.
 const ROUNDS_MAX: usize = 3;
+/// When a call that found no room is repeated, and how often.
+const AGAIN: Duration = Duration::from_millis(100);
+const TRIES_MAX: u32 = 100;
 /// How often it is looked how many have fired.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(50);
 const DONE_WITHIN: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
@@ -110,8 +113,7 @@ fn fire_all(guests: &Guests, sizes: &Sizes) -> Result<Fired> {
 fn plant(folder: &Path, n: usize) -> Result<()> {
     let planter = Planter::open(folder, host::runtime(1)?)?;
     let since = now_ms()? - DOWN_MS;
-    let mut all =
-        (0..n).map(|key| planter.claim(id(DIGEST, &format!("due-{key}"))?)).collect::<Result<Vec<_>>>()?;
+    let mut all = (0..n).map(|key| planter.claim(id(DIGEST, &format!("due-{key}"))?)).collect::<Result<Vec<_>>>()?;
     planter.commit_all(&mut all, |planted| Write { reminders: vec![planted.reminder(since)], ..Write::default() })?;
     planter.close();
     Ok(())
@@ -146,7 +148,14 @@ fn ask_fresh(quark: &Host, n: usize) -> Result<f64> {
         let silo = quark.silo.clone();
         async move {
             for key in 0..each {
-                Actor::of(&silo, "digest", &format!("asked-{task}-{key}"), "add")?.ask(&[text("entry")]).await?;
+                let actor = Actor::of(&silo, "digest", &format!("asked-{task}-{key}"), "add")?;
+                let mut tries = 0;
+                // As a firing does that finds no room.
+                while let Err(error) = actor.ask(&[text("entry")]).await {
+                    tries += 1;
+                    ensure!(tries < TRIES_MAX, error);
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
             Ok(())
         }

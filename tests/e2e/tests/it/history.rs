@@ -197,7 +197,8 @@ fn an_event_that_is_damaged_or_missing_is_named_and_nothing_is_lost() {
     assert_eq!(deposit(&client, "ledger/a", 1, "on"), 16);
 }
 
-const REMINDERS: TableDefinition<'_, (&[u8], &[u8], &[u8]), &[u8]> = TableDefinition::new("reminders");
+type ReminderKey = (&'static [u8], &'static [u8], &'static [u8]);
+const REMINDERS: TableDefinition<'_, ReminderKey, &[u8]> = TableDefinition::new("reminders");
 
 /// Puts a row in place of that of the reminder `soon` of `digest/a`; gives what was there.
 fn put_reminder(silo: &Silo, row: &[u8]) -> Vec<u8> {

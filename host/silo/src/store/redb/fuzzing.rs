@@ -63,16 +63,10 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
 pub fn rewrite_rows(row: &[u8]) -> Vec<Vec<u8>> {
     let reminder = || tables::row(&tables::parse::<ReminderRow<'_>>(row, "a row").ok()?).ok();
     let event = || tables::row(&tables::parse::<EventRow<'_>>(row, "a row").ok()?).ok();
-    [
-        rewrite_row::<ActorRow>(row),
-        rewrite_row::<TellRow>(row),
-        rewrite_row::<Deployment>(row),
-        event(),
-        reminder(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [rewrite_row::<ActorRow>(row), rewrite_row::<TellRow>(row), rewrite_row::<Deployment>(row), event(), reminder()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn rewrite_row<T: Serialize + DeserializeOwned>(row: &[u8]) -> Option<Vec<u8>> {

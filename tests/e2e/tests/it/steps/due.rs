@@ -72,7 +72,7 @@ impl Run {
         held.unwrap().parse().unwrap()
     }
 
-    async fn letters(&self) -> Vec<(String, String)> {
+    fn letters(&self) -> Vec<(String, String)> {
         let wanted = LettersWanted { limit: 10, reason: Some("failed".into()), actor: None, after: None };
         let letters = self.silo.dead_letters(&wanted).unwrap().into_iter();
         letters.filter(|it| it.method == "on-reminder").map(|it| (it.to, it.detail)).collect()
@@ -100,7 +100,7 @@ fn the_tenth_turn_that_fails_is_a_dead_letter() {
         }
         let run = deployed.start(&rows);
         let letters = run.runtime.block_on(eventually("both are dead letters", async || {
-            Some(run.letters().await).filter(|letters| letters.len() == 2)
+            Some(run.letters()).filter(|letters| letters.len() == 2)
         }));
         for (name, why) in [("fail", "it is out of ink"), ("trap", "it tore the page")] {
             let told = |(to, detail): &(String, String)| {
