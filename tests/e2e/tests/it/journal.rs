@@ -22,17 +22,17 @@ fn ledger(sample: &str, manifest: &str) -> (Silo, Client) {
 }
 
 #[track_caller]
-fn deposit(client: &Client, actor: &str, amount: u64, note: &str) -> u64 {
+pub(crate) fn deposit(client: &Client, actor: &str, amount: u64, note: &str) -> u64 {
     client.call(actor, "deposit", &json!([amount, note])).number()
 }
 
 #[track_caller]
-fn sum(client: &Client, actor: &str) -> Value {
+pub(crate) fn sum(client: &Client, actor: &str) -> Value {
     client.call(actor, "sum", &json!([])).ok()
 }
 
 #[track_caller]
-fn deactivate(client: &Client, actor: &str) {
+pub(crate) fn deactivate(client: &Client, actor: &str) {
     let _ = client.send("POST", &format!("/v1/actors/{actor}/-/deactivate"), &[], b"").expect(200);
 }
 
@@ -225,7 +225,7 @@ fn no_acknowledged_event_is_lost_or_doubled_by_kill_9() {
 
 /// All that was acknowledged is there once, and the actor is what all of it comes to.
 #[track_caller]
-fn check_events(client: &Client, actor: &str, done: &BTreeMap<String, String>) {
+pub(crate) fn check_events(client: &Client, actor: &str, done: &BTreeMap<String, String>) {
     let woken = sum(client, actor);
     let mut notes = BTreeMap::<String, u64>::new();
     let (mut next, mut digest) = (1_u64, 0_u64);
