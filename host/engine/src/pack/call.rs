@@ -204,9 +204,14 @@ impl Pack {
         while let Some((func, arguments)) = waking.next().await? {
             let mut context = self.context(turn, Runs::Replay);
             context.read_only = true;
+            accessor.with(|mut access| {
+                access.data_mut().show(seat);
+                access.data_mut().member.replays = Some(waking.doing());
+            });
             let answer = self.call_for_one(accessor, Begun { seat, run, func, arguments, context }).await;
             accessor.with(|mut access| {
                 access.data_mut().show(seat);
+                access.data_mut().member.replays = None;
                 waking.answered(access.data_mut(), answer)
             })?;
         }
