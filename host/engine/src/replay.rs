@@ -57,10 +57,8 @@ impl std::fmt::Display for Doing {
 impl Doing {
     /// The failure, with what it was that trapped.
     pub(crate) fn named(&self, trap: Trap) -> Trap {
-        match trap {
-            Trap::Guest(reason) => Trap::Guest(format!("{self} trapped: {reason}")),
-            trap => trap,
-        }
+        let Trap::Guest(reason) = &trap else { return trap };
+        Trap::Guest(format!("{self} trapped: {reason}"))
     }
 }
 
