@@ -4,7 +4,7 @@
 #
 #   scripts/build-languages.sh [c] [python] [javascript] [python-async]
 #
-# `python-async` is the game and the foreman in the flavour `async func`; it needs a built `quark`, which prints the contract.
+# `python-async` is some of those in Python in the flavour `async func`; it needs a built `quark`, which prints the contract.
 # The tools go into target/languages, in the versions that sample-actors/LANGUAGE pins. Silent when
 # nothing changed, else one line for each new file.
 set -eu
@@ -76,16 +76,26 @@ python_actor() {
 build_python() {
   python_actor game pig/wit game-actor python/game games
   python_actor python-foreman foreman/wit foreman-small python/foreman foremen
+  python_actor python-digest digest/wit digest-small python/digest digests
+  python_actor python-ledger ledger/wit ledger-small python/ledger ledgers
   python_actor python-rogue python/rogue/wit rogue-actor python/rogue python_rogues
   python_actor python-ping-pong ping-pong/wit python-actor python/ping-pong ping_pongs
 }
 
-# async_wit FOLDER WIT DEPENDENCY: the contract in its other flavour, and WIT of samples with `async func` for each `func`.
+# async_wit FOLDER WIT [DEPENDENCY]: the contract in its other flavour, and WIT of samples with `async func` for each `func`.
+# A folder that has all that already stays as it is.
 async_wit() {
-  mkdir -p "$1/deps"
-  "$quark" wit --async --out "$1/deps/quark-actor"
-  sed 's/: func(/: async func(/' "$3/wit/$3.wit" >"$1/deps/sample-$3.wit"
-  sed 's/: func(/: async func(/' "$2/wit/$2.wit" >"$1/$2.wit"
+  rm -rf "$1.new"
+  mkdir -p "$1.new/deps"
+  "$quark" wit --async --out "$1.new/deps/quark-actor"
+  [ $# -lt 3 ] || sed 's/: func(/: async func(/' "$3/wit/$3.wit" >"$1.new/deps/sample-$3.wit"
+  sed 's/: func(/: async func(/' "$2/wit/$2.wit" >"$1.new/$2.wit"
+  if diff -r "$1" "$1.new" >/dev/null 2>&1; then
+    rm -rf "$1.new"
+  else
+    rm -rf "$1"
+    mv "$1.new" "$1"
+  fi
 }
 
 build_python_async() {
@@ -95,6 +105,10 @@ build_python_async() {
   python_actor game-async "$tools/pig-async" game-actor python/game-async games
   async_wit "$tools/foreman-async" foreman crew
   python_actor python-foreman-async "$tools/foreman-async" foreman-small python/foreman-async foremen
+  async_wit "$tools/digest-async" digest
+  python_actor python-digest-async "$tools/digest-async" digest-small python/digest-async digests
+  async_wit "$tools/ledger-async" ledger
+  python_actor python-ledger-async "$tools/ledger-async" ledger-small python/ledger-async ledgers
 }
 
 # javascript_actor NAME WIT WORLD SOURCE
@@ -116,6 +130,8 @@ javascript_actor() {
 build_javascript() {
   javascript_actor player pig/wit player-actor javascript/player/player.js
   javascript_actor javascript-foreman foreman/wit foreman-small javascript/foreman/foreman.js
+  javascript_actor javascript-digest digest/wit digest-small javascript/digest/digest.js
+  javascript_actor javascript-ledger ledger/wit ledger-small javascript/ledger/ledger.js
   javascript_actor javascript-rogue javascript/rogue/wit rogue-actor javascript/rogue/rogue.js
 }
 

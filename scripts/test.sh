@@ -88,7 +88,7 @@ e2e_async() {
 
 languages() {
   scripts/setup.sh languages || return
-  python3 guest-sdk/python/tests/test_actor.py && node --test guest-sdk/js/tests/ || return
+  python3 -m unittest discover -s guest-sdk/python/tests && node --test guest-sdk/js/tests/ || return
   scripts/build-languages.sh || return
   # Code that was compiled for components of long ago.
   find "$target/actors/compiled" -name '*.cwasm' -mtime +7 -delete 2>/dev/null

@@ -19,6 +19,7 @@ import { get, set } from 'quark:actor/state@0.1.0';
 
 // The name of the one durable value.
 const STATE = 'state';
+const JSON_TYPE = 'application/json';
 const CALL_ERRORS = new Set([
   'deadline-exceeded', 'unknown-outcome', 'cancelled', 'failed', 'downstream', 'unreachable', 'stopped',
   'overloaded', 'unavailable', 'too-large', 'incompatible', 'deadlock', 'denied', 'other',
@@ -47,9 +48,30 @@ export class Refused extends Error {
   }
 }
 
+/** A reminder that is over a bound or has no times, or a store that cannot be read; nothing was changed. `text` says why. */
+export class ReminderRefused extends CallFailed {
+  constructor(text) {
+    super({ tag: 'other', val: text });
+    this.name = 'ReminderRefused';
+    this.text = text;
+  }
+}
+
+/** An event that was refused, or a journal that cannot be read; nothing was changed. `error` is a `state-error`. */
+export class JournalFailed extends CallFailed {
+  constructor(error) {
+    super(asCallError(error));
+    this.name = 'JournalFailed';
+    this.error = error;
+  }
+}
+
 /** What an exported resource extends: it has `key` and `state`. */
 export class Actor {
   #saved;
+
+  /** Functions of the class that are no turns. */
+  static parts = [];
 
   /** The first state, of what JSON can hold. */
   static initial = () => ({});
@@ -65,7 +87,7 @@ export class Actor {
   load() {
     const stored = get(STATE);
     // A field that is new has its first value.
-    this.state = { ...this.constructor.initial(), ...(stored && JSON.parse(new TextDecoder().decode(stored))) };
+    this.state = { ...this.constructor.initial(), ...(stored && fromJson(stored)) };
     this.#saved = JSON.stringify(this.state);
   }
 
@@ -86,7 +108,7 @@ export class Actor {
 /** The class to export: its methods are turns. Called by another method, one is a part of that one's turn. */
 export function actor(Class) {
   const Exported = class extends Class {};
-  for (const [name, method] of methodsOf(Class)) {
+  for (const [name, method] of methodsOf(Class).filter(([name]) => !Class.parts.includes(name))) {
     Exported.prototype[name] = function (...args) {
       if (turn === this) return method.apply(this, args);
       turn = this;
@@ -103,6 +125,9 @@ export function actor(Class) {
   return Exported;
 }
 
+const toJson = (value) => new TextEncoder().encode(JSON.stringify(value));
+const fromJson = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
+
 // Not every engine has weak references; mostly an instance has one actor.
 const weakly = (it) => (globalThis.WeakRef ? new WeakRef(it) : { deref: () => it });
 
@@ -116,10 +141,6 @@ function actorsOf(Class) {
  * `export const timerTarget = timers({ cart: Cart })`. A timer calls `onTimer(name, payload)` of its actor.
  */
 export function timers(kinds) {
-  const text = (error) => {
-    // The error of a timer's turn is a text.
-    throw error instanceof Error || typeof error === 'string' ? error : JSON.stringify(error);
-  };
   return {
     onTimer(me, name, payload) {
       const found = actorOf(kinds, me);
@@ -127,6 +148,54 @@ export function timers(kinds) {
       return settled(() => found.onTimer(name, payload), () => undefined, text);
     },
   };
+}
+
+// The error of such a hook is a text.
+function text(error) {
+  throw error instanceof Error || typeof error === 'string' ? error : JSON.stringify(error);
+}
+
+/**
+ * The functions of `quark:actor/reminders` as they are mostly used; they throw `ReminderRefused`:
+ * `import * as host from 'quark:actor/reminders@0.1.0'; const { once, every, cron, unregister, registered } = reminders(host)`.
+ * Times are numbers of milliseconds, a payload is text or bytes, and `missed` says what becomes of times that passed
+ * while no silo was up: `fire-once`, `fire-all` or `skip`. What is registered is saved with what the turn changed.
+ */
+export function reminders(host) {
+  const register = (name, schedule, { payload = '', missed = 'fire-once' } = {}) => {
+    const bytes = typeof payload === 'string' ? new TextEncoder().encode(payload) : payload;
+    refusable(() => host.register(name, schedule, missed, bytes), ReminderRefused);
+  };
+  return {
+    ...host,
+    register,
+    once: (name, afterMs, options) => register(name, { tag: 'once', val: BigInt(afterMs) }, options),
+    every: (name, eachMs, options) => register(name, { tag: 'every', val: BigInt(eachMs) }, options),
+    cron: (name, fields, options) => register(name, { tag: 'cron', val: fields }, options),
+    registered: () => refusable(host.registered, ReminderRefused),
+  };
+}
+
+/**
+ * The interface `reminder-target` of these classes, as for `timers`: `export const reminderTarget = reminds({ cart: Cart })`.
+ * A reminder calls `onReminder({ name, due, payload })` of its actor.
+ */
+export function reminds(kinds) {
+  return {
+    onReminder(me, firing) {
+      const found = actorOf(kinds, me);
+      if (!found) throw noClass(me);
+      return settled(() => found.onReminder(firing), () => undefined, text);
+    },
+  };
+}
+
+function refusable(ask, Failure) {
+  try {
+    return ask();
+  } catch (error) {
+    throw 'payload' in error ? new Failure(error.payload) : error;
+  }
 }
 
 /**
@@ -166,8 +235,10 @@ export function watches(kinds) {
   };
 }
 
+const classOf = (kinds, me) => kinds[me.kind.slice(me.kind.lastIndexOf('#') + 1)];
+
 function actorOf(kinds, me) {
-  const Class = kinds[me.kind.slice(me.kind.lastIndexOf('#') + 1)];
+  const Class = classOf(kinds, me);
   return Class && (actorsOf(Class).get(me.key)?.deref() ?? new Class(me.key));
 }
 
@@ -266,5 +337,184 @@ function asCallError(error) {
       return { tag: 'other', val: 'a newer activation owns this actor' };
     default:
       return { tag: 'other', val: `the store is unavailable: ${error?.val}` };
+  }
+}
+
+// What `restore` and `apply` made so far of actors that wake, by class and key, until they are constructed.
+const waking = new Map();
+
+/**
+ * What actors extend that are what their events made of them, and the functions of `quark:actor/journal`, which throw
+ * `JournalFailed`: `import * as host from 'quark:actor/journal@0.1.0'; const { JournaledActor, snapshotSoon } = journal(host)`.
+ * `append(name, bytes)` is for audits of others. What reads stores the state of the turn before.
+ *
+ *   const Ledger = actor(
+ *     class extends JournaledActor {
+ *       static initial = () => ({ balance: 0 });
+ *
+ *       apply(event) {
+ *         if (event.type === 'Deposited') this.state.balance += event.amount;
+ *       }
+ *
+ *       deposit(amount) {
+ *         this.record({ type: 'Deposited', amount });
+ *         return this.state.balance;
+ *       }
+ *     },
+ *   );
+ *   export const journaled = journals({ ledger: Ledger });
+ *
+ * The state is not stored: when the actor wakes, it comes from the newest snapshot and the events after it. So it changes
+ * in `apply` alone; a method decides, and then records what was decided.
+ */
+export function journal(host) {
+  const appended = (event) => refusable(() => host.append(event), JournalFailed);
+  const append = (name, payload, contentType = JSON_TYPE) => appended({ name, contentType, payload });
+  const read = (first = 1, limit = 100) => {
+    turn?.save();
+    return refusable(() => host.read(BigInt(first), limit), JournalFailed);
+  };
+
+  class JournaledActor extends Actor {
+    static parts = ['apply', 'record', 'recorded', 'snapshot', 'restore', 'encodeEvent', 'decodeEvent'];
+    #broken;
+
+    /**
+     * What the event does to `this.state`: the same whenever it is run, so nothing but the event and what is there decides.
+     * It can neither call nor tell anybody, and it is not `async`. A string that is thrown refuses to wake.
+     */
+    apply() {
+      throw new Error('it has no apply');
+    }
+
+    /**
+     * Appends the events, which commit with the turn, and applies them: all of them or none. Gives the number of the last
+     * one. Throws `JournalFailed` when the first one is refused, and nothing has changed then. When a later one is, or one
+     * cannot be applied, the turn traps: an event that the actor could not wake by must not be kept.
+     */
+    record(...events) {
+      const encoded = events.map((event) => this.encodeEvent(event));
+      // They are applied as they will be read again.
+      const decoded = encoded.map((event) => this.decodeEvent(event));
+      const numbers = [];
+      for (const event of encoded) {
+        try {
+          numbers.push(appended(event));
+        } catch (error) {
+          if (!numbers.length) throw error;
+          this.#break(`event ${numbers.length + 1} of ${events.length} that belong together was refused`, error);
+        }
+      }
+      decoded.forEach((event, at) => {
+        try {
+          this.apply(event);
+        } catch (error) {
+          this.#break(`event ${numbers[at]} (\`${event.type}\`) cannot be applied`, error);
+        }
+      });
+      return numbers.at(-1) ?? 0n;
+    }
+
+    /** Past events from that number on, oldest first: `{ sequence, at, event }`. Only an empty list is the end. A commit point. */
+    recorded(first, limit) {
+      return read(first, limit).map((entry) => ({ sequence: entry.sequence, at: entry.at, event: eventOf(this, entry) }));
+    }
+
+    /** All of `this.state` as bytes. */
+    snapshot() {
+      return toJson(this.state);
+    }
+
+    /** `this.state` from what `snapshot` gave. */
+    restore(snapshot) {
+      this.state = { ...this.constructor.initial(), ...fromJson(snapshot) };
+    }
+
+    /** The event as it is stored: JSON under its `type`. */
+    encodeEvent({ type, ...fields }) {
+      if (typeof type !== 'string') throw new TypeError('an event has a `type`, which is a string');
+      const payload = toJson(Object.keys(fields).length ? { [type]: fields } : type);
+      return { name: type, contentType: JSON_TYPE, payload };
+    }
+
+    /** The event as it was given to `encodeEvent`, maybe by an older version. */
+    decodeEvent({ payload }) {
+      const known = fromJson(payload);
+      const [[type, fields]] = typeof known === 'string' ? [[known, {}]] : Object.entries(known);
+      return { type, ...fields };
+    }
+
+    load() {
+      const woken = wakingOf(this.constructor);
+      this.state = woken.get(this.key)?.state ?? this.constructor.initial();
+      woken.delete(this.key);
+    }
+
+    save() {
+      // Whoever caught what broke it cannot have it committed.
+      if (this.#broken) throw this.#broken;
+    }
+
+    #break(what, error) {
+      const reason = error instanceof Error ? error.message : typeof error === 'string' ? error : JSON.stringify(error);
+      this.#broken = new Error(`${what}: ${reason}`);
+      throw this.#broken;
+    }
+  }
+
+  return { ...host, JournaledActor, append, read };
+}
+
+/** The interface `journaled` of these classes, as for `timers`: `export const journaled = journals({ ledger: Ledger })`. */
+export function journals(kinds) {
+  const onItsWay = (me, afresh) => {
+    const Class = classOf(kinds, me);
+    if (!Class) throw noClass(me);
+    const woken = wakingOf(Class);
+    if (afresh || !woken.has(me.key)) {
+      woken.delete(me.key);
+      // Another takes its place, and what this has become, when the host constructs it.
+      woken.set(me.key, new Class(me.key));
+    }
+    return woken.get(me.key);
+  };
+  return {
+    restore(me, snapshot) {
+      const actor = onItsWay(me, true);
+      try {
+        actor.restore(snapshot);
+      } catch (error) {
+        throw `the snapshot of ${me.kind} cannot be read: ${error.message ?? error}`;
+      }
+    },
+    apply(me, entry) {
+      // Another try of an actor that refused to wake begins anew.
+      const actor = onItsWay(me, entry.sequence === 1n);
+      let event;
+      try {
+        event = eventOf(actor, entry);
+      } catch (error) {
+        throw error.message;
+      }
+      return settled(() => actor.apply(event), () => undefined, text);
+    },
+    snapshot(me) {
+      const actor = actorsOf(classOf(kinds, me)).get(me.key)?.deref();
+      if (!actor) throw new Error(`${me.kind} ${me.key} is not awake here`);
+      return actor.snapshot();
+    },
+  };
+}
+
+function wakingOf(Class) {
+  if (!waking.has(Class)) waking.set(Class, new Map());
+  return waking.get(Class);
+}
+
+function eventOf(actor, { sequence, event }) {
+  try {
+    return actor.decodeEvent(event);
+  } catch (error) {
+    throw new Error(`event ${sequence} (\`${event.name}\`) cannot be read: ${error.message}`);
   }
 }

@@ -2,26 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { register } from 'node:module';
+import { host, layer } from './fakes.mjs';
 
-const host = { stored: undefined, sets: 0, limit: 1 << 20 };
-globalThis.host = {
-  get: () => host.stored,
-  set: (_, value) => {
-    if (value.length > host.limit) throw Object.assign(new Error(), { payload: { tag: 'too-large', val: host.limit } });
-    host.sets += 1;
-    host.stored = value;
-  },
-};
-const source = (text) => `data:text/javascript,${encodeURIComponent(text)}`;
-const url = source('export const { get, set } = globalThis.host;');
-register(
-  source(`export const resolve = (name, context, next) =>
-    name.startsWith('quark:') ? { url: ${JSON.stringify(url)}, shortCircuit: true } : next(name, context);`),
-);
-const { Actor, CallFailed, Refused, actor, children, proxy, supervises, timers, watches } = await import(
-  '../quark-actor.js'
-);
+const { Actor, CallFailed, Refused, actor, children, proxy, supervises, timers, watches } = layer;
 
 let open = 0;
 class Bank {
@@ -82,7 +65,7 @@ const Cart = actor(
 const items = () => new Cart('a').state.items;
 const failed = { tag: 'failed', val: 'no' };
 
-beforeEach(() => Object.assign(host, { stored: undefined, sets: 0, limit: 1 << 20 }));
+beforeEach(() => host.reset());
 
 test('state is stored when it changed and loaded when it wakes', async () => {
   const cart = new Cart('a');

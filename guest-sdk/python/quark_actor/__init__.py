@@ -12,6 +12,8 @@
 The state is loaded when the actor wakes, and stored when it changed: before each outgoing call of a
 `proxy` and at the end of the turn, also when the turn answers an error. An exception that nobody
 catches is a trap: it undoes what was not committed yet.
+
+What wakes actors at their times is in `quark_actor.reminders`, events in `quark_actor.journal`.
 """
 
 import json
@@ -74,11 +76,14 @@ class Actor:
     nothing where the error is a `call-error` itself.
     """
 
+    # Functions of the class that are no turns.
+    _parts = frozenset()
+
     def __init_subclass__(cls, state, call_error=lambda reason: reason, **more):
         super().__init_subclass__(**more)
         cls._state, cls._call_error = state, staticmethod(call_error)
         for name, method in list(vars(cls).items()):
-            if isfunction(method) and not name.startswith("_"):
+            if isfunction(method) and not name.startswith("_") and name not in cls._parts:
                 setattr(cls, name, _turn_of(method))
 
     def __init__(self, key):
@@ -88,9 +93,7 @@ class Actor:
 
     def _load(self):
         stored = host.get(STATE)
-        known = json.loads(stored) if stored else {}
-        # A field that is new has its default, and one that is gone is forgotten.
-        self.state = self._state(**{it.name: known[it.name] for it in fields(self._state) if it.name in known})
+        self.state = _made(self._state, json.loads(stored) if stored else {})
         self._saved = self._encoded()
 
     def _encoded(self):
@@ -118,6 +121,11 @@ class Actor:
             raise Err(self._call_error(failure.reason)) from None
         if failure is not None:
             raise failure
+
+
+def _made(kind, known):
+    """The dataclass from those fields: one that is new has its default, and one that is gone is forgotten."""
+    return kind(**{it.name: known[it.name] for it in fields(kind) if it.name in known})
 
 
 def _turn_of(method):
@@ -176,7 +184,7 @@ def timer_target(*kinds):
     """The class to export as `TimerTarget` of these actors' classes: it finds whose timer it is."""
 
     def found(me):
-        return _found(kinds, me) or _raise(Err(f"this component has no class for {me.kind}"))
+        return _found(kinds, me) or _raise(Err(_no_kind(me)))
 
     if _wait(kinds, "on_timer"):
 
@@ -268,7 +276,7 @@ def watcher(*kinds):
     """The class to export as `Watcher` of the classes that watch: it calls their `on_terminated(target, reason)`."""
 
     def found(me):
-        return _found(kinds, me) or _raise(LookupError(f"this component has no class for {me.kind}"))
+        return _found(kinds, me) or _raise(LookupError(_no_kind(me)))
 
     if _wait(kinds, "on_terminated"):
 
@@ -289,11 +297,18 @@ def watcher(*kinds):
 
 def _found(kinds, me):
     """The actor with that name, if its class is one of these."""
+    kind = _kind_of(kinds, me)
+    return kind and (_actors.get((kind, me.key)) or kind(me.key))
+
+
+def _kind_of(kinds, me):
+    """Its class, if it is one of these."""
     name = "".join(part.capitalize() for part in me.kind.rpartition("#")[2].split("-"))
-    for kind in kinds:
-        if kind.__name__ == name:
-            return _actors.get((kind, me.key)) or kind(me.key)
-    return None
+    return next((kind for kind in kinds if kind.__name__ == name), None)
+
+
+def _no_kind(me):
+    return f"this component has no class for {me.kind}"
 
 
 def _wait(kinds, hook):
@@ -314,7 +329,7 @@ def _raise(error):
 
 @contextmanager
 def _as_text():
-    """The error of a timer's turn is a text."""
+    """The error of such a hook is a text."""
     try:
         yield
     except Err as error:
@@ -345,8 +360,10 @@ def _call_of(method):
     return call
 
 
-def _asked(function, *args):
-    """Calls out: the state of the turn is stored before, and others may run meanwhile."""
+def _asked(function, *args, failed=None):
+    """Calls out: the state of the turn is stored before, and others may run meanwhile. `failed` makes the exception
+    of an error."""
+    failed = failed or _failure
     turn = _turn.get()
     if turn is not None:
         turn._save()
@@ -354,18 +371,18 @@ def _asked(function, *args):
     try:
         answer = function(*args)
     except Err as error:
-        raise _failure(error.value) from None
+        raise failed(error.value) from None
     finally:
         _turn.reset(waits)
-    return _awaited(answer) if isawaitable(answer) else answer
+    return _awaited(answer, failed) if isawaitable(answer) else answer
 
 
-async def _awaited(answer):
+async def _awaited(answer, failed):
     waits = _turn.set(None)
     try:
         return await answer
     except Err as error:
-        raise _failure(error.value) from None
+        raise failed(error.value) from None
     finally:
         _turn.reset(waits)
 

@@ -1,85 +1,13 @@
 """The layer against a host of one actor, which counts writes and can refuse them."""
 
 import asyncio
-import sys
 import unittest
 from dataclasses import dataclass, field
-from enum import Enum
-from pathlib import Path
-from types import ModuleType
 
+from fakes import Err, case, children, host, supervision, timers, types
 
-class Err(Exception):
-    def __init__(self, value):
-        self.value = value
-
-
-def case(name):
-    """A case of a variant, as componentize-py makes them."""
-    return type(name, (), {"__init__": lambda self, value=None: setattr(self, "value", value)})
-
-
-class Host(ModuleType):
-    def reset(self):
-        self.stored, self.sets, self.limit = {}, 0, 1 << 20
-
-    def get(self, name):
-        return self.stored.get(name)
-
-    def set(self, name, value):
-        if len(value) > self.limit:
-            raise Err(case("StateError_TooLarge")(self.limit))
-        self.sets += 1
-        self.stored[name] = value
-
-
-host = Host("wit_world.imports.state")
-types = ModuleType("wit_world.imports.types")
-for name in ("TooLarge", "Denied", "Other", "Failed"):
-    setattr(types, f"CallError_{name}", case(f"CallError_{name}"))
-imports = ModuleType("wit_world.imports")
-timers = ModuleType("wit_world.imports.timers")
-timers.start = lambda *timer: timers.started.append(timer)
-timers.stop = lambda name: name == "there"
-timers.started = []
-children = ModuleType("wit_world.imports.children")
-
-
-def asked(name):
-    def ask(*arguments):
-        children.asked.append((name, *arguments, host.get("state")))
-        if children.error:
-            raise Err(children.error)
-
-    return ask
-
-
-for name in ("spawn", "stop", "watch", "unwatch"):
-    setattr(children, name, asked(name))
-children.all = lambda: ["b", "c"]
-children.asked, children.error = [], None
-imports.state, imports.types, imports.timers, imports.children = host, types, timers, children
-supervision = ModuleType("wit_world.exports.supervisor")
-supervision.Directive = Enum("Directive", ["RESUME", "RESTART", "STOP", "ESCALATE"])
-bindings = ModuleType("componentize_py_types")
-bindings.Err = Err
-world, exports = ModuleType("wit_world"), ModuleType("wit_world.exports")
-world.exports = exports
-for name in ("TimerTarget", "Supervisor", "Watcher"):
-    # An `async func` cannot be called without it.
-    setattr(exports, name, type(name, (), {"starts": True}))
-sys.modules.update(
-    {
-        "wit_world": world,
-        "wit_world.imports": imports,
-        "wit_world.exports": exports,
-        "wit_world.exports.supervisor": supervision,
-        "componentize_py_types": bindings,
-    }
-)
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import quark_actor as layer  # noqa: E402
-from quark_actor import Actor, CallFailed, Refused, proxy, start_timer, stop_timer, timer_target  # noqa: E402
+import quark_actor as layer
+from quark_actor import Actor, CallFailed, Refused, proxy, start_timer, stop_timer, timer_target
 
 CartError_Call, CartError_Full = case("CartError_Call"), case("CartError_Full")
 

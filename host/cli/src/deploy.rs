@@ -44,7 +44,8 @@ pub(crate) struct Deploy {
     /// Deploy even if callers of the running version lose what they know.
     #[arg(long)]
     allow_breaking: bool,
-    /// Drop kinds whose actors have state. It stays in the store; nobody serves it.
+    /// Drop kinds whose actors have state, or have what they wake by changed between state and journal. What there is
+    /// stays in the store; whoever does not read it does not serve it.
     #[arg(long)]
     force: bool,
     /// Print what was deployed as JSON.

@@ -24,6 +24,7 @@ use crate::limits::Limiter;
 use crate::nested::Within;
 use crate::outside::{CallFailure, Calling, OutgoingCall, OutgoingWork, Outside, Reached};
 use crate::proxy::Proxies;
+use crate::replay::Doing;
 use crate::rest::Rest;
 use crate::seats::Seats;
 use crate::wasi::{self, Lines};
@@ -111,6 +112,8 @@ pub(crate) struct Member {
     /// What a turn handles that is past its first commit point, which overlapping turns hold up.
     pub(crate) handled: Option<Box<Handled>>,
     pub(crate) wishes: Wishes,
+    /// What it does with its journal, while it wakes by that beside others.
+    pub(crate) replays: Option<Box<Doing>>,
 }
 
 impl Member {
@@ -118,7 +121,7 @@ impl Member {
     pub(crate) fn of(birth: Birth) -> (Box<Self>, Cause) {
         let Birth { actor, generation, cause, state, outside, component: _, kind_at: _ } = birth;
         let (tells, handled, wishes) = (Vec::new(), None, Wishes::default());
-        (Box::new(Self { actor, generation, host: outside, state, tells, handled, wishes }), cause)
+        (Box::new(Self { actor, generation, host: outside, state, tells, handled, wishes, replays: None }), cause)
     }
 
     /// Undoes all that is staged.
@@ -139,6 +142,7 @@ impl Member {
             tells: Vec::new(),
             handled: None,
             wishes: Wishes::default(),
+            replays: None,
         };
         std::mem::replace(self, Box::new(nobody))
     }

@@ -77,7 +77,8 @@ pub(crate) struct Waking {
 }
 
 /// What the guest does just now.
-enum Doing {
+#[derive(Clone)]
+pub(crate) enum Doing {
     Restore(u64),
     Apply(u64, Arc<str>),
 }
@@ -88,6 +89,14 @@ impl std::fmt::Display for Doing {
             Self::Restore(sequence) => write!(f, "its `restore` of the snapshot up to event {sequence}"),
             Self::Apply(sequence, name) => write!(f, "its `apply` of event {sequence} (`{name}`)"),
         }
+    }
+}
+
+impl Doing {
+    /// The failure, with what it was that trapped.
+    pub(crate) fn named(&self, trap: Trap) -> Trap {
+        let Trap::Guest(reason) = &trap else { return trap };
+        Trap::Guest(format!("{self} trapped: {reason}"))
     }
 }
 
@@ -143,12 +152,14 @@ impl Waking {
         }
     }
 
+    /// What the guest does with what `next` gave.
+    pub(crate) fn doing(&self) -> Box<Doing> {
+        Box::new(self.doing.clone())
+    }
+
     /// What the guest answered to that.
     pub(crate) fn answered(&self, guest: &mut Guest, answer: Result<Result<(), String>, Trap>) -> Result<(), Trap> {
-        let answer = match answer {
-            Err(Trap::Guest(reason)) => return Err(Trap::Guest(format!("{} trapped: {reason}", self.doing))),
-            answer => answer?,
-        };
+        let answer = answer.map_err(|trap| self.doing.named(trap))?;
         if guest.is_staged() {
             guest.member.undo();
             let what = "wrote, which it must not: the event says what was done";

@@ -136,6 +136,32 @@ fn breaking(name: &str, lines: &[String], dropped: &[KindName]) -> Failure {
     Failure::new(codes::BREAKING_CHANGE, message).next(next)
 }
 
+/// The refusal of what would wake without its past.
+fn forgetting(kind: &KindName, journaled: bool) -> Failure {
+    let (message, next) = if journaled {
+        (
+            format!(
+                "this version exports `quark:actor/journaled`, and the running one does not: actors of `{kind}` have \
+                 state, and would wake by their events alone; nothing was changed"
+            ),
+            "leave `journaled` out, or give a kind of another name the journal and move what the old one has",
+        )
+    } else {
+        (
+            format!(
+                "this version no longer exports `quark:actor/journaled`: actors of `{kind}` would wake without what \
+                 their events made of them; nothing was changed"
+            ),
+            "export it still, so that it restores and applies what is there",
+        )
+    };
+    let next = format!(
+        "{next}; or, if its code takes over what is there, deploy it with --force (over HTTP force=true): no row is \
+         changed by that, and the version before finds all of them"
+    );
+    Failure::new(codes::CONFLICT, message).next(next)
+}
+
 /// So many, and how many more there are.
 fn first(mut all: Vec<String>, most: usize) -> Vec<String> {
     let more = all.len().saturating_sub(most);
@@ -238,6 +264,11 @@ impl Inner {
             return Err(Failure::new(codes::CONFLICT, message)
                 .next("export it still, or drop it with --force (over HTTP force=true): its state stays, unserved"));
         }
+        if let Some(running) = running.as_ref().filter(|_| !force)
+            && let Some(kind) = self.forgets(running, &component).await?
+        {
+            return Err(forgetting(&kind, component.is_journaled()));
+        }
         let version = before.map_or(0, |deployment| deployment.version) + 1;
         match Arc::get_mut(&mut component) {
             Some(component) => component.version = version.to_string(),
@@ -279,6 +310,21 @@ impl Inner {
             }
         }
         Ok(dropped)
+    }
+
+    /// A kind of both versions whose actors have rows that the new one reads in another way: as state and no longer as
+    /// events, or the other way round.
+    async fn forgets(&self, running: &Component, component: &Component) -> Result<Option<KindName>, Failure> {
+        if running.is_journaled() == component.is_journaled() {
+            return Ok(None);
+        }
+        for kind in &component.kinds {
+            let stays = running.kind_at(&kind.name).is_some();
+            if stays && !self.store.keys(&kind.name, None, 1).await.map_err(unavailable)?.is_empty() {
+                return Ok(Some(kind.name.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// What changes for callers, and which deployed ones are hit, one line each.

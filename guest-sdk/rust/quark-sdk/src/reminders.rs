@@ -30,7 +30,7 @@ pub enum Missed {
     /// One turn for all of them.
     #[default]
     FireOnce,
-    /// A turn for each.
+    /// A turn for each of the last 1000; older ones are a dead letter together.
     FireAll,
     /// None: the next one that is to come.
     Skip,

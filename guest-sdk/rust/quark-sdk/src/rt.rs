@@ -107,7 +107,9 @@ pub fn restore<A: Journaled>(key: &str, snapshot: &[u8]) -> Result<(), String> {
 pub fn apply<A: Journaled>(key: &str, entry: &Entry) -> Result<(), String> {
     report_panics();
     let event = journal::decode::<A::Event>(entry)?;
-    Slot::<A>::waking(key).change(|actor| actor.apply(&event))
+    // Another try of an actor that refused to wake begins anew.
+    let slot = if entry.sequence == 1 { Slot::<A>::make(key) } else { Slot::<A>::waking(key) };
+    slot.change(|actor| actor.apply(&event))
 }
 
 /// `journaled.snapshot`.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::id::ActorId;
 
 pub use own::Own;
-pub use schedule::{EVERY_MIN, Missed, Schedule};
+pub use schedule::{COUNTED_MAX, EVERY_MIN, MADE_UP_MAX, Missed, Next, Schedule};
 pub use window::{ATTEMPTS_MAX, Failed, Now, Step, UNDER_WAY_MAX, WINDOW_MAX, Window};
 
 /// The most reminders of one actor.
@@ -142,9 +142,24 @@ pub struct Fired {
     pub row: Arc<Reminder>,
     /// Where it stands from then on; none when it was its last time.
     pub to: Option<Stand>,
+    /// Times in between that have no turn ([`Next::left_out`]).
+    pub left_out: u64,
 }
 
 impl Fired {
+    /// A row that moves on and leaves nothing out.
+    #[must_use]
+    pub const fn new(row: Arc<Reminder>, to: Option<Stand>) -> Self {
+        Self { row, to, left_out: 0 }
+    }
+
+    /// A row whose time is over now, by the clock that `due` is of.
+    #[must_use]
+    pub fn over(row: Arc<Reminder>, due: u64, now: u64) -> Self {
+        let Next { at, left_out } = row.missed.next(&row.schedule, due, now);
+        Self { row, to: at.map(Stand::at), left_out }
+    }
+
     /// The row from then on.
     #[must_use]
     pub fn after(&self) -> Option<Reminder> {

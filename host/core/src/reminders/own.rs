@@ -69,7 +69,7 @@ impl Own {
 
     /// Takes what is staged, for a commit of that actor's; `fired` is the row for whose time the turn is.
     pub fn take(&mut self, actor: &ActorId, fired: Option<&Fired>) -> Vec<ReminderChange> {
-        if let Some(Fired { row, to: None }) = fired {
+        if let Some(Fired { row, to: None, .. }) = fired {
             self.names.remove(&row.id.name);
         }
         let staged = std::mem::take(&mut self.staged);

@@ -9,6 +9,12 @@ use super::{CRON_BYTES_MAX, ReminderRefusal};
 
 /// The shortest time between two times of a reminder, in milliseconds.
 pub const EVERY_MIN: u64 = 100;
+/// The most times that passed for each of which [`Missed::FireAll`] has a turn: the latest of them.
+pub const MADE_UP_MAX: u64 = 1_000;
+/// The most times of a schedule of text that are counted when they are left out.
+pub const COUNTED_MAX: u64 = 10_000;
+/// The shortest time between two times of a schedule of text, in milliseconds.
+const CRON_MIN_MS: u64 = 60_000;
 /// The latest time that there is: the year 9999, beyond which no schedule of text reaches.
 const LAST_MS: u64 = 253_402_300_799_000;
 
@@ -32,12 +38,22 @@ pub enum Missed {
     /// One turn for all of them.
     #[serde(rename = "o")]
     FireOnce,
-    /// A turn for each.
+    /// A turn for each of the last [`MADE_UP_MAX`].
     #[serde(rename = "a")]
     FireAll,
     /// None: the next one that is to come.
     #[serde(rename = "s")]
     Skip,
+}
+
+/// Where a row goes from a time that is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// The next time that has a turn; none after the last one.
+    pub at: Option<u64>,
+    /// The times before it that should have had a turn each and are too many; of a schedule of text no more than
+    /// [`COUNTED_MAX`] are counted.
+    pub left_out: u64,
 }
 
 impl Schedule {
@@ -73,6 +89,30 @@ impl Schedule {
         next.filter(|next| *next <= LAST_MS)
     }
 
+    /// The time after `due`, but for those that passed by `now` and are more than [`MADE_UP_MAX`].
+    fn made_up(&self, due: u64, now: u64) -> Next {
+        let from = |at: u64| Next { at: (at <= LAST_MS).then_some(at), left_out: 0 };
+        match self {
+            Self::Once(_) => Next { at: None, left_out: 0 },
+            Self::Every(each) => {
+                let each = (*each).max(EVERY_MIN);
+                let left_out = (now.saturating_sub(due) / each).saturating_sub(MADE_UP_MAX);
+                // No more than has passed, so it does not overflow.
+                Next { left_out, ..from((due + left_out * each).saturating_add(each)) }
+            }
+            Self::Cron(text) => {
+                let Some((cron, next)) = parse(text).ok().and_then(|cron| next_of(&cron, due).map(|next| (cron, next)))
+                else {
+                    return Next { at: None, left_out: 0 };
+                };
+                match oldest_made_up(&cron, due, now).filter(|oldest| *oldest > next) {
+                    None => from(next),
+                    Some(oldest) => Next { left_out: count(&cron, due, oldest), ..from(oldest) },
+                }
+            }
+        }
+    }
+
     /// Whether its times lie so far apart, and not at times of the day.
     #[must_use]
     pub const fn is_interval(&self) -> bool {
@@ -83,8 +123,11 @@ impl Schedule {
 impl Missed {
     /// Where a row goes from the time `due` that is handled now.
     #[must_use]
-    pub fn next(self, schedule: &Schedule, due: u64, now: u64) -> Option<u64> {
-        schedule.after(due, (self != Self::FireAll).then_some(now))
+    pub fn next(self, schedule: &Schedule, due: u64, now: u64) -> Next {
+        match self {
+            Self::FireAll => schedule.made_up(due, now),
+            Self::FireOnce | Self::Skip => Next { at: schedule.after(due, Some(now)), left_out: 0 },
+        }
     }
 }
 
@@ -105,4 +148,35 @@ fn next_of(cron: &Cron, after: u64) -> Option<u64> {
     let after: DateTime<Utc> = DateTime::from_timestamp_millis(i64::try_from(after).ok()?)?;
     let next = cron.find_next_occurrence(&after, false).ok()?;
     u64::try_from(next.timestamp_millis()).ok()
+}
+
+/// The first of the last [`MADE_UP_MAX`] times by `now`, if `due` lies before it.
+fn oldest_made_up(cron: &Cron, due: u64, now: u64) -> Option<u64> {
+    if now.saturating_sub(due) / CRON_MIN_MS < MADE_UP_MAX {
+        return None;
+    }
+    let mut oldest = now.saturating_add(1);
+    for _ in 0..MADE_UP_MAX {
+        oldest = last_of(cron, oldest).filter(|at| *at > due)?;
+    }
+    Some(oldest)
+}
+
+/// Times after the one and before the other, up to [`COUNTED_MAX`].
+fn count(cron: &Cron, after: u64, before: u64) -> u64 {
+    let (mut at, mut count) = (after, 0);
+    while count < COUNTED_MAX
+        && let Some(next) = next_of(cron, at).filter(|next| *next < before)
+    {
+        (at, count) = (next, count + 1);
+    }
+    count
+}
+
+/// The last one strictly before that time.
+fn last_of(cron: &Cron, before: u64) -> Option<u64> {
+    // Times are whole seconds, and what is over one is not looked at.
+    let before: DateTime<Utc> = DateTime::from_timestamp(i64::try_from(before.div_ceil(1_000)).ok()?, 0)?;
+    let last = cron.find_previous_occurrence(&before, false).ok()?;
+    u64::try_from(last.timestamp_millis()).ok()
 }

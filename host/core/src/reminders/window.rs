@@ -178,8 +178,8 @@ impl Window {
         let missed = row.tries == 0 && row.due.saturating_add(MISSED_AFTER_MS) < self.up_since;
         if missed && row.missed == Missed::Skip {
             held.phase = Phase::Moved;
-            let to = row.missed.next(&row.schedule, row.due, now.wall).map(Stand::at);
-            return Step::Move(Fired { row, to });
+            let due = row.due;
+            return Step::Move(Fired::over(row, due, now.wall));
         }
         held.phase = Phase::Out;
         Step::Fire(row)
@@ -196,8 +196,7 @@ impl Window {
         held.phase = Phase::Begun;
         let row = held.row.clone();
         let due = row.due.saturating_add_signed(held.shift);
-        let to = row.missed.next(&row.schedule, due, now.wall).map(Stand::at);
-        Some(Fired { row, to })
+        Some(Fired::over(row, due, now.wall))
     }
 
     /// A firing's turn failed, or did not begin. Gives what the store must do to the row, and whether its time is
@@ -217,12 +216,13 @@ impl Window {
         };
         held.phase = Phase::Moved;
         let due = row.due.saturating_add_signed(held.shift);
-        let to = if dead {
-            row.missed.next(&row.schedule, due, now.wall).map(Stand::at)
+        let fired = if dead {
+            Fired::over(row, due, now.wall)
         } else {
-            Some(Stand { due: row.due, at: now.wall + backoff(tries), tries })
+            let to = Stand { due: row.due, at: now.wall + backoff(tries), tries };
+            Fired::new(row, Some(to))
         };
-        Some((Fired { row, to }, dead))
+        Some((fired, dead))
     }
 
     /// Nobody serves the actor of a firing: its row waits in the store alone until [`Window::served_anew`].

@@ -205,9 +205,14 @@ impl Pack {
             let (func, arguments) = waking.by_values(&given);
             let mut context = self.context(turn, Runs::Replay);
             context.read_only = true;
+            accessor.with(|mut access| {
+                access.data_mut().show(seat);
+                access.data_mut().member.replays = Some(waking.doing());
+            });
             let answer = self.call_for_one(accessor, Begun { seat, run, func, arguments, context }).await;
             accessor.with(|mut access| {
                 access.data_mut().show(seat);
+                access.data_mut().member.replays = None;
                 waking.answered(access.data_mut(), answer.map(cell::hook_answer))
             })?;
         }

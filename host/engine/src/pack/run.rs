@@ -14,7 +14,7 @@ use super::desk::{Job, Reply, Work};
 use super::{Body, Pack, Unseated};
 use crate::cell::{self, Cell, Exports};
 use crate::error::Trap;
-use crate::guest::Guest;
+use crate::guest::{Guest, Runs};
 use crate::rest::noted;
 use crate::seats::{Seats, attribute};
 
@@ -185,5 +185,9 @@ const NOBODY: usize = usize::MAX;
 fn culprit(cell: &mut Cell, error: &wasmtime::Error) -> End {
     let found = attribute(&mut cell.store.as_context_mut()).is_ok();
     let guest = cell.store.data();
-    (guest.seat().filter(|_| found), cell::trap(guest, error))
+    let trap = cell::trap(guest, error);
+    match &guest.member.replays {
+        Some(doing) if found && guest.turn.runs == Runs::Replay => (guest.seat(), doing.named(trap)),
+        _ => (guest.seat().filter(|_| found), trap),
+    }
 }

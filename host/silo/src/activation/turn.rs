@@ -447,7 +447,7 @@ impl Activation {
             Box::new(move |outcome| {
                 let silo = done_silo;
                 if let Some(reminders) = reminders {
-                    silo.reminders.settled(*reminders, outcome);
+                    silo.reminders_settled(*reminders, outcome);
                 }
                 let outcome = outcome.map(drop);
                 silo.metrics.commit(outcome);

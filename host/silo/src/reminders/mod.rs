@@ -13,7 +13,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quark_core::commit::{CommitError, Write};
 use quark_core::error::CallError;
-use quark_core::reminders::{Failed, Fired, Now, Reminder, ReminderChange, ReminderId, Window};
+use quark_core::reminders::{
+    COUNTED_MAX, Failed, Fired, MADE_UP_MAX, Now, Reminder, ReminderChange, ReminderId, Window,
+};
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, unix_ms};
@@ -43,6 +45,8 @@ pub(crate) struct Reminders {
 /// What a commit does to reminders, until it has its outcome.
 pub(crate) struct Submitted {
     fired: Option<Arc<Reminder>>,
+    /// Times of that which have no turn.
+    left_out: u64,
     moved: Vec<(ReminderId, Option<Arc<Reminder>>)>,
     changed: Vec<(ReminderId, Option<Arc<Reminder>>)>,
 }
@@ -97,6 +101,7 @@ impl Reminders {
         };
         let submitted = Submitted {
             fired: write.fired.as_ref().map(|fired| fired.row.clone()),
+            left_out: write.fired.as_ref().map_or(0, |fired| fired.left_out),
             moved: write.fired.iter().map(|fired| (fired.row.id.clone(), fired.after().map(Arc::new))).collect(),
             changed: write.reminders.iter().map(id_and_row).collect(),
         };
@@ -105,9 +110,9 @@ impl Reminders {
     }
 
     /// It has its outcome; `Ok(false)` when what it fired for had changed before.
-    pub(crate) fn settled(&self, submitted: Submitted, outcome: Result<bool, CommitError>) {
+    fn settled(&self, submitted: Submitted, outcome: Result<bool, CommitError>) {
         let ids = submitted.ids();
-        let Submitted { fired, moved, changed } = submitted;
+        let Submitted { fired, moved, changed, left_out: _ } = submitted;
         let now = self.now();
         self.change(|window| match outcome {
             Ok(as_told) => {
@@ -148,6 +153,28 @@ fn now(clock: Clock) -> Now {
 }
 
 impl Inner {
+    /// A commit that changed reminders has its outcome; `Ok(false)` when what it fired for had changed before.
+    pub(crate) fn reminders_settled(&self, submitted: Submitted, outcome: Result<bool, CommitError>) {
+        if let (Ok(true), Some(row)) = (outcome, &submitted.fired) {
+            self.tell_left_out(row, submitted.left_out);
+        }
+        self.reminders.settled(submitted, outcome);
+    }
+
+    /// Times that nobody will handle, since there were too many: told once they are passed over.
+    fn tell_left_out(&self, row: &Reminder, left_out: u64) {
+        if left_out == 0 {
+            return;
+        }
+        let least = if left_out >= COUNTED_MAX && !row.schedule.is_interval() { "at least " } else { "" };
+        let name = &row.id.name;
+        let detail = format!(
+            "reminder `{name}`: {least}{left_out} of its times passed without a turn; the last {MADE_UP_MAX} are made up"
+        );
+        let letter = Letter { to: &row.id.actor, method: METHOD, from: None, tell: true };
+        self.dead_letters.add(Reason::Expired, &detail, &letter);
+    }
+
     /// The turn of a reminder failed, or did not begin. Only what its actor itself failed at counts.
     pub(crate) fn reminder_failed(self: &Arc<Self>, row: &Arc<Reminder>, error: &CallError) {
         tracing::debug!(actor = %row.id.actor, name = %row.id.name, %error, "a reminder was not handled");
@@ -192,6 +219,9 @@ impl Inner {
         let (silo, told) = (self.clone(), fired.clone());
         let done = move |outcome: Result<bool, CommitError>| {
             let until = unix_ms() + STORE_RETRY_MS;
+            if outcome == Ok(true) {
+                silo.tell_left_out(&told.row, told.left_out);
+            }
             silo.reminders.change(|window| match outcome {
                 Ok(true) => window.landed(vec![(told.row.id.clone(), told.after().map(Arc::new))]),
                 Ok(false) => window.is_stale(&told),

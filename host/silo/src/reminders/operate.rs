@@ -58,7 +58,7 @@ impl Inner {
                 ReminderOperation::Delete => None,
                 ReminderOperation::Fire => Some(Stand::at(row.due.min(unix_ms()))),
             };
-            if self.change_reminder(Fired { row: Arc::new(row.clone()), to }).await? {
+            if self.change_reminder(Fired::new(Arc::new(row.clone()), to)).await? {
                 return Ok(());
             }
         }

@@ -119,6 +119,32 @@ fn a_kind_with_state_is_dropped_by_force_alone_and_its_state_stays() {
 }
 
 #[test]
+fn a_kind_changes_between_state_and_journal_by_force_alone() {
+    // Its component has fewer of the contract's types, which looks as if it took them away.
+    const LESS: &str = "allow-breaking=true";
+    let silo = Silo::with(&[]);
+    let client = silo.client();
+    let wit = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sample-actors/ledger/wit/ledger.wit"));
+    let wit = wit.unwrap().replace("world ledger-actor", "world made").replace("include quark:actor/actor@0.1.0;", "");
+    let (with, without) = (wit.clone(), wit.replace("export quark:actor/journaled@0.1.0;", ""));
+    assert_ne!(with, without);
+    let _ = deploy(&client, "", &made_of(&without)).expect(200);
+    let _ = deploy(&client, "", &component("ledger")).expect(200);
+    assert_eq!(client.call("ledger/a", "deposit", &json!([5, "rent"])).number(), 5);
+    let failure = deploy(&client, LESS, &made_of(&without)).failure(409, "conflict").to_string();
+    for part in ["no longer exports `quark:actor/journaled`", "ledgers#ledger", "nothing was changed", "--force"] {
+        assert!(failure.contains(part), "{part}: {failure}");
+    }
+    assert_eq!(client.call("ledger/a", "deposit", &json!([1, "more"])).number(), 6);
+    let _ = deploy(&client, "allow-breaking=true&force=true", &made_of(&without)).expect(200);
+    // Nobody had the events replayed, and they are still there.
+    let failure = deploy(&client, "", &component("ledger")).failure(409, "conflict").to_string();
+    assert!(failure.contains("would wake by their events alone"), "{failure}");
+    let _ = deploy(&client, "force=true", &component("ledger")).expect(200);
+    assert_eq!(client.call("ledger/a", "deposit", &json!([1, "again"])).number(), 7);
+}
+
+#[test]
 fn versions_are_listed_with_their_live_actors_and_the_oldest_are_forgotten() {
     let mut silo = Silo::start(&[]);
     let client = silo.client();

@@ -7,8 +7,9 @@ use std::thread;
 use quark_e2e::{Client, Silo, eventually, kills};
 use serde_json::{Value, json};
 
-const FEW: &str = "[actor.journal]\nsnapshot = { every = 5 }\n";
-const PACKED: &str = "[actor]\nisolation = { packed = 4 }\n[actor.journal]\nsnapshot = { every = 5 }\n";
+pub(crate) const FEW: &str = "[actor.journal]\nsnapshot = { every = 5 }\n";
+pub(crate) const SHORT: &str = "[actor.journal]\nkeep = \"since-snapshot\"\n";
+pub(crate) const PACKED: &str = "[actor]\nisolation = { packed = 4 }\n[actor.journal]\nsnapshot = { every = 5 }\n";
 const FULL: &str = "[actor]\nreentrancy = \"full\"\n[actor.journal]\nsnapshot = { every = 5 }\n";
 /// All ways in which its turns run.
 const WAYS: [(&str, &str); 5] =
@@ -60,95 +61,117 @@ fn settled(client: &Client, actor: &str, every: u64) -> Value {
 fn an_actor_is_what_its_events_made_of_it() {
     for (sample, manifest) in WAYS {
         let (_silo, client) = ledger(sample, manifest);
-        for n in 1..=13 {
-            assert_eq!(deposit(&client, "ledger/a", n, "é"), n * (n + 1) / 2, "{sample} {manifest}");
-        }
-        assert_eq!(client.call("ledger/a", "withdraw", &json!([1, "fee"])).number(), 90);
-        let _ = client.call("ledger/a", "withdraw", &json!([91, "too much"])).actor_error();
-        let live = sum(&client, "ledger/a");
-        assert_eq!((&live["balance"], &live["lines"]), (&json!(90), &json!(14)));
-        if !manifest.is_empty() {
-            let journal = settled(&client, "ledger/a", 5);
-            assert!(journal["snapshot"].as_u64().unwrap() >= 10, "{journal}");
-        }
-        for _ in 0..2 {
-            deactivate(&client, "ledger/a");
-            assert_eq!(sum(&client, "ledger/a"), live, "{sample} {manifest}");
-        }
-        let journal = client.inspect("ledger/a")["journal"].clone();
-        assert_eq!((&journal["last"], &journal["first"]), (&json!(14), &json!(1)));
-        assert_eq!(client.inspect("ledger/a")["state"], json!([]), "it is no state");
-        let lines = client.call("ledger/a", "audit", &json!([13, 100])).ok();
-        let lines: Vec<_> = lines.as_array().unwrap().iter().map(|line| (&line["number"], &line["amount"])).collect();
-        assert_eq!(lines, [(&json!(13), &json!(13)), (&json!(14), &json!(-1))]);
-        assert_eq!(sum(&client, "ledger/b")["lines"], 0, "another has its own");
+        check_past(&client, &format!("{sample} {manifest}"), !manifest.is_empty());
     }
+}
+
+/// It is what its events made of it; with `few` there are snapshots.
+#[track_caller]
+pub(crate) fn check_past(client: &Client, way: &str, few: bool) {
+    for n in 1..=13 {
+        assert_eq!(deposit(client, "ledger/a", n, "é"), n * (n + 1) / 2, "{way}");
+    }
+    assert_eq!(client.call("ledger/a", "withdraw", &json!([1, "fee"])).number(), 90);
+    let _ = client.call("ledger/a", "withdraw", &json!([91, "too much"])).actor_error();
+    let live = sum(client, "ledger/a");
+    assert_eq!((&live["balance"], &live["lines"]), (&json!(90), &json!(14)));
+    if few {
+        let journal = settled(client, "ledger/a", 5);
+        assert!(journal["snapshot"].as_u64().unwrap() >= 10, "{journal}");
+    }
+    for _ in 0..2 {
+        deactivate(client, "ledger/a");
+        assert_eq!(sum(client, "ledger/a"), live, "{way}");
+    }
+    let journal = client.inspect("ledger/a")["journal"].clone();
+    assert_eq!((&journal["last"], &journal["first"]), (&json!(14), &json!(1)));
+    assert_eq!(client.inspect("ledger/a")["state"], json!([]), "it is no state");
+    let lines = client.call("ledger/a", "audit", &json!([13, 100])).ok();
+    let lines: Vec<_> = lines.as_array().unwrap().iter().map(|line| (&line["number"], &line["amount"])).collect();
+    assert_eq!(lines, [(&json!(13), &json!(13)), (&json!(14), &json!(-1))]);
+    assert_eq!(sum(client, "ledger/b")["lines"], 0, "another has its own");
 }
 
 #[test]
 fn a_trap_undoes_what_the_turn_appended() {
     for (sample, manifest) in WAYS {
         let (_silo, client) = ledger(sample, manifest);
-        deposit(&client, "ledger/a", 5, "kept");
-        let live = sum(&client, "ledger/a");
-        let _ = client.call("ledger/a", "deposit-and-break", &json!([7])).failure(502, "failed");
-        assert_eq!(sum(&client, "ledger/a"), live);
-        assert_eq!(deposit(&client, "ledger/a", 2, "next"), 7);
-        let events = events(&client, "ledger/a");
-        assert_eq!(numbers(&events), [1, 2], "numbers are not used up");
-        assert_eq!(events[1]["json"], json!({ "Deposited": { "amount": 2, "note": "next" } }));
-        assert_eq!((&events[1]["name"], &events[1]["content_type"]), (&json!("Deposited"), &json!("application/json")));
+        check_trap(&client);
     }
+}
+
+#[track_caller]
+pub(crate) fn check_trap(client: &Client) {
+    deposit(client, "ledger/a", 5, "kept");
+    let live = sum(client, "ledger/a");
+    let _ = client.call("ledger/a", "deposit-and-break", &json!([7])).failure(502, "failed");
+    assert_eq!(sum(client, "ledger/a"), live);
+    assert_eq!(deposit(client, "ledger/a", 2, "next"), 7);
+    let events = events(client, "ledger/a");
+    assert_eq!(numbers(&events), [1, 2], "numbers are not used up");
+    assert_eq!(events[1]["json"], json!({ "Deposited": { "amount": 2, "note": "next" } }));
+    assert_eq!((&events[1]["name"], &events[1]["content_type"]), (&json!("Deposited"), &json!("application/json")));
 }
 
 #[test]
 fn an_event_that_cannot_be_applied_is_named_and_nothing_is_harmed() {
     for sample in ["ledger", "async/ledger"] {
         let (_silo, client) = ledger(sample, "");
-        deposit(&client, "ledger/a", 5, "one");
-        let _ = client.call("ledger/a", "withdraw", &json!([1, "two"])).expect(200);
-        let live = sum(&client, "ledger/a");
-        for (setting, says) in [
-            ("refuse", "answered: its settings refuse that"),
-            ("break", "its settings break it"),
-            ("tell", "may neither call nor tell"),
-        ] {
-            client.deploy(sample, &format!("[actor.config]\n{setting} = \"Withdrawn\"\n"));
-            let failure = client.call("ledger/a", "sum", &json!([])).failure(502, "failed");
-            let text = failure["message"].as_str().unwrap();
-            assert!(text.contains("its `apply` of event 2 (`Withdrawn`)") && text.contains(says), "{text}");
-            assert_eq!(numbers(&events(&client, "ledger/a")), [1, 2]);
-        }
-        client.deploy(sample, "");
-        let again = || {
-            let answer = client.call("ledger/a", "sum", &json!([]));
-            (answer.status == 200).then(|| answer.ok())
-        };
-        assert_eq!(eventually("it wakes again", again), live);
-        let _ = client.call("ledger/a", "gift", &json!([])).expect(202);
-        eventually("tells append too", || (events(&client, "ledger/a").len() == 3).then_some(()));
-        assert_eq!(events(&client, "ledger/other"), [] as [Value; 0], "nobody was told");
+        check_refusals(&client, sample);
     }
+}
+
+#[track_caller]
+pub(crate) fn check_refusals(client: &Client, sample: &str) {
+    deposit(client, "ledger/a", 5, "one");
+    let _ = client.call("ledger/a", "withdraw", &json!([1, "two"])).expect(200);
+    let live = sum(client, "ledger/a");
+    for (setting, says) in [
+        ("refuse", "answered: its settings refuse that"),
+        ("break", "its settings break it"),
+        ("tell", "may neither call nor tell"),
+    ] {
+        client.deploy(sample, &format!("[actor.config]\n{setting} = \"Withdrawn\"\n"));
+        let failure = client.call("ledger/a", "sum", &json!([])).failure(502, "failed");
+        let text = failure["message"].as_str().unwrap();
+        assert!(text.contains("its `apply` of event 2 (`Withdrawn`)") && text.contains(says), "{text}");
+        assert_eq!(numbers(&events(client, "ledger/a")), [1, 2]);
+    }
+    client.deploy(sample, "");
+    let again = || {
+        let answer = client.call("ledger/a", "sum", &json!([]));
+        (answer.status == 200).then(|| answer.ok())
+    };
+    assert_eq!(eventually("it wakes again", again), live);
+    let _ = client.call("ledger/a", "gift", &json!([])).expect(202);
+    eventually("tells append too", || (events(client, "ledger/a").len() == 3).then_some(()));
+    assert_eq!(events(client, "ledger/other"), [] as [Value; 0], "nobody was told");
 }
 
 #[test]
 fn a_snapshot_is_taken_on_request_and_old_events_are_dropped_if_so_decided() {
     for sample in ["ledger", "async/ledger"] {
-        let (_silo, client) = ledger(sample, "[actor.journal]\nkeep = \"since-snapshot\"\n");
-        assert_eq!(client.call("ledger/a", "deposit-often", &json!([600])).number(), 600);
-        let _ = client.call("ledger/a", "close-books", &json!([])).expect(200);
-        let closed = settled(&client, "ledger/a", 1);
-        assert_eq!((&closed["snapshot"], &closed["first"], &closed["last"]), (&json!(600), &json!(601), &json!(600)));
-        assert_eq!(events(&client, "ledger/a"), [] as [Value; 0]);
-        deposit(&client, "ledger/a", 1, "after");
-        let live = sum(&client, "ledger/a");
-        deactivate(&client, "ledger/a");
-        assert_eq!(sum(&client, "ledger/a"), live);
-        assert_eq!(numbers(&events(&client, "ledger/a")), [601]);
-        // More than a turn may append, and then all of it is undone by the method's own trap.
-        let failure = client.call("ledger/a", "deposit-often", &json!([1025])).actor_error();
-        assert!(failure.to_string().contains("commit first"), "{failure}");
+        let (_silo, client) = ledger(sample, SHORT);
+        check_snapshots(&client);
     }
+}
+
+/// Of a ledger that keeps what came after its snapshot.
+#[track_caller]
+pub(crate) fn check_snapshots(client: &Client) {
+    assert_eq!(client.call("ledger/a", "deposit-often", &json!([600])).number(), 600);
+    let _ = client.call("ledger/a", "close-books", &json!([])).expect(200);
+    let closed = settled(client, "ledger/a", 1);
+    assert_eq!((&closed["snapshot"], &closed["first"], &closed["last"]), (&json!(600), &json!(601), &json!(600)));
+    assert_eq!(events(client, "ledger/a"), [] as [Value; 0]);
+    deposit(client, "ledger/a", 1, "after");
+    let live = sum(client, "ledger/a");
+    deactivate(client, "ledger/a");
+    assert_eq!(sum(client, "ledger/a"), live);
+    assert_eq!(numbers(&events(client, "ledger/a")), [601]);
+    // More than a turn may append, and then all of it is undone by the method's own trap.
+    let failure = client.call("ledger/a", "deposit-often", &json!([1025])).actor_error();
+    assert!(failure.to_string().contains("commit first"), "{failure}");
 }
 
 #[test]
@@ -202,23 +225,29 @@ fn no_acknowledged_event_is_lost_or_doubled_by_kill_9() {
     for sample in ["ledger", "async/ledger"] {
         let mut silo = Silo::start(&[]);
         silo.client().deploy(sample, "[actor.journal]\nsnapshot = { every = 7 }\n");
-        let done = Mutex::new(BTreeMap::new());
-        for round in 1..=kills() {
-            let before = done.lock().unwrap().len();
-            thread::scope(|scope| {
-                for actor in ["ledger/a", "ledger/b", "ledger/c"] {
-                    let (client, done) = (silo.client(), &done);
-                    scope.spawn(move || deposits(&client, actor, round, done));
-                }
-                let enough = || (done.lock().unwrap().len() >= before + 40).then_some(());
-                eventually("some deposits are done", enough);
-                silo.kill();
-            });
-            silo.restart(&[]);
-            let client = silo.client();
+        check_kills(&mut silo, kills());
+    }
+}
+
+/// It is killed so often while it has deposits.
+#[track_caller]
+pub(crate) fn check_kills(silo: &mut Silo, kills: u64) {
+    let done = Mutex::new(BTreeMap::new());
+    for round in 1..=kills {
+        let before = done.lock().unwrap().len();
+        thread::scope(|scope| {
             for actor in ["ledger/a", "ledger/b", "ledger/c"] {
-                check_events(&client, actor, &done.lock().unwrap());
+                let (client, done) = (silo.client(), &done);
+                scope.spawn(move || deposits(&client, actor, round, done));
             }
+            let enough = || (done.lock().unwrap().len() >= before + 40).then_some(());
+            eventually("some deposits are done", enough);
+            silo.kill();
+        });
+        silo.restart(&[]);
+        let client = silo.client();
+        for actor in ["ledger/a", "ledger/b", "ledger/c"] {
+            check_events(&client, actor, &done.lock().unwrap());
         }
     }
 }

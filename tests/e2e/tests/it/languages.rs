@@ -4,9 +4,11 @@
 use quark_e2e::{Client, Silo, component, component_path, eventually};
 use serde_json::{Value, json};
 
-use crate::reentrance;
-
 use crate::supervisors::{check_decisions, check_indecision};
+use crate::{journal, reentrance, reminders};
+
+/// How often a silo with a ledger is killed.
+const KILLS: u64 = 3;
 
 /// All four languages.
 const PIG: [&str; 4] = ["counter", "die", "player", "game"];
@@ -318,4 +320,84 @@ fn foremen_decide_in_their_languages() {
             check_indecision(&Silo::with_compiled(&[sample]), sample, mode);
         }
     }
+}
+
+/// The sample `digest` in each language, and `ledger`.
+const DIGESTS: [&str; 3] = ["python-digest", "python-digest-async", "javascript-digest"];
+const LEDGERS: [&str; 3] = ["python-ledger", "python-ledger-async", "javascript-ledger"];
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn reminders_fire_in_their_languages() {
+    for sample in DIGESTS {
+        let silo = || Silo::with_compiled(&[sample]);
+        reminders::check_fires(&silo().client(), sample);
+        reminders::check_own(&silo().client());
+        reminders::check_refused(&silo().client());
+        reminders::check_survival(&mut silo());
+    }
+}
+
+/// A ledger of that sample is what its events made of it.
+fn check_ledger(sample: &str, manifest: &str) {
+    let ledger = |manifest: &str| {
+        let silo = Silo::with_compiled(&[sample]);
+        silo.client().deploy(sample, manifest);
+        silo
+    };
+    journal::check_past(&ledger(manifest).client(), &format!("{sample} {manifest}"), true);
+    journal::check_trap(&ledger(manifest).client());
+    journal::check_refusals(&ledger("").client(), sample);
+    journal::check_snapshots(&ledger(journal::SHORT).client());
+    journal::check_kills(&mut ledger(manifest), KILLS);
+}
+
+#[test]
+#[ignore = "needs Python: make test-languages"]
+fn a_ledger_in_python_is_what_its_events_made_of_it() {
+    check_ledger("python-ledger", journal::FEW);
+}
+
+#[test]
+#[ignore = "needs Python: make test-languages"]
+fn a_ledger_of_async_functions_is_what_its_events_made_of_it() {
+    check_ledger("python-ledger-async", journal::FEW);
+}
+
+#[test]
+#[ignore = "needs Python: make test-languages"]
+fn ledgers_that_share_an_interpreter_are_what_their_events_made_of_them() {
+    check_ledger("python-ledger-async", journal::PACKED);
+}
+
+#[test]
+#[ignore = "needs JavaScript: make test-languages"]
+fn a_ledger_in_javascript_is_what_its_events_made_of_it() {
+    check_ledger("javascript-ledger", journal::FEW);
+}
+
+#[test]
+#[ignore = "needs Python and JavaScript: make test-languages"]
+fn a_ledger_goes_on_in_another_language() {
+    let silo = Silo::with_compiled(&LEDGERS);
+    let client = silo.client();
+    let all = || ["ledger"].into_iter().chain(LEDGERS);
+    // Some tools keep types of the contract that others leave out, and so one looks as if it took them away.
+    let deploy = |sample: &str| {
+        let path = "/v1/deployments?name=ledger&allow-breaking=true";
+        let _ = client.send("POST", path, &[("content-type", "application/wasm")], &component(sample)).expect(200);
+    };
+    for (sample, rounds) in all().zip(1..) {
+        deploy(sample);
+        assert_eq!(journal::deposit(&client, "ledger/a", 2, "é"), rounds + 1);
+        assert_eq!(client.call("ledger/a", "withdraw", &json!([1, "fee"])).number(), rounds);
+        let lines = client.call("ledger/a", "audit", &json!([1, 100])).ok();
+        assert_eq!(lines.as_array().unwrap().len() as u64, 2 * rounds, "{sample}: {lines}");
+    }
+    let sums = all().map(|sample| {
+        deploy(sample);
+        journal::sum(&client, "ledger/a")
+    });
+    let sums: Vec<Value> = sums.collect();
+    assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
 }

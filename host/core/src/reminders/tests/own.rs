@@ -53,13 +53,13 @@ fn a_turn_sees_the_rows_as_its_commit_will_leave_them() {
     own.unregister("gone");
     register(&mut own, "new").unwrap();
     let to = Some(Stand::at(NEW_YEAR + 2 * SECOND));
-    let fired = Fired { row: Arc::new(row("fired")), to };
+    let fired = Fired::new(Arc::new(row("fired")), to);
     let seen = own.seen(rows(), Some(&fired));
     assert_eq!(seen.iter().map(|row| &*row.id.name).collect::<Vec<_>>(), ["fired", "new", "stays"]);
     assert_eq!(seen[0].due, NEW_YEAR + 2 * SECOND);
     let last = Fired { to: None, ..fired };
     assert_eq!(own.seen(rows(), Some(&last)).len(), 2);
-    let older = Fired { row: Arc::new(Reminder { revision: 0, ..row("fired") }), to: None };
+    let older = Fired::new(Arc::new(Reminder { revision: 0, ..row("fired") }), None);
     assert_eq!(own.seen(rows(), Some(&older)).len(), 3, "it was registered anew since");
     own.take(&actor("a"), Some(&last));
     (0..REMINDERS_PER_ACTOR_MAX - 2).for_each(|n| register(&mut own, &n.to_string()).unwrap());

@@ -50,8 +50,69 @@ fn what_is_no_schedule_of_five_fields_is_refused() {
 fn what_was_missed_is_made_up_as_the_reminder_says() {
     let every = Schedule::Every(MINUTE);
     let (due, now) = (NEW_YEAR, NEW_YEAR + 10 * MINUTE + 1);
-    assert_eq!(Missed::FireOnce.next(&every, due, now), Some(NEW_YEAR + 11 * MINUTE));
-    assert_eq!(Missed::FireAll.next(&every, due, now), Some(NEW_YEAR + MINUTE));
-    assert_eq!(Missed::Skip.next(&every, due, now), Some(NEW_YEAR + 11 * MINUTE));
-    assert_eq!(Missed::FireAll.next(&Schedule::Once(5), due, now), None);
+    let next = |at, left_out| Next { at, left_out };
+    assert_eq!(Missed::FireOnce.next(&every, due, now), next(Some(NEW_YEAR + 11 * MINUTE), 0));
+    assert_eq!(Missed::FireAll.next(&every, due, now), next(Some(NEW_YEAR + MINUTE), 0));
+    assert_eq!(Missed::Skip.next(&every, due, now), next(Some(NEW_YEAR + 11 * MINUTE), 0));
+    assert_eq!(Missed::FireAll.next(&Schedule::Once(5), due, now), next(None, 0));
+}
+
+#[test]
+fn of_times_that_passed_the_latest_are_made_up_and_the_rest_is_counted() {
+    let all = |schedule: &Schedule, passed: u64| Missed::FireAll.next(schedule, NEW_YEAR, NEW_YEAR + passed);
+    let over = |n: u64| (MADE_UP_MAX + n) * MINUTE;
+    for schedule in [Schedule::Every(MINUTE), cron("* * * * *")] {
+        let next = |minutes: u64, left_out| Next { at: Some(NEW_YEAR + minutes * MINUTE), left_out };
+        assert_eq!(all(&schedule, over(0)), next(1, 0));
+        assert_eq!(all(&schedule, over(1) - 1), next(1, 0));
+        assert_eq!(all(&schedule, over(1)), next(2, 1));
+        assert_eq!(all(&schedule, over(500) + 1), next(501, 500));
+    }
+    let rare = cron("0 8 * * *");
+    let eight = NEW_YEAR + 8 * HOUR;
+    assert_eq!(all(&rare, over(100_000)), Next { at: Some(eight), left_out: 0 }, "70 of them");
+    let days = |n: u64| n * 24 * HOUR;
+    let next = Missed::FireAll.next(&rare, eight, eight + days(MADE_UP_MAX + 7));
+    assert_eq!(next, Next { at: Some(eight + days(8)), left_out: 7 });
+    let Next { at, left_out } = all(&cron("* * * * *"), over(1_000_000));
+    assert_eq!((at, left_out), (Some(NEW_YEAR + 1_000_001 * MINUTE), COUNTED_MAX), "the count has an end too");
+    let Next { at, left_out } = all(&Schedule::Every(EVERY_MIN), 365 * 24 * HOUR);
+    assert_eq!(left_out, 365 * 24 * HOUR / EVERY_MIN - MADE_UP_MAX);
+    assert_eq!(at, Some(NEW_YEAR + (left_out + 1) * EVERY_MIN));
+    let end = Missed::FireAll.next(&Schedule::Every(u64::MAX), 5, u64::MAX);
+    assert_eq!(end, Next { at: None, left_out: 0 }, "beyond the last year");
+}
+
+#[test]
+fn each_time_has_a_turn_or_is_counted_by_seed() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |n: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % n
+    };
+    for _ in 0..30 {
+        let schedule = match below(10) {
+            0 => cron(["* * * * *", "*/7 * * * *", "5 */3 * * 1-5"][usize::try_from(below(3)).unwrap()]),
+            _ => Schedule::Every(EVERY_MIN + below(10 * MINUTE)),
+        };
+        let (first, mut now) = (NEW_YEAR + below(HOUR), NEW_YEAR + below(3 * 24 * HOUR));
+        let (mut due, mut turns, mut left_out) = (first, 0, 0);
+        while due <= now {
+            let next = Missed::FireAll.next(&schedule, due, now);
+            turns += 1;
+            left_out += next.left_out;
+            due = next.at.unwrap();
+            // While the turn runs.
+            now += if turns < 50 { below(HOUR) } else { 0 };
+            assert!(turns <= MADE_UP_MAX + 51, "{schedule:?}");
+        }
+        let mut expect = 0;
+        let mut at = first;
+        while at < due {
+            (at, expect) = (schedule.after(at, None).unwrap(), expect + 1);
+        }
+        assert_eq!((at, turns + left_out), (due, expect), "{schedule:?}");
+    }
 }

@@ -72,7 +72,7 @@ pub(in crate::store) async fn reminders_come_in_the_order_in_which_they_fire(sto
 /// A commit of the turn that this row fired.
 fn fires(claim: &Claim, row: &Reminder, to: Option<u64>) -> Commit {
     let mut one = write(&actor("a"), claim, &[("turn", Some(b"done"))]);
-    one.write.fired = Some(Box::new(Fired { row: Arc::new(row.clone()), to: to.map(Stand::at) }));
+    one.write.fired = Some(Box::new(Fired::new(Arc::new(row.clone()), to.map(Stand::at))));
     one
 }
 
@@ -122,7 +122,7 @@ pub(in crate::store) async fn reminders_move_on_without_a_turn(store: &dyn Store
     let row = reminder("a", "r", 5);
     change(store, "a", &mut a, vec![set(&row), set(&reminder("a", "s", 6))]).await;
     let later = Stand { due: 5, at: 40, tries: 1 };
-    let fired = |row: &Reminder, to| Fired { row: Arc::new(row.clone()), to };
+    let fired = |row: &Reminder, to| Fired::new(Arc::new(row.clone()), to);
     assert!(moves(store, fired(&row, Some(later))).await);
     assert_eq!(due(store).await, at(&[(6, "a.s"), (40, "a.r")]));
     let tried = row.moved(later);

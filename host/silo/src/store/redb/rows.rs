@@ -333,7 +333,7 @@ mod tests {
     fn a_commit_moves_its_reminder_on_only_when_that_stands() {
         let row = reminder("a", "r", 9);
         let to = Some(Stand::at(10));
-        let fired = Some(Box::new(Fired { row: Arc::new(row.clone()), to }));
+        let fired = Some(Box::new(Fired::new(Arc::new(row.clone()), to)));
         let write = Write { fired, ..Write::default() };
         let commit = Commit { actor: actor("a"), generation: 0, etag: 3, write };
         let mut payload = Vec::new();

@@ -36,7 +36,7 @@ impl Random {
 fn some_move(random: &mut Random, row: &Reminder) -> Fired {
     let due = row.due + u64::from(random.below(5) == 0);
     let to = (random.below(3) > 0).then(|| Stand::at(random.below(9) as u64));
-    Fired { row: Arc::new(Reminder { due, ..row.clone() }), to }
+    Fired::new(Arc::new(Reminder { due, ..row.clone() }), to)
 }
 
 /// The two stores, and which number of one is which of the other.
