@@ -136,7 +136,8 @@ impl Journal {
 fn as_of(state: &JournalState) -> String {
     let when = state.at_ms.map_or_else(String::new, |at_ms| format!(", {}", shown_ago(at_ms)));
     let from = state.restored.map_or_else(String::new, |restored| format!("the snapshot up to event {restored} and "));
-    format!("as of event {}{when}: {from}{} events", state.sequence, state.applied)
+    let events = if state.applied == 1 { "1 event".to_owned() } else { format!("{} events", state.applied) };
+    format!("as of event {}{when}: {from}{events}", state.sequence)
 }
 
 /// In lines, since it is one thing alone; what steers a terminal is escaped in JSON.
@@ -180,8 +181,8 @@ mod tests {
         };
         assert_eq!(as_of(&state), "as of event 12: the snapshot up to event 10 and 2 events");
         assert_eq!(said(&state), "{\n  \"a\": \"\\u001b[31m\\u{9b}\"\n}");
-        (state.json, state.restored) = (None, None);
-        assert_eq!(as_of(&state), "as of event 12: 2 events");
+        (state.json, state.restored, state.applied) = (None, None, 1);
+        assert_eq!(as_of(&state), "as of event 12: 1 event");
         assert_eq!(said(&state), "7 B that are no JSON: --json prints them in base64");
     }
 

@@ -193,8 +193,9 @@ impl Trace {
     /// Shows those that end until the reader goes away.
     fn go_on(&self, client: &Client, mut report: TraceReport, out: &mut Output<'_>) -> Done {
         let colour = out.is_terminal() && may_colour(&std::io::stdout());
-        let mut widths = COLUMNS.map(|(name, _)| name.width());
+        let mut widths = WIDTHS;
         if !self.json {
+            report.turns.iter().for_each(|turn| drop(padded(&cells(turn), &mut widths)));
             self.hint(&report).into_iter().for_each(|hint| out.said(hint));
             out.said(padded(&COLUMNS.map(|(name, _)| name.to_owned()), &mut widths));
         }
@@ -208,8 +209,7 @@ impl Trace {
                 match (self.json, serde_json::to_string(turn)) {
                     (true, Ok(json)) => out.said(json),
                     (true, Err(_)) | (false, _) => {
-                        let cells: Vec<String> = row(turn).iter().map(|cell| plain(cell)).collect();
-                        out.said(coloured(&padded(&cells, &mut widths), &turn.outcome, colour));
+                        out.said(coloured(&padded(&cells(turn), &mut widths), &turn.outcome, colour));
                     }
                 }
             }
@@ -240,6 +240,13 @@ const COLUMNS: [Column; 13] = [
     ("FROM", false),
     ("OUTCOME", false),
 ];
+
+/// What columns have that are written before all of what is in them is known.
+const WIDTHS: [usize; 13] = [10, 16, 12, 8, 8, 8, 12, 8, 8, 8, 8, 12, 7];
+
+fn cells(turn: &TurnReport) -> Vec<String> {
+    row(turn).iter().map(|cell| plain(cell)).collect()
+}
 
 fn row(turn: &TurnReport) -> Vec<String> {
     let bytes = |bytes: u64| if bytes == 0 { "-".to_owned() } else { shown_bytes(bytes) };
