@@ -179,7 +179,14 @@ fn failed(id: &ActorId, trap: Trap) -> Failure {
             Failure::new("failed", format!("{id} could not be made as it was: {reason}"))
                 .next("nothing was harmed; the version that is deployed must be able to apply its old events")
         }
-        trap => Failure::new("failed", format!("{id} could not be made as it was: {trap}")).next("try again"),
+        trap @ (Trap::Failed(_)
+        | Trap::Abandoned
+        | Trap::Neighbour(_)
+        | Trap::Unbegun
+        | Trap::CoolsDown { .. }
+        | Trap::Stopped) => {
+            Failure::new("failed", format!("{id} could not be made as it was: {trap}")).next("try again")
+        }
     }
 }
 
