@@ -49,7 +49,8 @@ pub(crate) struct Journal {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     limit: u64,
     /// What it was: after the event of that number, at that time, or so long ago.
-    #[arg(long, value_name = "SEQ|TIME", value_parser = units::moment, conflicts_with_all = ["from", "limit", "follow"])]
+    #[arg(long, value_name = "SEQ|TIME", value_parser = units::moment)]
+    #[arg(conflicts_with_all = ["from", "limit", "follow"])]
     at: Option<Moment>,
     /// Go on with those that come, until interrupted.
     #[arg(long)]

@@ -212,15 +212,8 @@ impl Activation {
                 self.forget(turn);
                 return self.begin_again(silo, Message::new(head, work, bytes, None));
             }
-            Err(Trap::Stopped) => {
-                self.trace_trapped(turn, &Trap::Stopped);
-                self.not_begun(turn);
-                return self.turned_down(silo, origin, method.name(), &head);
-            }
-            Err(trap) => {
-                self.trace_trapped(turn, &trap);
-                return self.refused(silo, origin, trap);
-            }
+            Err(Trap::Stopped) => return self.turned_down(silo, turn, origin, method.name(), &head),
+            Err(trap) => return self.refused(silo, turn, origin, trap),
         };
         let method = match same_method(&live.served, method) {
             Ok(method) => method,
@@ -236,18 +229,7 @@ impl Activation {
                 None => return self.put_back(turn, live),
             }
         }
-        let handles = match &origin {
-            Origin::Outbox(id) => Some(Handled::Tell(id.clone())),
-            Origin::Reminder(row) => match silo.reminders.begin(row) {
-                Some(fired) => {
-                    silo.metrics.reminder_turns.increment(1);
-                    Some(Handled::Reminder(fired))
-                }
-                // It comes again, or is over.
-                None => return self.put_back(turn, live),
-            },
-            Origin::Caller(_) | Origin::Timer(_) | Origin::Snapshot => None,
-        };
+        let Ok(handles) = handled_by(silo, &origin) else { return self.put_back(turn, live) };
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
         if method.served.is_traced() {
@@ -268,7 +250,9 @@ impl Activation {
     }
 
     /// The actor is stopped: the message will not be handled, and a tell need not come again.
-    fn turned_down(&self, silo: &Arc<Inner>, origin: Origin, method: &str, head: &Head) {
+    fn turned_down(&self, silo: &Arc<Inner>, turn: Turn, origin: Origin, method: &str, head: &Head) {
+        self.trace_trapped(turn, &Trap::Stopped);
+        self.not_begun(turn);
         match origin {
             Origin::Outbox(id) => discard(silo, &id, (&self.id, method), Reason::Stopped, ""),
             Origin::Caller(_) => {
@@ -429,7 +413,8 @@ impl Activation {
     }
 
     /// The actor would not wake: the same answer for all that waited for it.
-    fn refused(&self, silo: &Arc<Inner>, origin: Origin, trap: Trap) {
+    fn refused(&self, silo: &Arc<Inner>, turn: Turn, origin: Origin, trap: Trap) {
+        self.trace_trapped(turn, &trap);
         self.did_not_wake(silo, &trap);
         answer_trap(silo, origin, trap);
     }
@@ -552,6 +537,22 @@ impl Activation {
                 MidTurn::Wait(receive)
             }
         }
+    }
+}
+
+/// What a turn handles with its first commit point.
+///
+/// # Errors
+/// When the reminder's time comes again, or is over.
+fn handled_by(silo: &Inner, origin: &Origin) -> Result<Option<Handled>, ()> {
+    match origin {
+        Origin::Outbox(id) => Ok(Some(Handled::Tell(id.clone()))),
+        Origin::Reminder(row) => {
+            let fired = silo.reminders.begin(row).ok_or(())?;
+            silo.metrics.reminder_turns.increment(1);
+            Ok(Some(Handled::Reminder(fired)))
+        }
+        Origin::Caller(_) | Origin::Timer(_) | Origin::Snapshot => Ok(None),
     }
 }
 
