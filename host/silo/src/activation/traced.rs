@@ -123,21 +123,29 @@ impl Machine {
     }
 
     /// The record of the turn that began last, which is about to end.
+    #[inline]
     pub(super) fn take_last_traced(&mut self) -> Option<Arc<Traced>> {
-        self.traced.as_ref()?;
+        if self.traced.is_none() { None } else { self.take_that_began_last() }
+    }
+
+    #[cold]
+    fn take_that_began_last(&mut self) -> Option<Arc<Traced>> {
         let number = self.turns.running()?.number;
         self.take_traced(number)
     }
 
     /// What leaves that turn (else the one that began last) at its end, with its record if there is one. `write` is
     /// what it commits; none when that goes with another turn's.
+    #[inline]
     pub(super) fn traced(&mut self, turn: Option<Turn>, write: Option<&Write>, output: Output) -> Output {
-        if self.traced.is_none() {
-            return output;
-        }
+        if self.traced.is_none() { output } else { self.traced_at_its_end(turn, write, output) }
+    }
+
+    #[cold]
+    fn traced_at_its_end(&mut self, turn: Option<Turn>, write: Option<&Write>, output: Output) -> Output {
         let traced = match turn {
             Some(turn) => self.take_traced(turn.number),
-            None => self.take_last_traced(),
+            None => self.take_that_began_last(),
         };
         let Some(turn) = traced else { return output };
         let unheard = matches!(&output, Output::Reply { to, .. } if to.is_closed());
@@ -159,8 +167,8 @@ impl Machine {
 
     /// The same of a commit point in its middle.
     pub(super) fn traced_midway(&mut self, turn: Turn, write: Option<&Write>, output: Output) -> Output {
-        let known = self.traced.as_ref().and_then(|running| running.0.iter().find(|(known, _)| *known == turn.number));
-        match known {
+        let Some(running) = &self.traced else { return output };
+        match running.0.iter().find(|(known, _)| *known == turn.number) {
             None => output,
             Some((_, traced)) => self.gated(traced.clone(), write, output, false),
         }
@@ -178,6 +186,7 @@ impl Machine {
 
 impl Activation {
     /// A turn begins of a kind whose turns are recorded.
+    #[cold]
     pub(super) fn trace(&self, silo: &Inner, turn: Turn, begins: &Begins<'_>) {
         let mut record = record_of(&self.id, begins, silo.clock);
         let mut machine = self.machine.lock();
