@@ -22,6 +22,7 @@ mod outbox;
 mod waits;
 mod dispatch;
 mod outside;
+mod lasting;
 mod activation;
 mod timers;
 mod reminders;

@@ -20,6 +20,7 @@ use super::traced::{Begins, occasion, tell_answered, tell_trapped};
 use super::{Activation, Entered, Home, Live, Slot};
 use crate::dead_letters::{Letter, Reason};
 use crate::kinds::Served;
+use crate::lasting::Lasting;
 use crate::message::{Message, MethodRef, Notice, Origin, Outcome, Output, Work, commit_failed};
 use crate::outbox::discard;
 use crate::silo::Inner;
@@ -89,7 +90,7 @@ impl Activation {
     /// The turn of a call that waits goes on in a task of its own, and what comes behind it too.
     pub(super) async fn go_on(
         self: Arc<Self>,
-        turn: Running,
+        turn: Lasting<Ran>,
         method: MethodRef,
         reply: oneshot::Sender<Outcome>,
         deadline: Time,
@@ -245,7 +246,7 @@ impl Activation {
             return self.finished(silo, Finished { ran, method, origin, started });
         }
         let turn = self.on_its_own(live, head, payload, Alone { turn, method: method.at, handles, started });
-        let ran = self.to_its_end(turn, &mut origin, last).await;
+        let ran = self.to_its_end(self.lasting(silo, turn), &mut origin, last).await;
         self.finished(silo, Finished { ran, method, origin, started });
     }
 
