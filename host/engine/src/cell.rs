@@ -316,7 +316,8 @@ impl Cell {
         constructed(self.exports.kind(), made)
     }
 
-    async fn replay(&mut self, fiber: bool) -> Result<(), Trap> {
+    /// Gives the actor that is shown its journal. Until something else begins nothing can be written or sent.
+    pub(crate) async fn replay(&mut self, fiber: bool) -> Result<(), Trap> {
         let Some(functions) = self.exports.journaled(&mut self.store)? else { return Ok(()) };
         let Some(mut waking) = Waking::of(self.store.data(), functions)? else { return Ok(()) };
         let turn = &mut self.store.data_mut().turn;
@@ -397,7 +398,7 @@ impl Cell {
     }
 
     /// Calls a function that has one result.
-    async fn invoke(&mut self, func: Func, arguments: &[Val], fiber: bool) -> Result<Val, Trap> {
+    pub(crate) async fn invoke(&mut self, func: Func, arguments: &[Val], fiber: bool) -> Result<Val, Trap> {
         let mut results = [Val::Bool(false)];
         let outcome = if fiber {
             self.call_async(func, arguments, &mut results).await

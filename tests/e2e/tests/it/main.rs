@@ -11,6 +11,8 @@ mod waits;
 mod tells;
 mod timers;
 mod journal;
+mod past;
+mod trace;
 mod reminders;
 mod history;
 mod letters;
