@@ -32,12 +32,14 @@ const USAGE: &[&str] = &[
     codes::NO_SUCH_KIND,
     codes::AMBIGUOUS_KIND,
     codes::NO_SUCH_METHOD,
+    codes::NOT_IDEMPOTENT,
     codes::NOT_FOUND,
     codes::BAD_COMPONENT,
     codes::BAD_MANIFEST,
     codes::BREAKING_CHANGE,
     codes::BODY_TOO_LARGE,
     "incompatible",
+    "key-reused",
 ];
 
 impl Exit {

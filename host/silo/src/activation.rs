@@ -6,13 +6,15 @@
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
 //! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `callers` tells
 //! who still waits, `restart` is about those that failed, `family` about parents and children, `operate`
-//! is for operators, `timed` for timers, `journal` for those that wake by their journals.
+//! is for operators, `timed` for timers, `journal` for those that wake by their journals, `keyed` for calls with an
+//! idempotency key.
 
 mod beside;
 mod birth;
 mod callers;
 mod family;
 mod journal;
+mod keyed;
 mod nested;
 mod operate;
 mod restart;
@@ -158,6 +160,8 @@ pub(crate) struct Machine {
     beside: Option<Box<beside::Times>>,
     /// What is kept of it that is not its own; of most there is nothing.
     standing: Option<Box<KeptStanding>>,
+    /// What it answered to calls with a key; few ever have any.
+    answers: Option<Box<keyed::Kept>>,
 }
 
 impl Machine {
@@ -242,8 +246,8 @@ impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
         let turns = Turns::new(id.clone(), bounds, Overlap::None);
-        let machine =
-            Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: None, standing: None };
+        let (beside, standing, answers) = (None, None, None);
+        let machine = Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside, standing, answers };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -463,7 +467,8 @@ impl Activation {
                     let (generation, mut values, reminders) = (claim.generation, claim.values, claim.reminders);
                     let (row, journal) = (values.remove(STANDING), values.remove(JOURNAL));
                     let (row, mark) = (Standing::decode(row.as_deref()), Mark::decode(journal.as_deref()));
-                    let (Some(row), Some(mark)) = (row, mark) else {
+                    let answers = keyed::Kept::take_from(&mut values, silo);
+                    let (Some(row), Some(mark), Ok(answers)) = (row, mark, answers) else {
                         let waiting = self.machine.lock().turns.refused();
                         return silo.answer_all(waiting, &CallError::Failed(UNREADABLE.into()));
                     };
@@ -480,6 +485,7 @@ impl Activation {
                     let state = State::new(values, limit).with_journal(mark).with_reminders(reminders);
                     let mut machine = self.machine.lock();
                     machine.standing = standing;
+                    machine.answers = answers;
                     machine.turns.set_overlap(served.component.overlap(served.at));
                     machine.slot = Slot::Loaded(Box::new(Loaded { generation, state, served, cause }));
                     machine.turns.loaded(claim.generation, claim.etag);

@@ -46,7 +46,7 @@ impl ActorRef {
     /// # Errors
     /// Why there is no result.
     pub async fn ask(&self, payload: Payload, timeout: Option<Duration>) -> Result<Payload, CallError> {
-        let call = Outgoing { path: Path::START, chain: self.chain.clone(), deadline: Time::NEVER, timeout };
+        let call = Outgoing { path: Path::START, chain: self.chain.clone(), deadline: Time::NEVER, timeout, key: None };
         let first = self.first.get_or_init(|| self.silo.activation(&self.to));
         let asking = if first.is_over() {
             self.silo.ask(&self.silo.activation(&self.to), call, &self.method, payload, Instant::now())

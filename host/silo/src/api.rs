@@ -5,6 +5,7 @@ mod journal;
 use std::collections::BTreeMap;
 
 use quark_core::error::CallError;
+use quark_core::idempotency::IdempotencyKey;
 use serde::{Deserialize, Serialize};
 
 pub use self::journal::{EventReport, JournalPage, JournalReport};
@@ -39,6 +40,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// True when only a method without a result will do (`quark tell`), false when both will.
     pub tell: bool,
+    /// What a repeat of the call is known by; only for a method that is marked `idempotent`.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// What came of a message from outside.
@@ -84,6 +87,8 @@ pub mod codes {
     pub const AMBIGUOUS_KIND: &str = "ambiguous-kind";
     /// The kind has no such method.
     pub const NO_SUCH_METHOD: &str = "no-such-method";
+    /// The call has an idempotency key, and its method remembers no answers.
+    pub const NOT_IDEMPOTENT: &str = "not-idempotent";
     /// No state value of that name, or no such thing otherwise.
     pub const NOT_FOUND: &str = "not-found";
     /// The e-tag given is not the actor's.

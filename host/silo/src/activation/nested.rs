@@ -70,13 +70,14 @@ impl Activation {
     }
 
     fn begin_inside(&self, silo: &Arc<Inner>, served: &Arc<Served>, turn: Turn, message: Message) -> Option<Returned> {
+        let message = if message.head.keyed.is_some() { self.begin_keyed(silo, turn, message)? } else { message };
         let Message { head, work, .. } = message;
         // An operator's comes back to nothing: it has no path.
         let Work::Method { method, payload, origin } = work else { return None };
         let method = match same_method(served, method) {
             Ok(method) => method,
             Err(error) => {
-                self.machine.lock().turns.ended(turn, None);
+                self.machine.lock().not_begun(turn);
                 silo.answer(origin, error);
                 return None;
             }
@@ -102,7 +103,7 @@ impl Activation {
             Err(trap) => {
                 let mut machine = self.machine.lock();
                 if matches!(trap, Trap::Unbegun) {
-                    machine.turns.ended(turn, None);
+                    machine.not_begun(turn);
                 } else {
                     // The outermost turn ends with the instance, and then all that run in it.
                     machine.ran += 1;
@@ -124,6 +125,7 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
+        let output = machine.keyed_ended(Some(turn), &method, output);
         let point = machine.commit_point(write.map(|write| *write).unwrap_or_default(), output);
         if let Point::Failed(output, error) = point {
             drop(machine);

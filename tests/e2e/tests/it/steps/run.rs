@@ -118,6 +118,7 @@ impl Run {
             request_id: None,
             headers: Vec::new(),
             tell: false,
+            idempotency_key: None,
         };
         match self.silo.call(request).await? {
             Reply::Ok(text) | Reply::Err(text) => Ok(serde_json::from_str(&text).unwrap()),
