@@ -21,6 +21,7 @@ mod memory;
 mod random;
 mod density;
 mod durable;
+mod keyed;
 mod spinners;
 mod failure;
 mod family;
@@ -39,7 +40,7 @@ use crate::rounds::{Probed, Sizes};
 type Group = fn(&Guests, &Sizes, &mut Report) -> Result<()>;
 
 /// In this order, because a process that has just started has the cleanest memory to measure.
-const GROUPS: [(&str, Group); 12] = [
+const GROUPS: [(&str, Group); 13] = [
     ("memory", memory::run),
     ("hot", hot::run),
     ("inflight", inflight::run),
@@ -47,6 +48,7 @@ const GROUPS: [(&str, Group); 12] = [
     ("activation", activation::run),
     ("random", random::run),
     ("durable", durable::run),
+    ("keyed", keyed::run),
     ("spinners", spinners::run),
     ("failure", failure::run),
     ("family", family::run),

@@ -62,11 +62,6 @@ impl Machine {
         write
     }
 
-    /// How many answers it remembers.
-    pub(crate) fn answers(&self) -> usize {
-        self.answers.as_ref().map_or(0, |kept| kept.answers.len())
-    }
-
     /// That turn stages something, where turns overlap.
     pub(super) fn keyed_wrote(&mut self, turn: Turn) {
         self.answers.iter_mut().for_each(|kept| kept.answers.wrote(turn.number));

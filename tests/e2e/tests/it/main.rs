@@ -21,6 +21,7 @@ mod trees;
 mod supervisors;
 mod crews;
 mod steps;
+mod idempotency;
 mod packs;
 mod overlap;
 mod state;

@@ -51,7 +51,7 @@ pub(crate) struct Run {
     rows: Arc<MemoryStore>,
 }
 
-fn config() -> SiloConfig {
+pub(crate) fn config() -> SiloConfig {
     SiloConfig { capacity: Some(CAPACITY), default_timeout: Duration::from_millis(TIMEOUT_MS), ..SiloConfig::default() }
 }
 
@@ -82,9 +82,18 @@ impl Deployed {
         self.start_on(rows, runtime())
     }
 
+    /// The same with settings of its own.
+    pub(crate) fn start_as(&self, rows: &Arc<MemoryStore>, config: SiloConfig) -> Run {
+        self.start_with(rows, runtime(), config)
+    }
+
     pub(crate) fn start_on(&self, rows: &Arc<MemoryStore>, runtime: Runtime) -> Run {
+        self.start_with(rows, runtime, config())
+    }
+
+    fn start_with(&self, rows: &Arc<MemoryStore>, runtime: Runtime, config: SiloConfig) -> Run {
         let store = Dying::new(rows, &self.store);
-        let silo = runtime.block_on(Silo::start(config(), store.clone(), self.cache.clone())).unwrap();
+        let silo = runtime.block_on(Silo::start(config, store.clone(), self.cache.clone())).unwrap();
         Run { runtime, silo, store, rows: rows.clone() }
     }
 }
@@ -159,8 +168,12 @@ impl Run {
 
 pub(crate) fn id(actor: &str) -> ActorId {
     let (kind, key) = actor.split_once('/').unwrap();
-    let kind = KindName::parse(if kind == "crew" { CREW } else { WORKER }).unwrap();
-    ActorId { kind, key: Key::parse(key).unwrap() }
+    id_of(if kind == "crew" { CREW } else { WORKER }, key)
+}
+
+/// An actor of the kind of that full name.
+pub(crate) fn id_of(kind: &str, key: &str) -> ActorId {
+    ActorId { kind: KindName::parse(kind).unwrap(), key: Key::parse(key).unwrap() }
 }
 
 pub(crate) fn short(id: &ActorId) -> String {
