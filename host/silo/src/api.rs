@@ -311,6 +311,9 @@ pub struct ActivationReport {
 /// Everything about one actor, as `quark inspect` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorReport {
+    /// How many answers it remembers by idempotency keys, also those that the next commits remove.
+    #[serde(default)]
+    pub answers: u64,
     /// The full kind.
     pub kind: String,
     /// The key.

@@ -10,7 +10,7 @@ use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
 use quark_core::standing::Standing;
-use quark_core::state::{STANDING, is_reserved};
+use quark_core::state::{ANSWERS, STANDING, is_reserved};
 use quark_core::time::Time;
 use quark_engine::Schemas;
 use quark_engine::values::{ArgumentError, Payload, call_errors, json, msgpack, wave};
@@ -217,8 +217,12 @@ impl Silo {
             };
             snapshot.values.iter().filter(|(name, _)| !is_reserved(name)).map(value).collect()
         });
+        let answers = snapshot
+            .as_ref()
+            .map_or(0, |snapshot| snapshot.values.keys().filter(|name| name.starts_with(ANSWERS)).count() as u64);
         let parent = self.0.parent_of(&id).await.map_err(unavailable)?;
         Ok(ActorReport {
+            answers,
             kind: id.kind.to_string(),
             key: id.key.to_string(),
             version: served.version,

@@ -116,9 +116,14 @@ impl Machine {
 }
 
 impl Activation {
-    /// A call with a key is about to begin as that turn. Gives it back if it is to run; else it has its answer, or
-    /// waits for it, and the turn is over.
-    pub(super) fn begin_keyed(&self, silo: &Arc<Inner>, turn: Turn, mut message: Message) -> Option<Message> {
+    /// A message is about to begin as that turn. Gives it back if it is to run, as all do without a key; else it has
+    /// its answer, or waits for it, and the turn is over.
+    #[inline]
+    pub(super) fn begin_keyed(&self, silo: &Arc<Inner>, turn: Turn, message: Message) -> Option<Message> {
+        if message.head.keyed.is_none() { Some(message) } else { self.look_up(silo, turn, message) }
+    }
+
+    fn look_up(&self, silo: &Arc<Inner>, turn: Turn, mut message: Message) -> Option<Message> {
         loop {
             let mut machine = self.machine.lock();
             let Message { head, work: Work::Method { method, .. }, waits, .. } = &message else { return Some(message) };

@@ -70,8 +70,7 @@ impl Activation {
     }
 
     fn begin_inside(&self, silo: &Arc<Inner>, served: &Arc<Served>, turn: Turn, message: Message) -> Option<Returned> {
-        let message = if message.head.keyed.is_some() { self.begin_keyed(silo, turn, message)? } else { message };
-        let Message { head, work, .. } = message;
+        let Message { head, work, .. } = self.begin_keyed(silo, turn, message)?;
         // An operator's comes back to nothing: it has no path.
         let Work::Method { method, payload, origin } = work else { return None };
         let method = match same_method(served, method) {

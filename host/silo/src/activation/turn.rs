@@ -148,11 +148,8 @@ impl Activation {
     }
 
     /// A turn with all that may wait before it.
-    pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, mut message: Message) {
-        if message.head.keyed.is_some() {
-            let Some(runs) = self.begin_keyed(silo, turn, message) else { return };
-            message = runs;
-        }
+    pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
+        let Some(message) = self.begin_keyed(silo, turn, message) else { return };
         let Message { mut head, work, bytes, waits } = message;
         let (method, mut payload, mut origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,

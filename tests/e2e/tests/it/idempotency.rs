@@ -170,6 +170,50 @@ fn repeats_at_once_wait_for_the_first() {
 }
 
 #[test]
+fn calls_of_a_turn_have_keys_derived_from_its_own() {
+    for flavour in ["", "async/"] {
+        let silo = Silo::with(&["counter", "rogue"]);
+        let client = silo.client();
+        client.deploy(&format!("{flavour}relay"), &marking("keys.idempotent = true\n", ""));
+        let keys = |actor: &str, key: &str| keyed(&client, actor, "keys", &json!([["b", "c", "c"]]), key).ok();
+        let of_a = keys("relay/a", "k");
+        let all = of_a.as_array().unwrap();
+        assert_eq!((all.len(), &all[0]), (4, &json!("k")));
+        assert!(all[1..].iter().all(|key| key.as_str().unwrap().starts_with('~')), "{of_a}");
+        assert!(all[1] != all[2] && all[2] != all[3], "{of_a}");
+        assert_eq!(keys("relay/a", "k"), of_a, "it is remembered");
+        let others = [keys("relay/a", "l"), keys("relay/d", "k")];
+        assert!(others[0][1] != of_a[1] && others[1][1] != of_a[1] && others[0][1] != others[1][1], "{others:?}");
+        assert_eq!(
+            client.call("relay/a", "keys", &json!([["b"]])).ok(),
+            json!([null, null]),
+            "without a key there is none"
+        );
+    }
+}
+
+#[test]
+fn a_call_that_comes_back_has_its_key_too() {
+    for flavour in ["", "async/"] {
+        let mut silo = Silo::start(&[]);
+        silo.client().deploy(&format!("{flavour}bank"), &marking("audit.idempotent = true\n", ""));
+        for (account, money) in [("a", 3), ("b", 4)] {
+            let _ = silo.client().call(&format!("account/{account}"), "deposit", &json!([money])).number();
+        }
+        let audit = |silo: &Silo| keyed(&silo.client(), "account/a", "audit", &json!([["b", "a", "b"]]), "k").number();
+        for _ in 0..2 {
+            assert_eq!(audit(&silo), 14, "{flavour}");
+            let _ = silo.client().call("account/b", "deposit", &json!([1])).number();
+        }
+        // Each of the four turns has its answer.
+        let answers = |account: &str| silo.client().inspect(&format!("account/{account}"))["answers"].clone();
+        assert_eq!((answers("a"), answers("b")), (json!(2), json!(2)));
+        silo.crash();
+        assert_eq!(audit(&silo), 14, "{flavour}");
+    }
+}
+
+#[test]
 fn an_actor_that_remembers_all_it_can_refuses_new_keys_and_forgets_none() {
     let silo = Silo::start(&[]);
     let client = silo.client();
@@ -195,6 +239,9 @@ fn an_actor_that_remembers_all_it_can_refuses_new_keys_and_forgets_none() {
     assert_eq!(client.call("zoo/z", "echo-string", &json!(["without"])).ok(), json!("without"));
     let state = client.inspect("zoo/z");
     assert_eq!((&state["state"], &state["state_bytes"]), (&json!([]), &json!(0)), "they are no state of its own");
+    assert_eq!(state["answers"], kept);
+    let shown = silo.cli(&["inspect", "zoo/z"]).stdout;
+    assert!(shown.contains(&format!("{kept} remembered by idempotency keys")), "{shown}");
     let name = "%00answer%00k0";
     assert_eq!(client.get(&format!("/v1/actors/zoo/z/-/state/{name}")).status, 404);
     // What is too long to be kept is a failure, and remembered as that.
