@@ -217,7 +217,7 @@ pub(crate) fn show_values(actor: &ActorReport, out: &mut Output<'_>) {
 
 /// Have an actor leave memory now; it wakes at its next message, without a wait if it had failed.
 ///
-/// The wait of a child is its parent's, and stays.
+/// With it end the waits of all children of its parent.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  quark deactivate counter/alice")]
 pub(crate) struct Deactivate {

@@ -1,5 +1,6 @@
 //! What one instance's Store holds: its actor, the running turn, what that staged, its limits.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -339,6 +340,17 @@ impl WasiView for Guest {
     }
 }
 
+thread_local! {
+    static LASTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a guest that was polled on this thread since the last look gave it back at a tick, in a turn that has run
+/// for long: it has more to do, and waits for nothing.
+#[must_use]
+pub fn lasts() -> bool {
+    LASTS.take()
+}
+
 /// Counts the time that a turn spends inside the guest. Waits do not count.
 #[derive(Debug)]
 pub(crate) struct TurnClock {
@@ -403,6 +415,7 @@ impl TurnClock {
             return UpdateDeadline::Interrupt;
         }
         if self.fiber {
+            LASTS.set(self.is_long());
             return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         }
         if self.is_long()

@@ -45,6 +45,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Place;
 use crate::kinds::Served;
+use crate::lasting::Lasting;
 use crate::message::{Message, MethodRef, Outcome, Output, Work};
 use crate::packs::{Seated, Shared};
 use crate::silo::Inner;
@@ -83,6 +84,11 @@ impl Inside {
         INLINE_DEPTH.set(depth + 1);
         Some(entered)
     }
+}
+
+/// On this thread no activation ever runs inside of another one.
+pub(crate) fn never_inline() {
+    INLINE_DEPTH.set(INLINE_DEPTH_MAX);
 }
 
 /// Polls a future of an instance on whose stack no other may run.
@@ -215,6 +221,8 @@ pub(crate) struct Activation {
     progressed: AtomicBool,
     /// Whoever waited for the running turn is gone. Only while it runs in a task of its own.
     given_up: AtomicBool,
+    /// Its last turn was a long one: so may be the next, which begins where such turns run.
+    lasted: AtomicBool,
     /// It has left the catalog: whoever remembers it must look the actor up again.
     over: AtomicBool,
     /// Its place among those that have timers, plus one; 0 for none.
@@ -259,6 +267,7 @@ impl Activation {
             upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
+            lasted: AtomicBool::new(false),
             over: AtomicBool::new(false),
             timers: AtomicU32::new(0),
             events: OnceLock::new(),
@@ -327,19 +336,22 @@ impl Activation {
         let deadline = head.deadline;
         let alone = turn::Alone { turn, method: method.at, handles: None, started: now };
         let mut turn = self.on_its_own(live, head.take(), std::mem::take(payload), alone);
-        // Whatever is registered with this waker is registered anew by the task's first poll.
-        match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok((live, result))) => {
-                *payload = result;
-                self.ended_here(silo, method, Ok(live), payload)
+        let turn = if self.lasted.load(Ordering::Relaxed) {
+            Lasting::new(&silo.long_turns, turn, true)
+        } else {
+            // Whatever is registered with this waker is registered anew by the task's first poll.
+            match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok((live, result))) => {
+                    *payload = result;
+                    return self.ended_here(silo, method, Ok(live), payload);
+                }
+                Poll::Ready(Err(trap)) => return self.ended_here(silo, method, Err(trap), payload),
+                Poll::Pending => Lasting::after_a_poll(&silo.long_turns, turn),
             }
-            Poll::Ready(Err(trap)) => self.ended_here(silo, method, Err(trap), payload),
-            Poll::Pending => {
-                let (reply, answer) = oneshot::channel();
-                silo.spawn(self.clone().go_on(turn, method.clone(), reply, deadline, now));
-                Entered::Waits(answer)
-            }
-        }
+        };
+        let (reply, answer) = oneshot::channel();
+        silo.spawn(self.clone().go_on(turn, method.clone(), reply, deadline, now));
+        Entered::Waits(answer)
     }
 
     /// The turn of a call that may begin at once. When another worker is just running a turn of the
@@ -380,6 +392,10 @@ impl Activation {
             let step = self.machine.lock().turns.next(silo.clock.at(now));
             match step {
                 Step::Idle => return None,
+                Step::Down => {
+                    silo.turn_back(self);
+                    return None;
+                }
                 Step::Wait => return Some(Some(Step::Wait)),
                 Step::Expired(message) => silo.expired(&self.id, message),
                 Step::Gone(generation) => {
@@ -409,6 +425,7 @@ impl Activation {
                 };
                 match step {
                     Step::Idle => return,
+                    Step::Down => return silo.turn_back(&self),
                     Step::Wait => self.wait_beside().await,
                     Step::Gone(generation) => return self.gone(&silo, generation),
                     Step::Expired(message) => silo.expired(&self.id, message),
@@ -472,19 +489,15 @@ impl Activation {
                         let waiting = self.machine.lock().turns.refused();
                         return silo.answer_all(waiting, &CallError::Failed(UNREADABLE.into()));
                     };
-                    let standing = match self.settle(silo, row).await {
-                        Ok(standing) => standing,
-                        Err(error) => {
-                            silo.store.release(&self.id, generation);
-                            return error.iter().for_each(|error| {
-                                let waiting = self.machine.lock().turns.refused();
-                                silo.answer_all(waiting, error);
-                            });
-                        }
-                    };
+                    if let Err(error) = self.settle(silo, row).await {
+                        silo.store.release(&self.id, generation);
+                        return error.iter().for_each(|error| {
+                            let waiting = self.machine.lock().turns.refused();
+                            silo.answer_all(waiting, error);
+                        });
+                    }
                     let state = State::new(values, limit).with_journal(mark).with_reminders(reminders);
                     let mut machine = self.machine.lock();
-                    machine.standing = standing;
                     machine.answers = answers;
                     machine.turns.set_overlap(served.component.overlap(served.at));
                     machine.slot = Slot::Loaded(Box::new(Loaded { generation, state, served, cause }));

@@ -1,6 +1,6 @@
 //! Deployments: admitted once, durable, served from then on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use quark_core::activation::Overlap;
@@ -305,11 +305,17 @@ impl Inner {
         let affects =
             |kind: &KindName| component.kind_at(kind).is_some() || before.is_some_and(|it| it.kind_at(kind).is_some());
         self.supervised.forgive_kinds(affects);
+        let mut parents = HashSet::new();
         self.catalog.for_each(|activation| {
-            if affects(&activation.id.kind) && activation.machine.lock().turns.deactivate(Why::Upgraded) {
-                self.spawn(activation.clone().run(None));
+            if affects(&activation.id.kind) {
+                let mut machine = activation.machine.lock();
+                parents.extend(machine.held_by());
+                if machine.turns.deactivate(Why::Upgraded) {
+                    self.spawn(activation.clone().run(None));
+                }
             }
         });
+        parents.iter().for_each(|parent| self.hurry(parent));
     }
 
     /// The versions of all deployments, or of the one that a kind belongs to: by deployment, the

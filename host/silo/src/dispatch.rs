@@ -61,7 +61,7 @@ pub(crate) enum Asking {
 }
 
 /// A task that nobody needs once this is dropped.
-struct LetGo<T>(JoinHandle<T>);
+pub(crate) struct LetGo<T>(pub(crate) JoinHandle<T>);
 
 impl<T> Drop for LetGo<T> {
     fn drop(&mut self) {
@@ -286,9 +286,12 @@ impl Inner {
         };
         let (reply, mut answer) = oneshot::channel();
         let work = Work::Method { method: method.clone(), payload, origin: Origin::Caller(reply) };
+        let from_turn = head.path.depth() > 0;
         let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD, waits };
         match self.place(to.clone(), message, at) {
             Err((_, error)) => return Asking::Done(Err(error)),
+            // It may have been put down since that was looked at.
+            Ok(None) if from_turn => self.turn_back(to),
             Ok(None) => {}
             Ok(Some(activation)) => activation.drive(),
         }
@@ -318,9 +321,12 @@ impl Inner {
 
     /// The same, but whoever must run is run by a task.
     pub(crate) fn deliver_later(self: &Arc<Self>, to: &ActorId, message: Message) -> Result<(), CallError> {
+        let from_turn = message.head.path.depth() > 0;
         let placed = self.place(self.activation(to), message, self.clock.now());
-        if let Some(activation) = placed.map_err(|(_, error)| error)? {
-            self.spawn(activation.run(None));
+        match placed.map_err(|(_, error)| error)? {
+            Some(activation) => self.spawn(activation.run(None)),
+            None if from_turn => self.catalog.get(to).iter().for_each(|activation| self.turn_back(activation)),
+            None => {}
         }
         Ok(())
     }

@@ -174,6 +174,11 @@ impl Families {
         family.queue.extend(actions);
     }
 
+    /// Whether anything is known of children of that actor.
+    pub(crate) fn has(&self, parent: &ActorId) -> bool {
+        self.table.lock().families.contains_key(parent)
+    }
+
     pub(crate) fn knows(&self, parent: &ActorId, child: &ActorId) -> bool {
         self.table.lock().families.get(parent).is_some_and(|family| family.children.contains(child))
     }
@@ -277,6 +282,18 @@ impl Families {
     pub(crate) fn woke(&self, parent: &ActorId, child: &ActorId) {
         let mut table = self.table.lock();
         table.families.get_mut(parent).iter_mut().for_each(|family| family.children.woke(child));
+    }
+
+    /// Whatever children of that parent wait for is over.
+    pub(crate) fn hurry(&self, parent: &ActorId, now: Time) {
+        let mut table = self.table.lock();
+        table.families.get_mut(parent).iter_mut().for_each(|family| family.children.hurry(now));
+    }
+
+    /// That child is not let run.
+    pub(crate) fn waits(&self, parent: &ActorId, child: &ActorId) {
+        let mut table = self.table.lock();
+        table.families.get_mut(parent).iter_mut().for_each(|family| family.children.waits(child));
     }
 
     /// The parent is down; what is to be done about its children is queued. False when it has none.

@@ -21,6 +21,7 @@ mod outbox;
 mod waits;
 mod dispatch;
 mod outside;
+mod lasting;
 mod activation;
 mod timers;
 mod reminders;

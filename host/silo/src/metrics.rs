@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     pub(crate) suspects: Counter,
     waits_skipped: Counter,
     pub(crate) rewoken: Counter,
+    pub(crate) long_turns: Counter,
     pub(crate) timer_turns: Counter,
     pub(crate) reminder_turns: Counter,
     pub(crate) log_lines_dropped: Counter,
@@ -79,6 +80,7 @@ impl Metrics {
             "Calls that waited with no look for a deadlock: too many waited"
         );
         describe_counter!("quark_rewoken_total", "Actors woken again soon after they were put to sleep for room");
+        describe_counter!("quark_long_turns_total", "Turns that left the workers since they ran for long, each time");
         describe_counter!("quark_timer_turns_total", "Turns of timers that began; they are turns like others too");
         describe_counter!(
             "quark_reminder_turns_total",
@@ -109,6 +111,7 @@ impl Metrics {
             suspects: counter!("quark_suspects_total"),
             waits_skipped: counter!("quark_waits_skipped_total"),
             rewoken: counter!("quark_rewoken_total"),
+            long_turns: counter!("quark_long_turns_total"),
             timer_turns: counter!("quark_timer_turns_total"),
             reminder_turns: counter!("quark_reminder_turns_total"),
             log_lines_dropped: counter!("quark_log_lines_dropped_total"),

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use quark_engine::{Component, Pack};
+use quark_engine::Pack;
 
 use crate::activation::{Activation, alone};
 use crate::catalog::Place;
+use crate::kinds::Served;
+use crate::lasting::Lasting;
+use crate::silo::Inner;
 
 /// A pack, and who sits in it.
 pub(crate) struct Shared {
@@ -30,18 +33,21 @@ pub(crate) struct Seated {
 
 impl Shared {
     /// A pack for so many actors.
-    pub(crate) fn new(
-        component: &Arc<Component>,
-        kind_at: usize,
-        actors_max: u32,
-        place: Place,
-        packs: Weak<Packs>,
-    ) -> Arc<Self> {
-        let nests = component.nests();
-        let runtime = tokio::runtime::Handle::current();
-        let background = Box::new(move |run| drop(runtime.spawn(alone(nests, run))));
+    pub(crate) fn new(served: &Served, actors_max: u32, place: Place, packs: Weak<Packs>, silo: &Inner) -> Arc<Self> {
+        let nests = served.component.nests();
+        let (runtime, long) = (silo.runtime.clone(), silo.long_turns.clone());
+        // As long as the last one was, so may be the next.
+        let lasted = Arc::new(AtomicBool::new(false));
+        let background = Box::new(move |run| {
+            let lasted = lasted.clone();
+            let mut run = Lasting::new(&long, Box::pin(alone(nests, run)), lasted.load(Ordering::Relaxed));
+            drop(runtime.spawn(async move {
+                run.end().await;
+                lasted.store(run.lasted(), Ordering::Relaxed);
+            }));
+        });
         Arc::new(Self {
-            pack: Pack::new(component, kind_at, Box::new(place), background),
+            pack: Pack::new(&served.component, served.at, Box::new(place), background),
             actors_max,
             actors: AtomicU32::new(0),
             listed: AtomicBool::new(false),

@@ -15,7 +15,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::redb::{OpenError, RedbOptions, RedbStore};
 
 /// The stack of a thread that runs turns: in the direct lane, guests run on it.
-const WORKER_STACK_BYTES: usize = 16 << 20;
+pub(crate) const WORKER_STACK_BYTES: usize = 16 << 20;
 
 /// Why a silo did not run.
 #[derive(Debug, thiserror::Error)]

@@ -273,6 +273,8 @@ impl Silo {
         let (_, id) = self.actor(kind, key)?;
         self.0.supervised.forgive(&id);
         let Some(activation) = self.0.catalog.get(&id) else { return Ok(false) };
+        let parent = activation.machine.lock().held_by();
+        parent.iter().for_each(|parent| self.0.hurry(parent));
         if activation.machine.lock().turns.deactivate(Why::Requested) {
             activation.drive();
         }

@@ -21,6 +21,7 @@ use crate::deploy::Deploys;
 use crate::families::Families;
 use crate::families::watches::Watches;
 use crate::kinds::Kinds;
+use crate::lasting::LongTurns;
 use crate::machine::Pressure;
 use crate::message::{Message, Origin, Work};
 use crate::metrics::Metrics;
@@ -80,12 +81,13 @@ pub(crate) struct Inner {
     pub(crate) supervised: Supervised,
     pub(crate) families: Families,
     pub(crate) watches: Watches,
+    pub(crate) long_turns: Arc<LongTurns>,
     log_second: AtomicU64,
     log_lines: AtomicU64,
     ends_waits: AtomicBool,
     stopping: AtomicBool,
     stopped: AtomicBool,
-    runtime: tokio::runtime::Handle,
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 impl Silo {
@@ -99,6 +101,8 @@ impl Silo {
         let [roomy, concurrent, dense] = budget.slots;
         let engine = Engine::new(EngineConfig { roomy: [roomy, concurrent], dense, profile: config.memory_profile })?;
         let clock = Clock::start();
+        let metrics = Metrics::new();
+        let long_turns = Arc::new(LongTurns::new(metrics.long_turns.clone()));
         let inner = Arc::new(Inner {
             clock,
             engine,
@@ -114,10 +118,11 @@ impl Silo {
             reminders: Reminders::new(clock),
             dead_letters: DeadLetters::default(),
             waits: waits::Shared::default(),
-            metrics: Metrics::new(),
+            metrics,
             supervised: Supervised::default(),
             families: Families::default(),
             watches: Watches::default(),
+            long_turns,
             log_second: AtomicU64::new(0),
             log_lines: AtomicU64::new(0),
             ends_waits: AtomicBool::new(false),

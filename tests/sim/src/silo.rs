@@ -260,7 +260,7 @@ impl Silo {
                     self.tell_caller(cx, &message, &CallError::DeadlineExceeded);
                 }
                 Step::Leave(turn, why) => return self.leave(cx, actor, turn, why),
-                Step::Idle => return self.idle(cx, actor),
+                Step::Idle | Step::Down => return self.idle(cx, actor),
                 Step::Gone(generation) => {
                     activation.drop_instance();
                     activation.mark = cx.id();

@@ -246,18 +246,11 @@ impl<M: Message> Mailbox<M> {
         self.ahead.iter_mut().for_each(|ahead| ahead.timed.clear());
     }
 
-    /// Takes those calls, in order.
+    /// Takes those calls, in order, and then those notices.
     pub fn take_calls_where(&mut self, wanted: impl Fn(&M) -> bool) -> Vec<M> {
-        let (taken, left): (Vec<M>, VecDeque<M>) = {
-            let mut taken = Vec::new();
-            let mut left = VecDeque::new();
-            for message in std::mem::take(&mut self.calls) {
-                if wanted(&message) { taken.push(message) } else { left.push_back(message) }
-            }
-            (taken, left)
-        };
-        self.calls = left;
+        let mut taken = take_where(&mut self.calls, &wanted);
         self.bytes -= taken.iter().map(Message::bytes).sum::<usize>();
+        taken.extend(self.ahead.iter_mut().flat_map(|ahead| take_where(&mut ahead.notices, &wanted)));
         taken
     }
 
@@ -302,6 +295,12 @@ impl<M: Message> Mailbox<M> {
     pub const fn rebound(&mut self, bounds: MailboxBounds) {
         self.bounds = bounds;
     }
+}
+
+fn take_where<M>(messages: &mut VecDeque<M>, wanted: impl Fn(&M) -> bool) -> Vec<M> {
+    let (taken, left): (Vec<M>, Vec<M>) = std::mem::take(messages).into_iter().partition(wanted);
+    *messages = left.into();
+    taken
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //! wait, nobody runs it, until [`Turns::go_on`]. Operators' messages do not wait there.
 //!
 //! Whoever is *granted the token* (by [`Turns::admit`], [`Turns::landed`], [`Turns::deactivate`])
-//! must call [`Turns::next`] until it answers [`Step::Idle`] or [`Step::Gone`], carrying out each
+//! must call [`Turns::next`] until it answers [`Step::Idle`], [`Step::Down`] or [`Step::Gone`], carrying out each
 //! step: nobody else runs the actor meanwhile. The same machine is driven by `silo` and by the
 //! simulation.
 //!
@@ -105,6 +105,9 @@ pub enum Step<M> {
     Wait,
     /// The token is given back. Whatever must go on grants it anew.
     Idle,
+    /// The same, and it waits for [`Turns::go_on`] from now on. Calls whose callers that waits for would wait
+    /// for ever: take them out with [`Turns::take_calls_where`].
+    Down,
     /// It is over: release the claim (of this generation, if it ever loaded) and forget the machine.
     Gone(Option<u64>),
 }
@@ -368,7 +371,8 @@ impl<M: Message, O> Turns<M, O> {
                 }
                 if std::mem::take(&mut self.down) && !self.mailbox.holds_control() {
                     self.phase = Phase::Down;
-                    return self.idle();
+                    self.idle();
+                    return Step::Down;
                 }
                 self.load_or_go()
             }
@@ -483,9 +487,9 @@ impl<M: Message, O> Turns<M, O> {
         if loading { self.mailbox.take_all() } else { self.mailbox.take_calls() }
     }
 
-    /// Takes the calls that turns of that actor wait for.
-    pub fn take_calls_of(&mut self, actor: &ActorId) -> Vec<M> {
-        self.mailbox.take_calls_where(|message| message.returns_to(actor).is_some())
+    /// Takes calls, and what becomes of families, out of the mailbox.
+    pub fn take_calls_where(&mut self, wanted: impl Fn(&M) -> bool) -> Vec<M> {
+        self.mailbox.take_calls_where(wanted)
     }
 
     /// Takes all that waits, since nobody will run it any more.

@@ -82,9 +82,9 @@ fn a_new_key_without_room_is_refused_and_no_old_one_is_dropped() {
     let large: Value = vec![1; ANSWER_BYTES_MAX].into();
     let mut count = 0;
     let refused = loop {
-        match answers.begin(count, &keyed(&format!("k{count}"), 1), true, START + count) {
-            Begin::Run => {}
-            other => break other,
+        let begun = answers.begin(count, &keyed(&format!("k{count}"), 1), true, START + count);
+        if begun != Begin::Run {
+            break begun;
         }
         answers.ended(count, large.clone(), START + count);
         answers.take_changes(true, START + count);

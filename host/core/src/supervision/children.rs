@@ -160,7 +160,9 @@ impl<C: Clone + PartialEq> Children<C> {
     /// That child failed, and this is the parent's directive. One that does not run cannot fail: a late report
     /// changes nothing.
     pub fn failed(&mut self, id: &C, directive: Directive, now: Time, random: u64) -> Vec<Action<C>> {
-        let Some(at) = self.place(id).filter(|at| self.children[*at].state == State::Up) else { return Vec::new() };
+        // What fails lived, though its end may have been told after a message had woken it again.
+        let Some(at) = self.place(id).filter(|at| !self.is_down(*at)) else { return Vec::new() };
+        self.children[at].state = State::Up;
         let temporary = self.children[at].lifetime == Lifetime::Temporary;
         match directive {
             Directive::Stop => self.stop(id),
@@ -168,7 +170,8 @@ impl<C: Clone + PartialEq> Children<C> {
                 if temporary {
                     self.stop(id)
                 } else {
-                    self.waits_for_parent(at)
+                    self.waits(id);
+                    Vec::new()
                 }
             }
             Directive::Resume | Directive::Restart if temporary => self.stop(id),
@@ -186,7 +189,10 @@ impl<C: Clone + PartialEq> Children<C> {
     pub fn ended(&mut self, id: &C, now: Time, random: u64) -> Vec<Action<C>> {
         let Some(at) = self.place(id).filter(|at| self.children[*at].state == State::Up) else { return Vec::new() };
         match self.children[at].lifetime {
-            Lifetime::Permanent if self.held => self.waits_for_parent(at),
+            Lifetime::Permanent if self.held => {
+                self.waits(id);
+                Vec::new()
+            }
             Lifetime::Permanent => self.restart(at, now, random),
             Lifetime::Transient => {
                 self.children[at].state = State::Ended;
@@ -200,6 +206,14 @@ impl<C: Clone + PartialEq> Children<C> {
     pub fn woke(&mut self, id: &C) {
         if let Some(at) = self.place(id).filter(|at| !self.held && self.children[*at].state == State::Ended) {
             self.children[at].state = State::Up;
+        }
+    }
+
+    /// That child is not let run, since the parent is down: it starts with it, though it ran until now. The parent's
+    /// last turn may have spawned it.
+    pub fn waits(&mut self, id: &C) {
+        if let Some(at) = self.place(id).filter(|at| self.held && !self.is_down(*at)) {
+            self.children[at].state = State::Down(Time::NEVER);
         }
     }
 
@@ -220,6 +234,17 @@ impl<C: Clone + PartialEq> Children<C> {
         }
         let due = |child: &&mut Child<C>| matches!(child.state, State::Down(at) if at <= now);
         self.children.iter_mut().filter(due).map(Child::start).collect()
+    }
+
+    /// Those that wait for their restart need not wait any longer. Those that wait for the parent do.
+    pub fn hurry(&mut self, now: Time) {
+        for child in &mut self.children {
+            if let State::Down(at) = &mut child.state
+                && *at < Time::NEVER
+            {
+                *at = now.min(*at);
+            }
+        }
     }
 
     /// The parent is down: so are they, in reverse order; those that are temporary end for good.
@@ -264,12 +289,6 @@ impl<C: Clone + PartialEq> Children<C> {
         };
         actions.extend(self.due(now));
         actions
-    }
-
-    /// It was spawned by a parent that was just waking, and ended before that was awake.
-    fn waits_for_parent(&mut self, at: usize) -> Vec<Action<C>> {
-        self.children[at].state = State::Down(Time::NEVER);
-        Vec::new()
     }
 
     fn escalate(&mut self, failed: Option<usize>) -> Vec<Action<C>> {

@@ -6,6 +6,7 @@ use quark_engine::{Birth, Cause, Instance, Trap, Unborn};
 
 use super::{Activation, Home, Live, Loaded, Slot, alone};
 use crate::kinds::Served;
+use crate::lasting::Lasting;
 use crate::outside::ActorOutside;
 use crate::packs::{Seated, Shared};
 use crate::room::Room;
@@ -62,7 +63,11 @@ impl Activation {
             (1, false) => {
                 let Room::Place(place) = silo.make_room(self, &served).await? else { return Err(Trap::Unbegun) };
                 let nests = birth.component.nests();
-                (alone(nests, Instance::new(birth)).await?, Home::Own(place))
+                // A place is given back after the instance that it is for.
+                let born = async move { (alone(nests, Instance::new(birth)).await, place) };
+                let born = Lasting::new(&silo.long_turns, Box::pin(born), false).end().await;
+                let Some((instance, place)) = born else { return Err(Trap::Abandoned) };
+                (instance?, Home::Own(place))
             }
             // Turns that overlap share the instance as packed actors do.
             (actors, _) => Box::pin(self.born_in_pack(silo, &served, actors, birth)).await?,
@@ -101,7 +106,7 @@ impl Activation {
             Room::Seat(seated) => return Ok(seated),
         };
         let packs_of = if shares { Arc::downgrade(packs) } else { Weak::new() };
-        let shared = Shared::new(&served.component, served.at, actors, place, packs_of);
+        let shared = Shared::new(served, actors, place, packs_of, silo);
         let seated = shared.take_seat(&self.me).ok_or_else(|| Trap::NoRoom("a new pack was full at once".into()))?;
         if shares {
             packs.add(&shared);

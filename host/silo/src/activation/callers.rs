@@ -10,15 +10,27 @@ use quark_engine::Trap;
 
 use super::Activation;
 use super::turn::{Ran, Running};
+use crate::lasting::Lasting;
 use crate::message::Origin;
+use crate::silo::Inner;
 
 impl Activation {
+    /// Its next turn, which may last as its last one did.
+    pub(super) fn lasting(&self, silo: &Inner, turn: Running) -> Lasting<Ran> {
+        Lasting::new(&silo.long_turns, turn, self.lasted.load(Ordering::Relaxed))
+    }
+
     /// Runs a turn in a task, and notes when whoever waits for it goes away. After `last` nobody has waited
     /// for long, and the instance, which cannot be entered again, is given up.
-    pub(super) async fn to_its_end(&self, mut turn: Running, origin: &mut Origin, last: tokio::time::Instant) -> Ran {
+    pub(super) async fn to_its_end(
+        &self,
+        mut turn: Lasting<Ran>,
+        origin: &mut Origin,
+        last: tokio::time::Instant,
+    ) -> Ran {
         let mut reply = if let Origin::Caller(reply) = origin { Some(reply) } else { None };
         let ran = std::future::poll_fn(|cx| {
-            let ran = turn.as_mut().poll(cx);
+            let ran = turn.poll(cx);
             if ran.is_pending()
                 && let Some(to) = &mut reply
                 && to.poll_closed(cx).is_ready()
@@ -28,7 +40,12 @@ impl Activation {
             }
             ran
         });
-        let ran = tokio::time::timeout_at(last, ran).await.unwrap_or(Err(Trap::Abandoned));
+        let ran = tokio::time::timeout_at(last, ran).await;
+        self.lasted.store(turn.lasted(), Ordering::Relaxed);
+        if ran.is_err() {
+            turn.give_up().await;
+        }
+        let ran = ran.ok().flatten().unwrap_or(Err(Trap::Abandoned));
         self.given_up.store(false, Ordering::Relaxed);
         ran
     }

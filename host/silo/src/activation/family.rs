@@ -106,48 +106,54 @@ impl Activation {
         machine.turns.is_idle() && !matches!(machine.slot, Slot::Live(_))
     }
 
-    /// It is to end after its turn, and waits then. Whether it lived; and whether the caller now holds the token.
-    pub(crate) fn hold(&self) -> (bool, bool) {
+    /// It is to end after its turn, and waits then, as a child of that parent if it has one. Whether it lived; and
+    /// whether the caller now holds the token.
+    pub(crate) fn hold(&self, parent: Option<&ActorId>) -> (bool, bool) {
         let mut machine = self.machine.lock();
+        if machine.turns.phase() == Phase::Asleep && machine.standing.is_none() {
+            // Whoever looks at one that waits sees whose it is, though nothing of it is loaded.
+            let row = parent.map(|parent| Standing { parent: Some(parent.clone()), ..Standing::default() });
+            machine.standing = row.map(|row| Box::new(KeptStanding::new(row)));
+        }
         let lived = matches!(machine.slot, Slot::Live(_)) || machine.turns.running().is_some();
         self.restart.store(true, Ordering::Relaxed);
         (lived, machine.turns.end_and_hold())
     }
 
-    /// What is kept of it, when it is loaded: without children that are no longer its own.
+    /// Keeps what its row says, when it is loaded: without children that are no longer its own.
     ///
     /// # Errors
     /// When it must not be loaded now: with the answer for all that wait, or with none when they wait on or have
     /// been told.
-    pub(super) async fn settle(
-        &self,
-        silo: &Arc<Inner>,
-        row: Standing,
-    ) -> Result<Option<Box<KeptStanding>>, Option<CallError>> {
-        if row == NOTHING {
-            return Ok(None);
+    pub(super) async fn settle(&self, silo: &Arc<Inner>, row: Standing) -> Result<(), Option<CallError>> {
+        // A turn that did not end well may have spawned some that its row never listed.
+        if row == NOTHING && !silo.families.has(&self.id) {
+            self.machine.lock().standing = None;
+            return Ok(());
         }
-        Box::pin(self.settle_row(silo, row)).await.map(|kept| Some(Box::new(kept)))
+        Box::pin(self.settle_row(silo, row)).await
     }
 
-    async fn settle_row(&self, silo: &Arc<Inner>, row: Standing) -> Result<KeptStanding, Option<CallError>> {
-        if let Some(parent) = &row.parent {
-            // Whoever looks at one that waits sees whose it is.
-            self.machine.lock().standing = Some(Box::new(KeptStanding::new(row.clone())));
-            if self.is_held(silo, parent) {
-                return Err(None);
-            }
+    async fn settle_row(&self, silo: &Arc<Inner>, row: Standing) -> Result<(), Option<CallError>> {
+        // Whoever looks at one that waits sees whose it is. Whoever ends a child meanwhile takes it out.
+        self.machine.lock().standing = Some(Box::new(KeptStanding::new(row.clone())));
+        if let Some(parent) = &row.parent
+            && self.is_held(silo, parent)
+        {
+            return Err(None);
         }
         let gone = match silo.no_children_any_more(&self.id, &row).await {
             Ok(gone) => gone,
             Err(StoreError::Unavailable { retry_ms, .. }) => return Err(Some(CallError::Unavailable(retry_ms))),
             Err(error @ StoreError::Damaged(_)) => return Err(Some(CallError::Failed(error.to_string()))),
         };
-        let mut kept = KeptStanding::new(row);
-        gone.iter().for_each(|child| kept.forget(child));
-        silo.families.loaded(&self.id, kept.get(), silo.supervision_of(&self.id));
+        let policy = silo.supervision_of(&self.id);
+        let mut machine = self.machine.lock();
+        gone.iter().for_each(|child| machine.forget_child(child));
+        silo.families.loaded(&self.id, machine.standing(), policy);
+        drop(machine);
         silo.work(&self.id);
-        Ok(kept)
+        Ok(())
     }
 
     /// Whether it must not be loaded now, as a child; what is to be done about that is done.
@@ -164,6 +170,7 @@ impl Activation {
                 if machine.turns.holds_control() {
                     return false;
                 }
+                silo.families.waits(parent, &self.id);
                 machine.turns.hold_down();
             }
         }
@@ -181,6 +188,7 @@ impl Activation {
         if machine.standing().stopped || matches!(silo.gate(&parent, &self.id), Gate::Free) {
             return;
         }
+        silo.families.waits(&parent, &self.id);
         // The token is held, so this cannot grant it.
         machine.turns.end_and_hold();
     }
@@ -276,10 +284,9 @@ impl Activation {
         }
     }
 
-    /// It lives: so do its children.
+    /// It lives: so do its children, also those that it has only spawned since.
     pub(super) fn is_up(&self, silo: &Arc<Inner>) {
-        let has_children = !self.machine.lock().standing().children.is_empty();
-        if has_children && silo.families.up(&self.id) {
+        if silo.families.up(&self.id) {
             silo.work(&self.id);
         }
     }

@@ -54,7 +54,7 @@ impl Activation {
                     }
                 }
                 Some(Step::Expired(message)) => silo.expired(&self.id, message),
-                Some(Step::Load | Step::Leave(..) | Step::Wait | Step::Idle | Step::Gone(_)) | None => {
+                Some(Step::Load | Step::Leave(..) | Step::Wait | Step::Idle | Step::Down | Step::Gone(_)) | None => {
                     self.events().notified().await;
                 }
             }

@@ -19,6 +19,7 @@ use super::restart::turn_away;
 use super::{Activation, Entered, Home, Live, Slot};
 use crate::dead_letters::{Letter, Reason};
 use crate::kinds::Served;
+use crate::lasting::Lasting;
 use crate::message::{Message, MethodRef, Notice, Origin, Outcome, Output, Work, commit_failed};
 use crate::outbox::discard;
 use crate::silo::Inner;
@@ -86,7 +87,7 @@ impl Activation {
     /// The turn of a call that waits goes on in a task of its own, and what comes behind it too.
     pub(super) async fn go_on(
         self: Arc<Self>,
-        turn: Running,
+        turn: Lasting<Ran>,
         method: MethodRef,
         reply: oneshot::Sender<Outcome>,
         deadline: Time,
@@ -149,8 +150,7 @@ impl Activation {
 
     /// A turn with all that may wait before it.
     pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
-        let Some(message) = self.begin_keyed(silo, turn, message) else { return };
-        let Message { mut head, work, bytes, waits } = message;
+        let Some(Message { mut head, work, bytes, waits }) = self.begin_keyed(silo, turn, message) else { return };
         let (method, mut payload, mut origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Adopt(adopt) => {
@@ -246,7 +246,7 @@ impl Activation {
             return self.finished(silo, Finished { ran, method, origin, started });
         }
         let turn = self.on_its_own(live, head, payload, Alone { turn, method: method.at, handles, started });
-        let ran = self.to_its_end(turn, &mut origin, last).await;
+        let ran = self.to_its_end(self.lasting(silo, turn), &mut origin, last).await;
         self.finished(silo, Finished { ran, method, origin, started });
     }
 

@@ -143,10 +143,11 @@ impl Inner {
     /// come at once, and each looks when it is done.
     async fn look_again(&self, parent: &ActorId, child: &ActorId) {
         if self.standing_of(child).await.is_ok_and(|row| row.stopped || row.parent.as_ref() != Some(parent)) {
-            self.families.forget(parent, child);
+            // In this order: a parent that is just being loaded takes those for its children that its row has.
             if let Some(activation) = self.catalog.get(parent) {
                 activation.machine.lock().forget_child(child);
             }
+            self.families.forget(parent, child);
         }
     }
 

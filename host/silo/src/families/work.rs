@@ -14,6 +14,7 @@ use quark_engine::{Hook, Trap};
 use tokio::sync::oneshot;
 
 use super::{Gate, Next};
+use crate::activation::Activation;
 use crate::message::{Message, MethodRef, Notice, Work};
 use crate::silo::Inner;
 use crate::store::StoreError;
@@ -69,9 +70,14 @@ impl Inner {
     pub(crate) fn child_ended(self: &Arc<Self>, parent: ActorId, child: ActorId) {
         let silo = self.clone();
         self.spawn(async move {
-            if silo.is_family(&parent, &child).await && silo.families.ended(&parent, &child, silo.clock.now()) {
-                silo.work(&parent);
+            if !silo.is_family(&parent, &child).await || !silo.families.ended(&parent, &child, silo.clock.now()) {
+                return;
             }
+            // A message that woke it meanwhile said so before it was known to have ended.
+            if silo.catalog.get(&child).is_some_and(|activation| !activation.is_asleep()) {
+                silo.families.woke(&parent, &child);
+            }
+            silo.work(&parent);
         });
     }
 
@@ -166,6 +172,12 @@ impl Inner {
         })
     }
 
+    /// Ends the waits of that parent's children before their restarts.
+    pub(crate) fn hurry(self: &Arc<Self>, parent: &ActorId) {
+        self.families.hurry(parent, self.clock.now());
+        self.work(parent);
+    }
+
     /// Does what is queued for that family, in a task of its own.
     pub(crate) fn work(self: &Arc<Self>, parent: &ActorId) {
         if self.families.begin_work(parent) {
@@ -202,7 +214,7 @@ impl Inner {
     /// The same of one alone, unless it has been let go of.
     async fn hold_one(self: &Arc<Self>, parent: &ActorId, child: &ActorId, let_go: impl Fn() -> bool) {
         let Some(activation) = self.catalog.get(child) else { return };
-        let (lived, token) = activation.hold();
+        let (lived, token) = activation.hold(Some(parent));
         if lived {
             self.families.lived(parent, child);
         }
@@ -211,7 +223,7 @@ impl Inner {
         }
         if lived {
             // A turn of it that waits for one that starts after it would wait for its own end.
-            self.families.down_in(parent).iter().for_each(|sibling| self.turn_back(child, sibling));
+            self.turn_back_below(parent);
         }
         let end = tokio::time::Instant::now() + HOLD_GRACE;
         while activation.is_to_wait() && !let_go() {
@@ -252,7 +264,7 @@ impl Inner {
         self.metrics.escalations.increment(1);
         self.report_failure(id, "(children)", &trap);
         // A turn of it that waits for one of them would wait for its own end.
-        self.families.down_in(id).iter().for_each(|child| self.turn_back(id, child));
+        self.turn_back_below(id);
         if let Some(above) = self.families.above(id) {
             self.supervised.remember(id, &trap);
             self.hold_one(&above, id, || false).await;
@@ -260,7 +272,7 @@ impl Inner {
         }
         let activation = self.catalog.get(id);
         if let Some(activation) = &activation
-            && activation.hold().1
+            && activation.hold(None).1
         {
             self.spawn(activation.clone().run(None));
         }
@@ -285,14 +297,28 @@ impl Inner {
         }
     }
 
-    /// Answers calls to that actor, which is down, that turns of the other one wait for.
-    fn turn_back(self: &Arc<Self>, caller: &ActorId, child: &ActorId) {
-        let Some(activation) = self.catalog.get(child) else { return };
-        let back = activation.machine.lock().turns.take_calls_of(caller);
+    /// Answers calls to that actor that would wait for themselves, if it is down: those of turns that must end
+    /// before it starts. Whoever puts it down does this, and whoever has sent it one, so that no call slips through.
+    pub(crate) fn turn_back(self: &Arc<Self>, activation: &Activation) {
+        let id = &activation.id;
+        let back = {
+            let mut machine = activation.machine.lock();
+            let Some(parent) = machine.held_by() else { return };
+            machine.turns.take_calls_where(|message| self.families.waits_for(&message.head.path, &parent, id))
+        };
         for message in back {
             self.metrics.deadlocks.increment(1);
-            let error = CallError::Deadlock(message.head.path.describe(child, message.method()));
+            let error = CallError::Deadlock(message.head.path.describe(id, message.method()));
             self.answer_all(vec![message], &error);
+        }
+    }
+
+    /// The same for all below that actor that are down.
+    fn turn_back_below(self: &Arc<Self>, parent: &ActorId) {
+        let mut down = self.families.down_in(parent);
+        while let Some(id) = down.pop() {
+            down.extend(self.families.down_in(&id));
+            self.catalog.get(&id).iter().for_each(|activation| self.turn_back(activation));
         }
     }
 

@@ -135,7 +135,7 @@ const STATUSES: &[(&str, StatusCode)] = &[
     (TARGET_TOO_LONG, StatusCode::URI_TOO_LONG),
     (HEAD_TOO_LARGE, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
     (codes::BAD_CONTENT_TYPE, StatusCode::UNSUPPORTED_MEDIA_TYPE),
-    ("key-reused", StatusCode::UNPROCESSABLE_ENTITY),
+    ("key-reused", StatusCode::CONFLICT),
     (OVERLOADED, StatusCode::TOO_MANY_REQUESTS),
     (codes::INTERNAL, StatusCode::INTERNAL_SERVER_ERROR),
     ("failed", StatusCode::BAD_GATEWAY),
@@ -172,7 +172,7 @@ mod tests {
             (CallError::Incompatible(text()), 400),
             (CallError::Deadlock(text()), 409),
             (CallError::Denied(text()), 403),
-            (CallError::KeyReused(text()), 422),
+            (CallError::KeyReused(text()), 409),
             (CallError::Other(text()), 502),
         ] {
             assert_eq!(status(error.code()), expect, "{}", error.code());

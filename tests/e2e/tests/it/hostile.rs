@@ -1,5 +1,6 @@
 //! Actors that misbehave hurt nobody else.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -176,4 +177,30 @@ fn a_neighbour_answers_while_more_actors_spin_than_there_are_workers() {
         answered
     });
     assert!(answered > 3, "only {answered} calls were answered while four actors spun");
+    // They did so where a worker that has something to do takes the processor from them.
+    assert!(client.metric("quark_long_turns_total") >= 4.0);
+    let threads = fs::read_dir(format!("/proc/{}/task", silo.pid())).unwrap();
+    let nice = |thread: fs::DirEntry| {
+        let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+        let (name, numbers) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let nice: i32 = numbers.split_whitespace().nth(16)?.parse().ok()?;
+        Some((name.to_owned(), nice))
+    };
+    let nice: Vec<_> = threads.filter_map(|thread| nice(thread.unwrap())).collect();
+    let all = |name: &str| nice.iter().filter(|(of, _)| of == name).map(|(_, nice)| *nice).collect::<Vec<_>>();
+    assert_eq!((all("quark-long"), all("quark-worker")), (vec![10, 10], vec![0, 0]), "{nice:?}");
+}
+
+#[test]
+fn a_turn_that_lasts_calls_others_and_is_called_back_as_any_other() {
+    for sample in ["ping-pong", "async/ping-pong"] {
+        let silo = Silo::start(&["--workers", "1"]);
+        let client = silo.client();
+        client.deploy(sample, "");
+        // It computes for long between its calls, and so do those that it calls, which call it.
+        for _ in 0..2 {
+            assert_eq!(client.call("ping-pong/a", "practise", &json!([["b", "a"], 200, 30_000])).number(), 200);
+        }
+        assert!(client.metric("quark_long_turns_total") >= 2.0, "{sample}");
+    }
 }

@@ -48,7 +48,7 @@ fn a_repeat_gets_the_same_answer_and_does_nothing() {
         assert_eq!(client.call("counter/a", "increment", &json!([5])).number(), 10, "without a key it is done again");
         assert_eq!(increment(&client, 5, "\"one\"").number(), 5, "quotes are none of it");
         assert_eq!(increment(&client, 2, "two").number(), 12);
-        let reused = increment(&client, 6, "one").failure(422, "key-reused");
+        let reused = increment(&client, 6, "one").failure(409, "key-reused");
         let text = reused["message"].as_str().unwrap();
         assert!(
             text.contains("the idempotency key `one` came before with another method or other arguments"),
@@ -68,7 +68,7 @@ fn a_repeat_gets_the_same_answer_and_does_nothing() {
         let client = silo.client();
         assert_eq!(increment(&client, 5, "one").number(), 5, "{flavour} {more}");
         assert_eq!(increment(&client, u64::MAX, "much").actor_error(), json!("overflow"));
-        let _ = increment(&client, 6, "one").failure(422, "key-reused");
+        let _ = increment(&client, 6, "one").failure(409, "key-reused");
         assert_eq!(value(&client), 0, "{flavour} {more}");
         assert!(silo.stop().success());
         silo.restart(&[]);

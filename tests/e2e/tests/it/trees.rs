@@ -249,6 +249,28 @@ fn messages_wait_for_a_child_that_backs_off() {
 }
 
 #[test]
+fn an_operator_and_a_deploy_end_the_wait_of_a_child() {
+    let hour = "backoff = { min = \"1h\", max = \"1h\" }";
+    let (_silo, client) = plain(hour);
+    hire_all(&client, "crew/a", &["ann"]);
+    let waits = || {
+        crash(&client, "worker/a.ann");
+        eventually("it waits", || client.inspect("worker/a.ann")["held"].is_object().then_some(()));
+    };
+    crash(&client, "worker/a.ann");
+    all_start(&client, &["worker/a.ann"], &[2]);
+    waits();
+    let _ = client.send("POST", "/v1/actors/worker/a.ann/-/deactivate", &[], b"").expect(200);
+    all_start(&client, &["worker/a.ann"], &[3]);
+    waits();
+    client.deploy(
+        "crew",
+        &format!("[[actor]]\nname = \"crew\"\n[actor.supervision]\n{hour}\nrestarts = {{ max = 9 }}\n"),
+    );
+    all_start(&client, &["worker/a.ann", "crew/a"], &[4, 2]);
+}
+
+#[test]
 fn a_parent_that_ends_takes_its_tree_along() {
     let (mut silo, client) = plain(AT_ONCE);
     hire_all(&client, "crew/w", &["ann", "bob", "cid"]);

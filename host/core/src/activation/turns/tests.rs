@@ -222,7 +222,7 @@ fn one_that_is_down_lets_messages_wait_and_nobody_run_it() {
     assert_eq!(turns.admit(Ask(1)).unwrap(), Admitted::Token);
     assert_eq!(turns.next(NOW), Step::Idle);
     assert!(turns.landed(first.etag, Ok(())).token);
-    assert_eq!(turns.next(NOW), Step::Idle);
+    assert_eq!(turns.next(NOW), Step::Down);
     assert_eq!(turns.phase(), Phase::Down);
     assert_eq!(turns.admit(Ask(2)).unwrap(), Admitted::Waits);
     assert_eq!(turns.enter(false), None);
@@ -251,7 +251,7 @@ fn one_that_is_held_ends_after_its_turn_and_waits() {
     turns.end(None);
     assert!(matches!(turns.next(NOW), Step::Leave(_, Why::Requested)));
     turns.left();
-    assert_eq!((turns.next(NOW), turns.phase()), (Step::Idle, Phase::Down));
+    assert_eq!((turns.next(NOW), turns.phase()), (Step::Down, Phase::Down));
     assert_eq!(turns.admit(NOTICE).unwrap(), Admitted::Waits);
     assert!(!turns.end_and_hold(), "it is");
     assert!(turns.go_on());
@@ -279,7 +279,7 @@ fn one_that_is_idle_or_loads_is_held_too_and_one_that_goes_on_meanwhile_does_not
     turns.admit(Ask(1)).unwrap();
     assert_eq!(turns.next(NOW), Step::Load);
     turns.hold_down();
-    assert_eq!((turns.next(NOW), turns.phase()), (Step::Idle, Phase::Down), "instead of loading it");
+    assert_eq!((turns.next(NOW), turns.phase()), (Step::Down, Phase::Down), "instead of loading it");
     assert!(turns.go_on());
     assert_eq!(turns.next(NOW), Step::Load);
 }
@@ -299,7 +299,7 @@ fn operators_messages_do_not_wait_for_a_restart() {
     turns.end_and_hold();
     assert!(matches!(turns.next(NOW), Step::Leave(..)));
     turns.left();
-    assert_eq!(turns.next(NOW), Step::Idle);
+    assert_eq!(turns.next(NOW), Step::Down);
     assert_eq!(turns.admit(Ask(1)).unwrap(), Admitted::Waits);
     assert_eq!(turns.admit(CONTROL).unwrap(), Admitted::Token);
     assert_eq!(turns.next(NOW), Step::Load);
@@ -311,7 +311,7 @@ fn one_that_is_down_ends_with_its_silo_and_when_nothing_waits() {
     run(&mut turns);
     turns.trapped();
     turns.hold_down();
-    assert_eq!(turns.next(NOW), Step::Idle);
+    assert_eq!(turns.next(NOW), Step::Down);
     turns.admit(Ask(1)).unwrap();
     assert_eq!(turns.turn_away(), [Ask(1)]);
     assert!(turns.deactivate(Why::Shutdown), "nobody waits for the end of its wait");

@@ -54,6 +54,35 @@ fn too_many_restarts_hold_all_until_the_parent_runs_again() {
 }
 
 #[test]
+fn waits_for_a_restart_can_be_ended_and_those_for_the_parent_cannot() {
+    let mut children = with(Strategy::OneForOne);
+    let backoff = Supervision::default().backoff;
+    children.failed(&"a", Directive::Restart, START, 0);
+    children.failed(&"a", Directive::Restart, START, 0);
+    let due = children.starts_at(&"a").expect("it waits");
+    assert!(due > START && due <= START.after(backoff.max));
+    assert_eq!(children.due(START), []);
+    children.hurry(START);
+    assert_eq!(children.due(START), [Action::Start("a")]);
+    children.hold();
+    children.hurry(START);
+    assert_eq!((children.due(START), children.is_up(&"a")), (vec![], false));
+}
+
+#[test]
+fn one_that_is_spawned_under_a_parent_that_is_down_starts_with_it_if_it_waits() {
+    let mut children = with(Strategy::OneForOne);
+    children.hold();
+    children.spawn("e", Lifetime::Permanent).unwrap();
+    children.spawn("f", Lifetime::Permanent).unwrap();
+    children.waits(&"f");
+    let started = children.release();
+    assert!(started.contains(&Action::Start("f")) && !started.contains(&Action::Start("e")), "{started:?}");
+    children.waits(&"e");
+    assert!(children.is_up(&"e"), "the parent runs");
+}
+
+#[test]
 fn an_end_without_a_failure_means_what_the_lifetime_says() {
     let mut children = with(Strategy::OneForOne);
     assert_eq!(children.ended(&"a", START, 0), [Action::Start("a")]);
@@ -63,6 +92,9 @@ fn an_end_without_a_failure_means_what_the_lifetime_says() {
     assert!(children.contains(&"d"));
     children.woke(&"d");
     assert!(children.is_up(&"d"));
+    // Woken before its end was told of, and failed before it was known to be awake.
+    children.ended(&"d", START, 0);
+    assert_eq!(children.failed(&"d", Directive::Restart, START, 0), [Action::Start("d")]);
     assert_eq!(children.stop_all(), [Action::Stop("d"), Action::Stop("b"), Action::Stop("a")]);
 }
 
