@@ -114,7 +114,7 @@ why "the first start made the data folder and an admin token that only its owner
 step "Nine components are deployed"
 for sample in hello counter bank zoo rogue relay crew digest ledger; do
   manifest=sample-actors/$sample/actor.toml
-  [ "$sample" = crew ] || manifest=
+  [ -f "$manifest" ] || manifest=
   line=$(quark deploy "$actors/$sample.wasm" ${manifest:+--manifest "$manifest"} 2>&1) || wrong "$line"
   echo "   \$ quark deploy $sample.wasm${manifest:+ --manifest $manifest}"
   echo "${line%%$'\n'*}" | sed 's/^/     /'
@@ -191,6 +191,13 @@ expect 0 'ok' quark call digest/d add '"a line"'
 expect 0 'ok' quark call digest/d once '"soon"' 2000
 why "the ledger is its events; the reminder is a row that was written with the actor's state"
 
+step "A call is repeated, and done once"
+expect 0 'ok(40)' quark call account/eve deposit 40 --idempotency-key first
+expect 0 'ok(25)' quark call account/eve pay '"fay"' 15 --idempotency-key order-17
+expect 0 'ok(25)' quark call account/eve pay '"fay"' 15 --idempotency-key order-17
+expect 2 '*`order-17` came before*' quark call account/eve pay '"fay"' 16 --idempotency-key order-17
+why "bank's manifest marks pay as idempotent: the answer was committed with what it did"
+
 step "kill -9, in the middle of transfers"
 while quark call account/ann transfer '"bob"' 1; do :; done >"$folder/transfers" 2>&1 &
 transfers=$!
@@ -215,6 +222,8 @@ rest=${balance//[!0-9]/}
 # The last one may have been committed and its answer lost.
 [ "$rest" -le $((70 - answered)) ] && [ "$rest" -ge $((70 - answered - 1)) ] ||
   wrong "$answered transfers were acknowledged, so it should be $((70 - answered)), or one less"
+expect 0 'ok(25)' quark call account/eve pay '"fay"' 15 --idempotency-key order-17
+expect 0 'ok(15)' quark call account/fay balance
 expect 0 '*counter*' quark inspect counter/alice
 expect 0 'ok({balance: 70,*' quark call ledger/alice sum
 expect 0 '*Deposited*salary*Withdrawn*rent*' quark journal ledger/alice

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quark_core::idempotency::IdempotencyKey;
 use quark_silo::api::{CLI_REQUESTS, Failure, codes};
 use serde::Deserialize;
 use ureq::http::Method;
@@ -20,7 +21,8 @@ Examples:
   quark call counter/alice increment 5
   quark call hello/bob greet '\"Bob\"'
   quark call bank/a transfer '{to: \"b\", amount: 5}' --timeout 5s
-  quark call counter/alice increment --json '[5]'";
+  quark call counter/alice increment --json '[5]'
+  quark call account/a transfer '\"b\"' 5 --idempotency-key order-17";
 
 const TELL_EXAMPLES: &str = "\
 Examples:
@@ -33,6 +35,10 @@ Examples:
 pub(crate) struct Call {
     #[command(flatten)]
     message: Message,
+    /// Names this call of this actor: a repeat with the same key within ten minutes gets the same answer and does
+    /// nothing. The method must be marked `idempotent`.
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    idempotency_key: Option<String>,
 }
 
 /// Send a message that nobody answers; done once it is accepted.
@@ -68,18 +74,18 @@ struct Message {
 
 impl Call {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
-        self.message.send("", out)
+        self.message.send("", self.idempotency_key, out)
     }
 }
 
 impl Tell {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
-        self.message.send("?tell=true", out)
+        self.message.send("?tell=true", None, out)
     }
 }
 
 impl Message {
-    fn send(&self, query: &str, out: &mut Output<'_>) -> Done {
+    fn send(&self, query: &str, key: Option<String>, out: &mut Output<'_>) -> Done {
         #[derive(Deserialize)]
         struct Accepted {
             accepted: String,
@@ -94,11 +100,12 @@ impl Message {
             .map(|(name, value)| (format!("quark-header-{name}"), value.clone()))
             .chain(self.timeout.map(|time| ("quark-timeout-ms".to_owned(), time.as_millis().to_string())))
             .chain([("content-type".to_owned(), mime.to_owned()), ("x-request-id".to_owned(), request_id())])
+            .chain(key.iter().map(|key| ("idempotency-key".to_owned(), key.clone())))
             .collect();
         let headers: Vec<(&str, String)> = named.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         let answer = client
             .send(Method::POST, &path, &headers, Some(body.as_bytes()))
-            .map_err(|failure| with_quoting(failure, &self.arguments))?;
+            .map_err(|failure| with_key(with_quoting(failure, &self.arguments), key.as_deref()))?;
         if answer.status == 202 && self.json.is_none() {
             let Accepted { accepted } = client.parse(&answer.body)?;
             out.line(format_args!("accepted {accepted}"));
@@ -136,6 +143,16 @@ fn with_quoting(failure: Failure, arguments: &[String]) -> Failure {
     }
 }
 
+/// What may have been done is done once by a repeat with the same key.
+fn with_key(failure: Failure, key: Option<&str>) -> Failure {
+    match key {
+        Some(key) if failure.may_be_done => {
+            failure.next(format!("repeat it with the same --idempotency-key {key}: what was done is not done again"))
+        }
+        Some(_) | None => failure,
+    }
+}
+
 /// Whether a value is text without quotes: a word, and none that WAVE knows.
 fn is_bare(argument: &str) -> bool {
     let begins = argument.chars().next().is_some_and(|c| c.is_alphabetic() || c == '/' || c == '@');
@@ -149,6 +166,10 @@ fn array(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("write the arguments as a JSON array, for example '[5]'".to_owned())
+}
+
+fn key(text: &str) -> Result<String, String> {
+    IdempotencyKey::parse(text).map(|key| key.to_string()).map_err(|error| error.to_string())
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

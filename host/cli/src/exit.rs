@@ -32,6 +32,7 @@ const USAGE: &[&str] = &[
     codes::NO_SUCH_KIND,
     codes::AMBIGUOUS_KIND,
     codes::NO_SUCH_METHOD,
+    codes::NOT_IDEMPOTENT,
     codes::NOT_FOUND,
     codes::NO_SUCH_EVENT,
     codes::NOT_JOURNALED,
@@ -40,6 +41,7 @@ const USAGE: &[&str] = &[
     codes::BREAKING_CHANGE,
     codes::BODY_TOO_LARGE,
     "incompatible",
+    "key-reused",
 ];
 
 impl Exit {

@@ -196,6 +196,9 @@ fn show_actor(actor: &ActorReport, out: &mut Output<'_>) {
     if actor.children > 0 {
         rows.push(("children", format!("{}: `quark tree` shows them", actor.children)));
     }
+    if actor.answers > 0 {
+        rows.push(("answers", format!("{} remembered by idempotency keys", actor.answers)));
+    }
     if actor.reminders > 0 {
         rows.push(("reminders", format!("{}: `quark reminders` shows them", actor.reminders)));
     }
@@ -301,11 +304,13 @@ mod tests {
             parent: Some("a:b/c#crew/night".into()),
             children: 2,
             reminders: 1,
+            answers: 4,
         };
         let away = shown(|out| show_actor(&actor, out));
         assert!(away.contains("phase      not in memory\n"), "{away}");
         assert!(away.contains("\nparent     a:b/c#crew/night\nchildren   2: `quark tree` shows them\n"), "{away}");
         assert!(away.ends_with("\nreminders  1: `quark reminders` shows them\n"), "{away}");
+        assert!(away.contains("\nanswers    4 remembered by idempotency keys\n"), "{away}");
         assert!(away.contains("journal    9 events, a snapshot up to 5 and 4 after it\n"), "{away}");
         actor.activation = Some(LiveReport {
             phase: "awake".into(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ActorId;
+use crate::idempotency::Keyed;
 use crate::time::Time;
 
 /// The most actors that one path of waiting turns may hold.
@@ -161,6 +162,8 @@ pub struct Head {
     pub path: Path,
     /// What travels along the chain.
     pub chain: Arc<Chain>,
+    /// Its idempotency key, if it has one and its method is marked so.
+    pub keyed: Option<Box<Keyed>>,
 }
 
 impl Head {
@@ -173,7 +176,7 @@ impl Head {
     /// What the message carries, for whoever runs it elsewhere; what stays behind is a shell.
     pub fn take(&mut self) -> Self {
         let (teller, path) = (self.teller.take(), std::mem::take(&mut self.path));
-        Self { teller, deadline: self.deadline, path, chain: self.chain.clone() }
+        Self { teller, deadline: self.deadline, path, chain: self.chain.clone(), keyed: self.keyed.take() }
     }
 }
 

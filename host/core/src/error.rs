@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Why a call gave no result; the same cases as `call-error` in `wit/types.wit`, where each one
-/// says whether the work may have been done.
+/// says whether the work may have been done, and one more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum CallError {
     /// The deadline passed.
@@ -45,6 +45,10 @@ pub enum CallError {
     /// This caller may not make this call.
     #[error("denied: {0}; nothing was done")]
     Denied(String),
+    /// The idempotency key came before with another method or other arguments. Actors get it as
+    /// [`Incompatible`](Self::Incompatible), since the contract has no case of its own for it.
+    #[error("{0}; nothing was done")]
+    KeyReused(String),
     /// A reason that this version of the contract has no case for.
     #[error("{0}")]
     Other(String),
@@ -68,6 +72,7 @@ impl CallError {
             Self::Incompatible(_) => "incompatible",
             Self::Deadlock(_) => "deadlock",
             Self::Denied(_) => "denied",
+            Self::KeyReused(_) => "key-reused",
             Self::Other(_) => "other",
         }
     }

@@ -131,6 +131,8 @@ pub struct MethodPolicy {
     pub read_only: bool,
     /// The time within which a caller that names no deadline gets its answer.
     pub timeout: Option<Duration>,
+    /// Its answers are remembered by the keys of its calls.
+    pub idempotent: bool,
 }
 
 /// What one actor may use.
@@ -204,6 +206,7 @@ enum Setting {
     Config(String, String),
     ReadOnly(String, bool),
     Timeout(String, Duration),
+    Idempotent(String, bool),
     Profile(MemoryProfile),
     Memory(u64),
     Turn(Duration),
@@ -319,6 +322,7 @@ impl Setting {
             }
             Self::ReadOnly(name, yes) => method(policy, name).read_only = *yes,
             Self::Timeout(name, time) => method(policy, name).timeout = Some(*time),
+            Self::Idempotent(name, yes) => method(policy, name).idempotent = *yes,
             Self::Profile(profile) => policy.memory_profile = Some(*profile),
             Self::Memory(bytes) => policy.limits.memory = Some(*bytes),
             Self::Turn(time) => policy.limits.turn = *time,
@@ -404,9 +408,11 @@ fn read_method(item: Item<'_, '_>, settings: &mut Vec<Setting>) -> Result<(), Ma
         settings.push(Setting::ReadOnly(name.clone(), item.boolean()?));
     }
     if let Some(item) = method.take("timeout") {
-        settings.push(Setting::Timeout(name, item.duration(METHOD_TIMEOUT)?));
+        settings.push(Setting::Timeout(name.clone(), item.duration(METHOD_TIMEOUT)?));
     }
-    method.refuse_unless("idempotent", &Only::Bool(false))?;
+    if let Some(item) = method.take("idempotent") {
+        settings.push(Setting::Idempotent(name, item.boolean()?));
+    }
     method.finish()
 }
 

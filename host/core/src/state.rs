@@ -29,6 +29,15 @@ pub struct Change {
 /// read by a claim and written by a commit as they are. No guest and no operator can name it, and it does not
 /// count against the actor's limit.
 pub const STANDING: &str = "\0standing";
+/// How the names of the rows begin in which a silo keeps an actor's [answers](crate::answers), by key. They are as
+/// that of the standing.
+pub const ANSWERS: &str = "\0answer\0";
+
+/// Whether that is the name of a row that is the silo's, and not a value of the actor's own.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    name == STANDING || name == JOURNAL || name.starts_with(ANSWERS)
+}
 
 /// Why a value was not staged. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +45,7 @@ pub enum StageError {
     /// The actor's values would pass its limit of this many bytes.
     #[error("the state would pass its limit of {0} bytes")]
     TooLarge(u64),
-    /// The name is [`STANDING`] or [`JOURNAL`].
+    /// The name is one of the silo's ([`is_reserved`]).
     #[error("that name belongs to the silo")]
     Reserved,
 }
@@ -57,7 +66,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state as loaded, without the rows of its standing and its journal, and with its limit in bytes.
+    /// The state as loaded, without the rows that are the silo's, and with its limit in bytes.
     #[must_use]
     pub fn new(values: BTreeMap<Arc<str>, Value>, bytes_max: usize) -> Self {
         let bytes = values.iter().map(|(name, value)| size(name, value)).sum();
@@ -129,7 +138,7 @@ impl State {
         if name.len() > STATE_NAME_BYTES_MAX {
             return Err(StageError::TooLarge(STATE_NAME_BYTES_MAX as u64));
         }
-        if name == STANDING || name == JOURNAL {
+        if is_reserved(name) {
             return Err(StageError::Reserved);
         }
         let old = self.values.get(name).map_or(0, |old| size(name, old));
@@ -237,6 +246,7 @@ mod tests {
         state.delete(JOURNAL);
         assert_eq!(state.set(STANDING, Value::from(*b"x")), Err(StageError::Reserved));
         state.delete(STANDING);
+        assert_eq!(state.set("\0answer\0key", Value::from(*b"x")), Err(StageError::Reserved));
         assert_eq!(state.take_changes(), []);
     }
 

@@ -460,6 +460,7 @@ fn begin(turn: &mut TurnContext, read_only: bool, input: &mut TurnInput<'_>) {
     turn.runs = Runs::Method(input.method);
     turn.read_only = read_only;
     turn.timeout = None;
+    turn.calls = 0;
     turn.handled = input.handles.cloned();
 }
 

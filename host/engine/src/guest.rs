@@ -10,6 +10,7 @@ use quark_core::commit::{CommitError, Handled, TELLS_PER_COMMIT_MAX, Write};
 use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::idempotency::IdempotencyKey;
 use quark_core::state::State;
 use quark_core::time::Time;
 use wasmtime::UpdateDeadline;
@@ -50,7 +51,7 @@ impl TurnContext {
     /// No turn yet.
     pub(crate) fn none(clock: TurnClock) -> Self {
         Self {
-            head: Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: NO_CHAIN.clone() },
+            head: Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: NO_CHAIN.clone(), keyed: None },
             turn: Turn { generation: 0, number: 0 },
             runs: Runs::Activate,
             read_only: true,
@@ -60,6 +61,12 @@ impl TurnContext {
             broken: None,
             clock,
         }
+    }
+
+    /// The key of the call whose turn runs; a hook has none, though it shows the head of the turn before it.
+    pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
+        let keyed = self.head.keyed.as_ref().filter(|_| matches!(self.runs, Runs::Method(_)))?;
+        Some(&keyed.key)
     }
 }
 
@@ -234,12 +241,34 @@ impl Guest {
         }
     }
 
+    /// The same for a call that the turn makes. What a turn with a key writes is committed with its answer, so
+    /// that a repeat after a crash does not write it once more: the call is repeated with it, and has a key too.
+    /// Only where others wait for a commit of it the turn makes one here.
+    fn reached_by_call(&mut self) -> Reached {
+        if self.turn.key().is_none() {
+            return self.reached();
+        }
+        if !self.overlaps() {
+            return Reached::Free(None);
+        }
+        match self.reach_keyed() {
+            Some(write) => Reached::Free(write.map(Box::new)),
+            None => Reached::Held,
+        }
+    }
+
+    fn reach_keyed(&mut self) -> Option<Option<Write>> {
+        let (host, turn) = (self.member.host.clone(), self.turn.turn);
+        host.reaches(turn).then(|| host.is_waited_for().then(|| self.take_write()))
+    }
+
     pub(crate) fn outgoing(&mut self, to: ActorId, work: OutgoingWork) -> OutgoingCall {
         self.turn.calls = self.turn.calls.wrapping_add(1);
         OutgoingCall {
             to,
             work,
-            write: self.reached(),
+            write: self.reached_by_call(),
+            key: self.turn.key().cloned(),
             from_method: self.method_name(),
             deadline: self.turn.head.deadline,
             path: self.turn.head.path.clone(),

@@ -82,6 +82,8 @@ pub struct Method {
     pub read_only: bool,
     /// The manifest's time for it, if it names one.
     pub timeout: Option<std::time::Duration>,
+    /// Whether its answers are remembered by the keys of its calls.
+    pub idempotent: bool,
     pub(crate) export: ComponentExportIndex,
     /// Whether it is the contract's and not the resource's: it takes no `self`, and its `err` is a failure.
     pub(crate) is_hook: bool,

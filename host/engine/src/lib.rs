@@ -11,6 +11,7 @@ mod cost;
 mod engine;
 mod outside;
 pub mod values;
+mod keys;
 mod bindings;
 mod host;
 mod limits;
@@ -46,6 +47,7 @@ pub use engine::{Engine, EngineConfig, TICK, slot_bytes};
 pub use error::{AdmissionError, EngineError, Trap};
 pub use guest::{Wishes, lasts};
 pub use instance::{Birth, Cause, Instance, Left, Started, TurnInput, Unborn};
+pub use keys::{derived_key, digest};
 pub use kind::{Hook, Kind, Lane, Method, Signature};
 pub use outside::{
     Answer, CallFailure, Calling, EndedInside, JournalError, Level, OutgoingCall, OutgoingWork, Outside, Owned,

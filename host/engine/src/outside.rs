@@ -10,6 +10,7 @@ use quark_core::commit::{CommitError, Write};
 use quark_core::envelope::{Chain, Path};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::idempotency::IdempotencyKey;
 use quark_core::journal::{Entry, Snapshot};
 use quark_core::reminders::Reminder;
 use quark_core::supervision::Lifetime;
@@ -48,6 +49,8 @@ pub struct OutgoingCall {
     pub call: u32,
     /// How long the turn waits at most; none means until its own deadline.
     pub timeout: Option<Duration>,
+    /// That of the turn's own call.
+    pub key: Option<IdempotencyKey>,
 }
 
 /// A turn's commit point.
@@ -181,6 +184,10 @@ pub trait Outside: Send + Sync + 'static {
     /// That turn is at a commit point. Whether the commit is to be made now: no overlapping turn
     /// stands between its own. Only where turns of one actor overlap.
     fn reaches(&self, turn: Turn) -> bool;
+
+    /// Whether something of the actor's other turns waits for its next commit. Only where turns of one actor
+    /// overlap.
+    fn is_waited_for(&self) -> bool;
 
     /// Starts a timer of that turn's actor, in place of the one of that name.
     ///

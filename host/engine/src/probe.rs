@@ -95,7 +95,7 @@ async fn one(component: &Arc<Component>, kind_at: usize, method: usize) -> Optio
 }
 
 fn head() -> Head {
-    Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: Arc::new(Chain::default()) }
+    Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: Arc::new(Chain::default()), keyed: None }
 }
 
 /// The surroundings of an instance on trial.
@@ -159,6 +159,10 @@ impl Outside for Trial {
     }
 
     fn staged(&self, _: Turn) {}
+
+    fn is_waited_for(&self) -> bool {
+        false
+    }
 
     fn reaches(&self, _: Turn) -> bool {
         true

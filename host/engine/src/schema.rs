@@ -28,6 +28,8 @@ pub struct Described {
     pub answer: Option<Value>,
     /// Its own error as an answer, for a method that can have one.
     pub error: Option<Value>,
+    /// Whether a call of it may have an idempotency key.
+    pub idempotent: bool,
 }
 
 impl Schemas {
@@ -47,7 +49,7 @@ impl Schemas {
         let methods = kind.methods.iter().filter_map(|method| {
             let name = &method.signature.name;
             let function = wit.method(&kind.interface, kind.name.short(), name)?;
-            Some((name.to_string(), writer.method(function)))
+            Some((name.to_string(), Described { idempotent: method.idempotent, ..writer.method(function) }))
         });
         (docs, methods.collect())
     }
@@ -87,7 +89,7 @@ impl Writer<'_> {
                 None => answer = Some(self.ty(ty)),
             }
         }
-        Described { docs: said(&function.docs), arguments, answer, error }
+        Described { docs: said(&function.docs), arguments, answer, error, idempotent: false }
     }
 
     /// What a type is beneath its other names.

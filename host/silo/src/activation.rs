@@ -6,14 +6,15 @@
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
 //! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `callers` tells
 //! who still waits, `restart` is about those that failed, `family` about parents and children, `operate`
-//! is for operators, `timed` for timers, `journal` for those that wake by their journals, `traced` for turns
-//! that are recorded.
+//! is for operators, `timed` for timers, `journal` for those that wake by their journals, `keyed` for calls with an
+//! idempotency key, `traced` for turns that are recorded.
 
 mod beside;
 mod birth;
 mod callers;
 mod family;
 mod journal;
+mod keyed;
 mod nested;
 mod operate;
 mod restart;
@@ -168,6 +169,8 @@ pub(crate) struct Machine {
     standing: Option<Box<KeptStanding>>,
     /// Turns that run and are recorded.
     traced: Option<Box<traced::Running>>,
+    /// What it answered to calls with a key; few ever have any.
+    answers: Option<Box<keyed::Kept>>,
 }
 
 impl Machine {
@@ -263,6 +266,7 @@ impl Activation {
             beside: None,
             standing: None,
             traced: None,
+            answers: None,
         };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
@@ -497,7 +501,8 @@ impl Activation {
                     let (generation, mut values, reminders) = (claim.generation, claim.values, claim.reminders);
                     let (row, journal) = (values.remove(STANDING), values.remove(JOURNAL));
                     let (row, mark) = (Standing::decode(row.as_deref()), Mark::decode(journal.as_deref()));
-                    let (Some(row), Some(mark)) = (row, mark) else {
+                    let answers = keyed::Kept::take_from(&mut values, silo);
+                    let (Some(row), Some(mark), Ok(answers)) = (row, mark, answers) else {
                         let waiting = self.machine.lock().turns.refused();
                         return silo.answer_all(waiting, &CallError::Failed(UNREADABLE.into()));
                     };
@@ -510,6 +515,7 @@ impl Activation {
                     }
                     let state = State::new(values, limit).with_journal(mark).with_reminders(reminders);
                     let mut machine = self.machine.lock();
+                    machine.answers = answers;
                     machine.turns.set_overlap(served.component.overlap(served.at));
                     machine.slot = Slot::Loaded(Box::new(Loaded { generation, state, served, cause }));
                     machine.turns.loaded(claim.generation, claim.etag);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use quark_core::envelope::{Chain, Path};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
+use quark_core::idempotency::IdempotencyKey;
 use quark_core::time::Time;
 use quark_engine::values::Payload;
 
@@ -46,16 +47,33 @@ impl ActorRef {
     /// # Errors
     /// Why there is no result.
     pub async fn ask(&self, payload: Payload, timeout: Option<Duration>) -> Result<Payload, CallError> {
-        let call = Outgoing { path: Path::START, chain: self.chain.clone(), deadline: Time::NEVER, timeout };
+        match self.asking(payload, timeout, None) {
+            Asking::Done(outcome) => outcome,
+            waits @ Asking::Waits(..) => waits.outcome().await,
+        }
+    }
+
+    /// The same with what a repeat of the call is known by. It counts only for a method that is marked
+    /// `idempotent`.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub async fn ask_keyed(
+        &self,
+        payload: Payload,
+        timeout: Option<Duration>,
+        key: IdempotencyKey,
+    ) -> Result<Payload, CallError> {
+        self.asking(payload, timeout, Some(key)).outcome().await
+    }
+
+    fn asking(&self, payload: Payload, timeout: Option<Duration>, key: Option<IdempotencyKey>) -> Asking {
+        let call = Outgoing { path: Path::START, chain: self.chain.clone(), deadline: Time::NEVER, timeout, key };
         let first = self.first.get_or_init(|| self.silo.activation(&self.to));
-        let asking = if first.is_over() {
+        if first.is_over() {
             self.silo.ask(&self.silo.activation(&self.to), call, &self.method, payload, Instant::now())
         } else {
             self.silo.ask(first, call, &self.method, payload, Instant::now())
-        };
-        match asking {
-            Asking::Done(outcome) => outcome,
-            waits @ Asking::Waits(..) => waits.outcome().await,
         }
     }
 }

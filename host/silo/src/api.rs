@@ -6,6 +6,7 @@ mod trace;
 use std::collections::BTreeMap;
 
 use quark_core::error::CallError;
+use quark_core::idempotency::IdempotencyKey;
 use serde::{Deserialize, Serialize};
 
 pub use self::journal::{EventReport, JournalPage, JournalReport, JournalState, Moment};
@@ -41,6 +42,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// True when only a method without a result will do (`quark tell`), false when both will.
     pub tell: bool,
+    /// What a repeat of the call is known by; only for a method that is marked `idempotent`.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// What came of a message from outside.
@@ -86,6 +89,8 @@ pub mod codes {
     pub const AMBIGUOUS_KIND: &str = "ambiguous-kind";
     /// The kind has no such method.
     pub const NO_SUCH_METHOD: &str = "no-such-method";
+    /// The call has an idempotency key, and its method remembers no answers.
+    pub const NOT_IDEMPOTENT: &str = "not-idempotent";
     /// No state value of that name, or no such thing otherwise.
     pub const NOT_FOUND: &str = "not-found";
     /// The e-tag given is not the actor's.
@@ -312,6 +317,9 @@ pub struct ActivationReport {
 /// Everything about one actor, as `quark inspect` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorReport {
+    /// How many answers it remembers by idempotency keys, also those that the next commits remove.
+    #[serde(default)]
+    pub answers: u64,
     /// The full kind.
     pub kind: String,
     /// The key.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quark_core::answers::ANSWER_KEPT_MS;
 use quark_core::manifest::MemoryProfile;
 
 /// Where actors' state lives.
@@ -34,6 +35,8 @@ pub struct SiloConfig {
     pub workers: Option<usize>,
     /// How long a call waits that says nothing itself.
     pub default_timeout: Duration,
+    /// How long an actor remembers what it answered to a call with an idempotency key.
+    pub answers_kept: Duration,
     /// Commits are refused while the data folder's disk has fewer bytes free.
     pub free_space_floor: u64,
     /// The most bytes of the embedded store's cache.
@@ -51,6 +54,7 @@ impl Default for SiloConfig {
             memory_profile: MemoryProfile::Roomy,
             workers: None,
             default_timeout: Duration::from_secs(30),
+            answers_kept: Duration::from_millis(ANSWER_KEPT_MS),
             free_space_floor: 64 << 20,
             store_cache: 256 << 20,
         }

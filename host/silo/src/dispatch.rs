@@ -8,6 +8,7 @@ use quark_core::activation::{Admitted, MailboxBounds, RETURNS_MAX, Refusal, Turn
 use quark_core::envelope::{Chain, Frame, Head, PATH_DEPTH_MAX, Path, Tell, TellId};
 use quark_core::error::CallError;
 use quark_core::id::ActorId;
+use quark_core::idempotency::{IdempotencyKey, Keyed};
 use quark_core::time::Time;
 use quark_engine::values::{Payload, json, msgpack};
 use quark_engine::{Answer, CallFailure, Calling, OutgoingWork, Signature};
@@ -35,6 +36,8 @@ pub(crate) struct Outgoing {
     pub(crate) deadline: Time,
     /// What the caller asked for.
     pub(crate) timeout: Option<Duration>,
+    /// Counts only for a method that is marked so.
+    pub(crate) key: Option<IdempotencyKey>,
 }
 
 /// Where a call goes: found once, and good until the actor leaves memory or something is deployed.
@@ -264,11 +267,18 @@ impl Inner {
         if deadline <= at {
             return Asking::Done(Err(CallError::DeadlineExceeded));
         }
-        let mut head = Head { teller: None, deadline, path: call.path, chain: call.chain };
-        match to.enter(self, method, &mut head, &mut payload, now) {
-            Entered::Busy => {}
-            Entered::Done(outcome) => return Asking::Done(outcome.map(|()| payload)),
-            Entered::Waits(answer) => return Asking::Waits(answer, self.clock.instant(deadline), None),
+        let mut head = Head { teller: None, deadline, path: call.path, chain: call.chain, keyed: None };
+        if let Some(key) = call.key.filter(|_| method.method().idempotent) {
+            match keyed(key, method, &payload) {
+                Ok(keyed) => head.keyed = Some(keyed),
+                Err(error) => return Asking::Done(Err(error)),
+            }
+        } else {
+            match to.enter(self, method, &mut head, &mut payload, now) {
+                Entered::Busy => {}
+                Entered::Done(outcome) => return Asking::Done(outcome.map(|()| payload)),
+                Entered::Waits(answer) => return Asking::Waits(answer, self.clock.instant(deadline), None),
+            }
         }
         let (waits, ring) = match self.waits_for(&head.path, &to.id, method.name(), deadline) {
             Ok(known) => known,
@@ -391,10 +401,18 @@ impl Inner {
             deadline: Time::NEVER,
             path: Path::START,
             chain: Arc::new(tell.chain.clone()),
+            keyed: None,
         };
         let work = Work::Method { method, payload, origin: Origin::Outbox(id.clone()) };
         self.deliver_later(&tell.to, Message::new(head, work, bytes, None))
     }
+}
+
+#[cold]
+fn keyed(key: IdempotencyKey, method: &MethodRef, payload: &Payload) -> Result<Box<Keyed>, CallError> {
+    let digest = quark_engine::digest(&method.method().signature, payload);
+    let digest = digest.map_err(|error| CallError::Incompatible(error.to_string()))?;
+    Ok(Box::new(Keyed { key, digest }))
 }
 
 fn typed(outcome: Outcome) -> Result<Answer, CallFailure> {

@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     pub(crate) child_restarts: Counter,
     pub(crate) escalations: Counter,
     pub(crate) overloaded: Counter,
+    pub(crate) repeats: Counter,
     pub(crate) deadlocks: Counter,
     pub(crate) suspects: Counter,
     waits_skipped: Counter,
@@ -73,6 +74,7 @@ impl Metrics {
         describe_counter!("quark_child_restarts_total", "Children that were started again");
         describe_counter!("quark_escalations_total", "Parents that failed because their children did");
         describe_counter!("quark_overloaded_total", "Messages that a full mailbox refused");
+        describe_counter!("quark_repeats_total", "Calls that got a remembered answer by their idempotency key");
         describe_counter!("quark_deadlocks_total", "Calls that were refused since they would wait for themselves");
         describe_counter!("quark_suspects_total", "Looks at calls that might wait for themselves, and waited on");
         describe_counter!(
@@ -110,6 +112,7 @@ impl Metrics {
             child_restarts: counter!("quark_child_restarts_total"),
             escalations: counter!("quark_escalations_total"),
             overloaded: counter!("quark_overloaded_total"),
+            repeats: counter!("quark_repeats_total"),
             deadlocks: counter!("quark_deadlocks_total"),
             suspects: counter!("quark_suspects_total"),
             waits_skipped: counter!("quark_waits_skipped_total"),

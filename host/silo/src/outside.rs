@@ -13,7 +13,9 @@ use quark_core::journal::{Entry, Snapshot};
 use quark_core::reminders::Reminder;
 use quark_core::time::Time;
 use quark_core::timers::{NewTimer, TimerRefusal};
-use quark_engine::{CallFailure, Calling, JournalError, Level, OutgoingCall, Outside, Owned, Reached, Returned};
+use quark_engine::{
+    CallFailure, Calling, JournalError, Level, OutgoingCall, Outside, Owned, Reached, Returned, derived_key,
+};
 
 use crate::activation::{Activation, MidTurn};
 use crate::dispatch::{Outgoing, Route};
@@ -60,9 +62,10 @@ fn send(
     (from, awaits): (&ActorId, Awaits),
     call: OutgoingCall,
 ) -> Calling {
-    let OutgoingCall { to, work, from_method, deadline, path, chain, turn, call, timeout, write: _ } = call;
+    let OutgoingCall { to, work, from_method, deadline, path, chain, turn, call, timeout, key, write: _ } = call;
     let path = path.with_that(from.clone(), from_method, (turn.generation, turn.number), call, awaits);
-    let outgoing = Outgoing { path, chain, deadline, timeout };
+    let key = key.map(|key| derived_key(&key, from, call));
+    let outgoing = Outgoing { path, chain, deadline, timeout, key };
     silo.call_from(last, to, outgoing, work, Instant::now())
 }
 
@@ -139,6 +142,10 @@ impl Outside for ActorOutside {
 
     fn staged(&self, turn: Turn) {
         self.activation.upgrade().iter().for_each(|activation| activation.staged(turn));
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.activation.upgrade().is_some_and(|activation| activation.machine.lock().turns.is_waited_for())
     }
 
     fn reaches(&self, turn: Turn) -> bool {

@@ -236,6 +236,10 @@ impl Outside for Scratch {
 
     fn staged(&self, _: Turn) {}
 
+    fn is_waited_for(&self) -> bool {
+        false
+    }
+
     fn reaches(&self, _: Turn) -> bool {
         true
     }

@@ -9,9 +9,8 @@ use quark_core::commit::CommitError;
 use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
 use quark_core::id::{ActorId, Key};
-use quark_core::journal::JOURNAL;
 use quark_core::standing::Standing;
-use quark_core::state::STANDING;
+use quark_core::state::{ANSWERS, STANDING, is_reserved};
 use quark_core::time::Time;
 use quark_engine::Schemas;
 use quark_engine::values::{ArgumentError, Payload, call_errors, json, msgpack, wave};
@@ -53,6 +52,21 @@ pub(crate) fn unavailable(error: StoreError) -> Failure {
     }
 }
 
+fn not_idempotent(method: &MethodRef) -> Failure {
+    let (name, kind) = (method.name(), method.served.kind().name.short());
+    let message = format!("`{name}` of `{kind}` remembers no answers, so an idempotency key means nothing to it");
+    let failure = Failure::new(codes::NOT_IDEMPOTENT, message + "; nothing was done");
+    if method.method().signature.is_tell() {
+        return failure.next("leave the key out: a tell that was accepted is handled once");
+    }
+    if method.method().read_only {
+        return failure.next("leave the key out: it writes nothing, so repeat it as often as you like");
+    }
+    failure.next(format!(
+        "leave the key out, or write `[actor.methods.{name}]` with `idempotent = true` into its actor.toml and deploy"
+    ))
+}
+
 fn bad_arguments(method: &MethodRef, error: &ArgumentError) -> Failure {
     let text = &method.method().text;
     let name = method.name();
@@ -87,6 +101,9 @@ impl Silo {
             return Err(Failure::new(codes::BAD_REQUEST, format!("`{name}` has a result, so it is no tell"))
                 .next(format!("call it: quark call {}/{} {name}", served.kind().name.short(), request.key)));
         }
+        if request.idempotency_key.is_some() && !method.method().idempotent {
+            return Err(not_idempotent(&method));
+        }
         let parsed = match request.format {
             Format::Json => json::from_json(&signature.params, &request.arguments),
             Format::Wave => wave::from_wave(&signature.params, &request.arguments),
@@ -109,6 +126,7 @@ impl Silo {
             chain: Arc::new(chain),
             deadline: Time::NEVER,
             timeout: request.timeout_ms.map(|ms| std::time::Duration::from_millis(ms.min(TIMEOUT_MS_MAX))),
+            key: request.idempotency_key,
         };
         let activation = self.0.activation(&to);
         let outcome = self.0.ask_from_outside(activation, call, method.clone(), payload).await?;
@@ -164,7 +182,7 @@ impl Silo {
         let is_away = |activation: &Arc<Activation>| activation.machine.lock().turns.phase() == Phase::Down;
         if operation == StateOperation::Get && self.0.catalog.get(&to).as_ref().is_none_or(is_away) {
             let snapshot = self.0.store.read(&to).await.map_err(unavailable)?;
-            let found = snapshot.filter(|_| ![STANDING, JOURNAL].contains(&name)).and_then(|snapshot| {
+            let found = snapshot.filter(|_| !is_reserved(name)).and_then(|snapshot| {
                 snapshot.values.get(name).map(|value| (value.to_vec(), snapshot.etag.to_string()))
             });
             return match found {
@@ -175,7 +193,7 @@ impl Silo {
         let (reply, answer) = oneshot::channel();
         let now = self.0.clock.now();
         let deadline = now.after(OPERATE_TIMEOUT);
-        let head = Head { teller: None, deadline, path: Path::START, chain: Arc::default() };
+        let head = Head { teller: None, deadline, path: Path::START, chain: Arc::default(), keyed: None };
         let operate = Operate { name: name.into(), operation, if_match, reply };
         let message = Message::new(head, Work::Operate(Box::new(operate)), 0, None);
         self.0.deliver(&to, message, now)?;
@@ -198,10 +216,14 @@ impl Silo {
                 name: name.to_string(),
                 bytes: value.len() as u64,
             };
-            snapshot.values.iter().filter(|(name, _)| ![STANDING, JOURNAL].contains(&&***name)).map(value).collect()
+            snapshot.values.iter().filter(|(name, _)| !is_reserved(name)).map(value).collect()
         });
+        let answers = snapshot
+            .as_ref()
+            .map_or(0, |snapshot| snapshot.values.keys().filter(|name| name.starts_with(ANSWERS)).count() as u64);
         let parent = self.0.parent_of(&id).await.map_err(unavailable)?;
         Ok(ActorReport {
+            answers,
             kind: id.kind.to_string(),
             key: id.key.to_string(),
             version: served.version,

@@ -144,7 +144,7 @@ fn fire_round(silo: &Arc<Inner>) -> bool {
 fn fire(silo: &Arc<Inner>, activation: &Arc<Activation>, firing: Firing, now: Time) {
     // It begins a chain.
     let chain = Chain { request_id: format!("{:032x}", rand::random::<u128>()), ..Chain::default() };
-    let head = Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: Arc::new(chain) };
+    let head = Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: Arc::new(chain), keyed: None };
     match activation.admit(Message::new(head, Work::Timer(firing), 0, None), now) {
         Ok(Admitted::Token) => silo.spawn(activation.clone().run(None)),
         Ok(Admitted::Waits) => {}

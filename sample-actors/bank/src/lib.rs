@@ -35,6 +35,21 @@ impl Account {
         Ok(rest)
     }
 
+    /// Called with an idempotency key it has its effect once on both sides, however often it is repeated: the
+    /// deposit gets a key of its own, and the withdrawal is committed with the answer.
+    async fn pay(&self, to: String, amount: u64) -> Result<u64, AccountError> {
+        let rest = self.withdraw(amount)?;
+        match accounts::Account::new(&to).deposit(amount).await {
+            Ok(_) => Ok(rest),
+            // Perhaps it was done. Nothing is answered, so nothing is remembered, and a repeat finds out.
+            Err(AccountError::Call(error)) => panic!("whether {to} has the money is not known: {error:?}"),
+            Err(refused) => {
+                self.deposit(amount)?;
+                Err(refused)
+            }
+        }
+    }
+
     /// Nobody waits for a tell, so there is nobody to tell an error: what cannot be done traps, and
     /// the host keeps the message.
     fn credit(&self, amount: u64) {

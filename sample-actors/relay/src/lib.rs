@@ -71,6 +71,14 @@ impl Relay {
         Ok(relays::Relay::new(&key).header(&name).await?)
     }
 
+    async fn keys(&self, others: Vec<String>) -> Result<Vec<Option<String>>, CallError> {
+        let mut keys = vec![context::idempotency_key()];
+        if let Some((next, rest)) = others.split_first() {
+            keys.extend(relays::Relay::new(next).keys(rest).await?);
+        }
+        Ok(keys)
+    }
+
     fn header(&self, name: String) -> Result<Option<String>, CallError> {
         Ok(context::header(&name))
     }

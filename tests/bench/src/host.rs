@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow};
+use quark_core::idempotency::IdempotencyKey;
 use quark_core::manifest::MemoryProfile;
 use quark_engine::Cache;
 use quark_engine::values::Payload;
@@ -206,6 +207,11 @@ impl Actor {
             return Err(anyhow!("it answered {error:?}"));
         }
         Ok(answer)
+    }
+
+    pub(crate) async fn ask_keyed(&self, arguments: &[Val], key: IdempotencyKey) -> Result<Payload> {
+        let payload = Payload { vals: arguments.iter().cloned().collect(), blobs: Vec::new() };
+        self.0.ask_keyed(payload, None, key).await.map_err(|error| anyhow!("{error}"))
     }
 
     /// Asks that often, one after the other.

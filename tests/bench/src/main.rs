@@ -21,6 +21,7 @@ mod memory;
 mod random;
 mod density;
 mod durable;
+mod keyed;
 mod spinners;
 mod failure;
 mod family;
@@ -42,7 +43,7 @@ use crate::rounds::{Probed, Sizes};
 type Group = fn(&Guests, &Sizes, &mut Report) -> Result<()>;
 
 /// In this order, because a process that has just started has the cleanest memory to measure.
-const GROUPS: [(&str, Group); 14] = [
+const GROUPS: [(&str, Group); 15] = [
     ("memory", memory::run),
     ("hot", hot::run),
     ("inflight", inflight::run),
@@ -50,6 +51,7 @@ const GROUPS: [(&str, Group); 14] = [
     ("activation", activation::run),
     ("random", random::run),
     ("durable", durable::run),
+    ("keyed", keyed::run),
     ("spinners", spinners::run),
     ("failure", failure::run),
     ("family", family::run),

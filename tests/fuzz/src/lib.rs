@@ -6,6 +6,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a panic is what a target says")]
 
 mod address;
+mod answers;
 mod component;
 mod gateway;
 mod log;
@@ -16,6 +17,7 @@ mod values;
 mod wire;
 
 pub use address::address;
+pub use answers::answers;
 pub use component::component;
 pub use gateway::gateway;
 pub use log::log;
@@ -29,6 +31,7 @@ pub type Target = fn(&[u8]);
 /// All targets by name, which is also the name of the folder of their corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("address", address),
+    ("answers", answers),
     ("component", component),
     ("gateway", gateway),
     ("json", json),

@@ -139,7 +139,8 @@ fn write_config(config: &BTreeMap<String, String>) -> String {
 fn write_methods(methods: &BTreeMap<String, MethodPolicy>) -> String {
     let tables = methods.iter().map(|(name, method)| {
         let timeout = method.timeout.map_or_else(String::new, |time| format!("timeout = \"{}ms\"\n", time.as_millis()));
-        format!("[actor.methods.{}]\nread-only = {}\n{timeout}", quoted(name), method.read_only)
+        let MethodPolicy { read_only, idempotent, timeout: _ } = method;
+        format!("[actor.methods.{}]\nread-only = {read_only}\nidempotent = {idempotent}\n{timeout}", quoted(name))
     });
     tables.collect()
 }

@@ -11,6 +11,7 @@ use super::{Mutations, TARGETS, Target, target};
 /// Mutations of each input, by what one costs: types must be compiled, a silo must answer.
 const MUTATIONS: &[(&str, usize)] = &[
     ("address", 100),
+    ("answers", 2000),
     ("component", 300),
     ("gateway", 500),
     ("json", 300),
@@ -81,6 +82,11 @@ fn replay(name: &str) {
 #[test]
 fn addresses() {
     replay("address");
+}
+
+#[test]
+fn remembered_answers() {
+    replay("answers");
 }
 
 #[test]

@@ -256,7 +256,7 @@ impl Silo {
         let from = cx.work.id(actor).clone();
         let mine = format!("m{}", message.method).into();
         let path = message.head.path.with(from, mine, (turn.generation, turn.number), number);
-        let head = Head { teller: None, deadline, path, chain: chain() };
+        let head = Head { teller: None, deadline, path, chain: chain(), keyed: None };
         let source = Source::Actor(actor);
         let seen = Some((actor, stamp));
         let (reads, amount, begun, what) = (cx.work.reads(to, method), 0, false, What::Call);

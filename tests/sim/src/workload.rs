@@ -289,7 +289,7 @@ pub(crate) fn amount(tell: &Tell) -> u64 {
 /// The message that delivers a tell.
 pub(crate) fn delivery(message: u64, id: &TellId, tell: &Tell, epoch: u64) -> Msg {
     let from = id.from.as_ref().map(index);
-    let head = Head { teller: id.from.clone(), deadline: Time::NEVER, path: Path::START, chain: chain() };
+    let head = Head { teller: id.from.clone(), deadline: Time::NEVER, path: Path::START, chain: chain(), keyed: None };
     Msg {
         id: message,
         to: index(&tell.to),

@@ -151,7 +151,7 @@ impl World {
         let reads = what == What::Call && self.cx.work.reads(to, method);
         let Some((id, deadline)) = self.ask(source, to, reads) else { return };
         let cx = &mut self.cx;
-        let head = Head { teller: None, deadline, path: Path::START, chain: chain() };
+        let head = Head { teller: None, deadline, path: Path::START, chain: chain(), keyed: None };
         let size = cx.rng.index(200);
         let (amount, depth, seen, begun) = (0, 0, None, false);
         let message = Msg { id, to, head, source, method, reads, amount, depth, seen, size, begun, what };

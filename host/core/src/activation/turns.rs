@@ -562,6 +562,12 @@ impl<M: Message, O> Turns<M, O> {
         self.running.reach(turn.number) || self.broken.is_some()
     }
 
+    /// Whether an output waits for the commit of the group.
+    #[must_use]
+    pub const fn is_waited_for(&self) -> bool {
+        !self.running.holds_nothing()
+    }
+
     /// The output leaves with the commit that the last of the group's turns makes.
     pub fn hold(&mut self, output: O) {
         self.running.hold(output);

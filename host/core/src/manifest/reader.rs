@@ -195,7 +195,6 @@ impl<'t, 'i> Item<'t, 'i> {
         let (value, default) = (&self.value, only.to_string());
         let holds = match only {
             Only::Text(text) => value.as_str() == Some(text),
-            Only::Bool(yes) => value.as_bool() == Some(*yes),
             Only::Number(number) => self.number() == Some(*number),
             Only::Nothing => value.as_array().is_some_and(|array| array.is_empty()),
             Only::Table(keys) if value.is_table() => {
@@ -271,7 +270,6 @@ fn distance(a: &[char], b: &str) -> usize {
 /// The only value that this version accepts for a key: the default of a feature to come.
 pub(super) enum Only {
     Text(&'static str),
-    Bool(bool),
     Number(f64),
     /// An empty array.
     Nothing,
@@ -282,7 +280,6 @@ impl fmt::Display for Only {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
-            Self::Bool(yes) => write!(f, "{yes}"),
             Self::Number(number) => write!(f, "{number}"),
             Self::Nothing => f.write_str("[]"),
             Self::Table(_) => f.write_str("a table of its defaults"),

@@ -23,7 +23,7 @@ currency = "EUR"
 [actor.methods.value]
 read-only = true
 [actor.methods.transfer]
-idempotent = false
+idempotent = true
 timeout = "250ms"
 [actor.limits]
 memory = "128MiB"
@@ -58,8 +58,11 @@ fn every_setting_reaches_its_policy() {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
         methods: [
-            ("value".to_owned(), MethodPolicy { read_only: true, timeout: None }),
-            ("transfer".to_owned(), MethodPolicy { read_only: false, timeout: Some(Duration::from_millis(250)) }),
+            ("value".to_owned(), MethodPolicy { read_only: true, ..MethodPolicy::default() }),
+            (
+                "transfer".to_owned(),
+                MethodPolicy { read_only: false, timeout: Some(Duration::from_millis(250)), idempotent: true },
+            ),
         ]
         .into(),
         memory_profile: Some(MemoryProfile::Dense),
@@ -136,7 +139,7 @@ fn what_is_given_wins_key_by_key() {
     assert_eq!(policy.config["x"], "1");
     assert_eq!(policy.config["y"], "2");
     let timeout = Some(Duration::from_secs(2));
-    assert_eq!(policy.methods["m"], MethodPolicy { read_only: true, timeout });
+    assert_eq!(policy.methods["m"], MethodPolicy { read_only: true, timeout, idempotent: false });
 }
 
 #[test]
@@ -208,9 +211,8 @@ fn errors_name_the_place_the_key_and_what_fits() {
              is not supported by this version; leave the key out or write \"hash\"",
         ),
         (
-            "[actor.methods.m]\nidempotent = true",
-            "manifest, line 2, column 14: actor.methods.m.idempotent = true is not supported by \
-             this version; leave the key out or write false",
+            "[actor.methods.m]\nidempotent = 1",
+            "manifest, line 2, column 14: actor.methods.m.idempotent = 1 does not fit: write true or false",
         ),
         (
             "[actor]\nconfig = { a = 1 }",

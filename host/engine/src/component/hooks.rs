@@ -161,7 +161,7 @@ fn find_turn(
     };
     // What a snapshot says is what is there.
     let (text, read_only) = (text.into(), hook == Hook::Snapshot);
-    Ok(Some(Arc::new(Method { signature, text, read_only, timeout: None, export, is_hook: true })))
+    Ok(Some(Arc::new(Method { signature, text, read_only, timeout: None, idempotent: false, export, is_hook: true })))
 }
 
 fn check_hooks<const N: usize>(

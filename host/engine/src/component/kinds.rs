@@ -189,6 +189,7 @@ impl KindReader<'_> {
                         text,
                         read_only: policy.is_some_and(|policy| policy.read_only),
                         timeout: policy.and_then(|policy| policy.timeout),
+                        idempotent: policy.is_some_and(|policy| policy.idempotent),
                         export: index(function)?,
                         signature,
                         is_hook: false,
@@ -254,6 +255,13 @@ pub(super) fn check_policy(engine: &Engine, kind: &Kind) -> Result<(), Admission
             reason: "the manifest names it, the component has no such method".into(),
         });
     }
+    if let Some((method, reason)) = kind.methods.iter().find_map(|method| Some((method, cannot_remember(method)?))) {
+        return Err(AdmissionError::Method {
+            kind: name.to_string(),
+            method: method.signature.name.to_string(),
+            reason: reason.into(),
+        });
+    }
     let profile = engine.profile;
     let slot = slot_bytes(profile);
     if let Some(memory) = policy.limits.memory.filter(|memory| *memory > slot) {
@@ -262,6 +270,21 @@ pub(super) fn check_policy(engine: &Engine, kind: &Kind) -> Result<(), Admission
         return Err(AdmissionError::Slot { what, profile, by_default, slot });
     }
     Ok(())
+}
+
+/// Why a method that the manifest calls idempotent cannot be so.
+fn cannot_remember(method: &Method) -> Option<&'static str> {
+    match method.idempotent {
+        true if method.read_only => Some(
+            "the manifest calls it both `read-only` and `idempotent`: what writes nothing is repeated without a key, \
+             so leave `idempotent` out",
+        ),
+        true if method.signature.is_tell() => Some(
+            "the manifest calls it `idempotent`, and it has no result to remember: give it one, or leave `idempotent` \
+             out, since a tell that was accepted is handled once",
+        ),
+        true | false => None,
+    }
 }
 
 /// Checks that a constructor takes the key alone; whether it may answer with an error.

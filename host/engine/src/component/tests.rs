@@ -497,4 +497,12 @@ fn a_manifest_must_fit_the_component() {
     assert!(matches!(error, AdmissionError::Slot { by_default: false, slot: 0x80000, .. }), "{error}");
     let component = admit(&bytes, "[actor.methods.touch]\nread-only = true\n").unwrap();
     assert!(component.kinds[0].methods[0].read_only);
+    let component = admit(&bytes, "[actor.methods.touch]\nidempotent = true\n").unwrap();
+    assert!(component.kinds[0].methods[0].idempotent);
+    let error = refused(&bytes, "[actor.methods.touch]\nidempotent = true\nread-only = true\n").to_string();
+    assert!(error.contains("both `read-only` and `idempotent`"), "{error}");
+    let tells =
+        with_contract(&format!("{} world made {{ export things; }}", KIND.replace(" -> result<u32, string>", "")));
+    let error = refused(&tells, "[actor.methods.touch]\nidempotent = true\n").to_string();
+    assert!(error.contains("it has no result to remember"), "{error}");
 }

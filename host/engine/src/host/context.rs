@@ -41,9 +41,8 @@ impl context::Host for Guest {
         Ok(self.turn.head.chain.request_id.clone())
     }
 
-    /// None: this version remembers no answers, so no method is idempotent by key.
     fn idempotency_key(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+        Ok(self.turn.key().map(ToString::to_string))
     }
 
     fn generation(&mut self) -> wasmtime::Result<u64> {

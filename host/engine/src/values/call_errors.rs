@@ -63,6 +63,8 @@ impl Room {
             write(error)
         } else if let CallError::Downstream(text) = error {
             write(&CallError::Other(text.clone()))
+        } else if let CallError::KeyReused(text) = error {
+            write(&CallError::Incompatible(text.clone()))
         } else {
             write(&CallError::Other(error.to_string()))
         };
@@ -110,6 +112,7 @@ fn write(error: &CallError) -> Val {
         | CallError::Incompatible(text)
         | CallError::Deadlock(text)
         | CallError::Denied(text)
+        | CallError::KeyReused(text)
         | CallError::Other(text) => Some(Val::String(text.clone())),
         CallError::Overloaded(number) | CallError::Unavailable(number) | CallError::TooLarge(number) => {
             Some(Val::U64(*number))

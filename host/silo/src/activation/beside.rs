@@ -199,6 +199,7 @@ impl Activation {
             drop(machine);
             return output.undone(silo);
         }
+        let output = machine.keyed_ended(Some(turn), &method, output);
         let point = match write {
             Reached::Held => {
                 let output = machine.traced(Some(turn), None, output);
@@ -307,7 +308,9 @@ impl Activation {
 
     /// That turn stages something.
     pub(crate) fn staged(&self, turn: Turn) {
-        self.machine.lock().turns.staged(turn);
+        let mut machine = self.machine.lock();
+        machine.turns.staged(turn);
+        machine.keyed_wrote(turn);
     }
 
     /// That turn is at a commit point: whether it is to be made now.

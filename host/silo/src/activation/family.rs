@@ -59,13 +59,16 @@ impl Machine {
     /// A commit point of the running turn.
     pub(super) fn commit_point(&mut self, write: Write, output: Output) -> Point<Output> {
         let write = self.with_standing(write);
+        let write = self.with_answers(write);
         self.turns.commit_point(write, output)
     }
 
     /// The instance is over, and what was staged with it.
     pub(super) fn trapped(&mut self) -> Vec<Output> {
         self.undo_standing();
-        self.turns.trapped()
+        let undone = self.turns.trapped();
+        self.keyed_trapped();
+        undone
     }
 
     pub(super) fn undo_standing(&mut self) {

@@ -71,13 +71,13 @@ impl Activation {
     }
 
     fn begin_inside(&self, silo: &Arc<Inner>, served: &Arc<Served>, turn: Turn, message: Message) -> Option<Returned> {
-        let Message { head, work, admitted, .. } = message;
+        let Message { head, work, admitted, .. } = self.begin_keyed(silo, turn, message)?;
         // An operator's comes back to nothing: it has no path.
         let Work::Method { method, payload, origin } = work else { return None };
         let method = match same_method(served, method) {
             Ok(method) => method,
             Err(error) => {
-                self.machine.lock().turns.ended(turn, None);
+                self.machine.lock().not_begun(turn);
                 silo.answer(origin, error);
                 return None;
             }
@@ -109,7 +109,7 @@ impl Activation {
             Err(trap) => {
                 let mut machine = self.machine.lock();
                 if matches!(trap, Trap::Unbegun) {
-                    machine.turns.ended(turn, None);
+                    machine.not_begun(turn);
                 } else {
                     // The outermost turn ends with the instance, and then all that run in it.
                     machine.ran += 1;
@@ -132,6 +132,7 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
+        let output = machine.keyed_ended(Some(turn), &method, output);
         let write = write.map(|write| *write).unwrap_or_default();
         let output = machine.traced(Some(turn), Some(&write), output);
         let point = machine.commit_point(write, output);

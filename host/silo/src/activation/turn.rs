@@ -58,6 +58,9 @@ impl Activation {
     /// message back.
     pub(super) fn run_now(&self, silo: &Arc<Inner>, turn: Turn, message: Message, now: Instant) -> Option<Message> {
         let Work::Method { method, origin: Origin::Caller(_), .. } = &message.work else { return Some(message) };
+        if message.head.keyed.is_some() {
+            return Some(message);
+        }
         let mut machine = self.machine.lock();
         let fits = match &mut machine.slot {
             Slot::Live(live) => Arc::ptr_eq(&live.served, &method.served) && live.instance.runs_now(),
@@ -157,6 +160,7 @@ impl Activation {
 
     /// A turn with all that may wait before it.
     pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
+        let Some(message) = self.begin_keyed(silo, turn, message) else { return };
         let Message { mut head, work, bytes, waits, admitted } = message;
         let (method, mut payload, mut origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
@@ -282,7 +286,7 @@ impl Activation {
         let mut machine = self.machine.lock();
         machine.forget_traced(turn);
         if machine.turns.runs(turn) {
-            machine.turns.ended(turn, None);
+            machine.not_begun(turn);
         }
     }
 
@@ -387,6 +391,8 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
+        let turn = machine.turns.running();
+        let output = machine.keyed_ended(turn, method, output);
         let output = machine.traced(None, Some(&write), output);
         let point = machine.commit_point(write, output);
         if let Point::Failed(output, error) = point {
@@ -427,6 +433,7 @@ impl Activation {
         let mut machine = self.machine.lock();
         machine.undo_standing();
         let waiting = machine.turns.refused();
+        machine.keyed_trapped();
         // All that waited have their answer.
         self.failed(silo, &mut machine, trap);
         self.cancel_timers(silo);

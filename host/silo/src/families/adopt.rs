@@ -163,7 +163,7 @@ impl Inner {
         let deadline = call.deadline.min(now.after(call.timeout.unwrap_or(self.config.default_timeout)));
         let method = Arc::from(work.family_name());
         let (waits, ring) = self.waits_for(&call.path, to, &method, deadline)?;
-        let head = Head { teller: None, deadline, path: call.path, chain: call.chain };
+        let head = Head { teller: None, deadline, path: call.path, chain: call.chain, keyed: None };
         self.deliver_later(to, Message::new(head, work, 0, waits))?;
         in_time(answer, self.clock.instant(deadline), ring).await
     }

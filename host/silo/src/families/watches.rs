@@ -176,6 +176,7 @@ impl Inner {
             | CallError::TooLarge(_)
             | CallError::Deadlock(_)
             | CallError::Denied(_)
+            | CallError::KeyReused(_)
             | CallError::Other(_) => Reason::Failed,
         };
         let letter = Letter { to: watcher, method: METHOD, from: Some(target), tell: true };

@@ -374,7 +374,7 @@ impl Message {
     /// One of the silo's own, which begins a chain.
     pub(crate) fn notice(work: Work, deadline: Time) -> Self {
         let chain = Chain { request_id: format!("{:032x}", rand::random::<u128>()), ..Chain::default() };
-        let head = Head { teller: None, deadline, path: Path::START, chain: Arc::new(chain) };
+        let head = Head { teller: None, deadline, path: Path::START, chain: Arc::new(chain), keyed: None };
         Self::new(head, work, 0, None)
     }
 }

@@ -8,12 +8,13 @@ use axum::extract::{Extension, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quark_core::envelope::{HEADER_BYTES_MAX, HEADERS_MAX};
+use quark_core::idempotency::IdempotencyKey;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::edge::{Edge, RequestId, bad_query};
 use super::failure::Refused;
-use super::openapi::{ACTOR_ERROR, JSON, OUTCOME, TIMEOUT, TIMEOUT_MS_MAX, WAVE};
+use super::openapi::{ACTOR_ERROR, IDEMPOTENCY_KEY, JSON, OUTCOME, TIMEOUT, TIMEOUT_MS_MAX, WAVE};
 use super::target::Target;
 use crate::api::{self, Format, Reply, codes};
 
@@ -40,6 +41,7 @@ pub(super) async fn call(
     let format = format_of(&head.headers)?;
     let timeout_ms = timeout_of(&head.headers)?;
     let headers = chain_headers(&head.headers)?;
+    let idempotency_key = key_of(&head.headers)?;
     let received = edge.room.receive(body, &head.headers, edge.bounds.arguments()).await?;
     let arguments = arguments(received.bytes, format)?;
     let request = api::Request {
@@ -52,6 +54,7 @@ pub(super) async fn call(
         request_id: Some(request_id),
         headers,
         tell: query.tell,
+        idempotency_key,
     };
     let reply = edge.service.call(request).await?;
     // The arguments are in memory until the actor has answered.
@@ -110,6 +113,22 @@ fn timeout_of(headers: &HeaderMap) -> Result<Option<u64>, Refused> {
             "write it like `quark-timeout-ms: 5000`",
         )),
     }
+}
+
+/// The text may stand in quotes, as the draft of the header's standard has it.
+fn key_of(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Refused> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(first) = given.next() else { return Ok(None) };
+    let refused = |why: &str| {
+        let next = "send one of your own for each call, for example a random UUID: `Idempotency-Key: 8e03978e-40d5`";
+        Refused::new(codes::BAD_REQUEST, format!("the header {IDEMPOTENCY_KEY} cannot be used: {why}"), next)
+    };
+    if given.next().is_some() {
+        return Err(refused("it is there twice"));
+    }
+    let text = first.to_str().unwrap_or("\u{fffd}").trim();
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    IdempotencyKey::parse(bare).map(Some).map_err(|error| refused(&error.to_string()))
 }
 
 fn chain_headers(headers: &HeaderMap) -> Result<Vec<(String, String)>, Refused> {

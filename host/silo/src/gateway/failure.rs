@@ -117,6 +117,7 @@ const STATUSES: &[(&str, StatusCode)] = &[
     (codes::BAD_COMPONENT, StatusCode::BAD_REQUEST),
     (codes::BAD_MANIFEST, StatusCode::BAD_REQUEST),
     ("incompatible", StatusCode::BAD_REQUEST),
+    (codes::NOT_IDEMPOTENT, StatusCode::BAD_REQUEST),
     (codes::UNAUTHORIZED, StatusCode::UNAUTHORIZED),
     (codes::BAD_HOST, StatusCode::FORBIDDEN),
     ("denied", StatusCode::FORBIDDEN),
@@ -138,6 +139,7 @@ const STATUSES: &[(&str, StatusCode)] = &[
     (TARGET_TOO_LONG, StatusCode::URI_TOO_LONG),
     (HEAD_TOO_LARGE, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
     (codes::BAD_CONTENT_TYPE, StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    ("key-reused", StatusCode::CONFLICT),
     (OVERLOADED, StatusCode::TOO_MANY_REQUESTS),
     (codes::INTERNAL, StatusCode::INTERNAL_SERVER_ERROR),
     ("failed", StatusCode::BAD_GATEWAY),
@@ -174,6 +176,7 @@ mod tests {
             (CallError::Incompatible(text()), 400),
             (CallError::Deadlock(text()), 409),
             (CallError::Denied(text()), 403),
+            (CallError::KeyReused(text()), 409),
             (CallError::Other(text()), 502),
         ] {
             assert_eq!(status(error.code()), expect, "{}", error.code());
@@ -188,6 +191,7 @@ mod tests {
             (codes::BAD_KEY, 400),
             (codes::BAD_COMPONENT, 400),
             (codes::BAD_MANIFEST, 400),
+            (codes::NOT_IDEMPOTENT, 400),
             (codes::UNAUTHORIZED, 401),
             (codes::BAD_HOST, 403),
             (codes::NO_SUCH_KIND, 404),

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use quark_core::idempotency::IDEMPOTENCY_KEY_BYTES_MAX;
 use quark_engine::Described;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +19,8 @@ pub(super) const OUTCOME: &str = "quark-outcome";
 pub(super) const ACTOR_ERROR: &str = "actor-error";
 /// The header that bounds a call's wait.
 pub(super) const TIMEOUT: &str = "quark-timeout-ms";
+/// The header that names a call, so that a repeat of it has its effect once.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// A day, as for a method's own timeout.
 pub(super) const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
@@ -62,6 +65,7 @@ fn document(contract: Contract) -> Value {
     }
     parameters.insert("key".into(), key_parameter());
     parameters.insert("timeout".into(), timeout_parameter());
+    parameters.insert(IDEMPOTENCY_KEY.into(), idempotency_key_parameter());
     json!({
         "openapi": "3.1.0",
         "info": { "title": "Actors of this silo", "version": env!("CARGO_PKG_VERSION"), "description": ABOUT },
@@ -115,6 +119,11 @@ fn operation(kind: &str, name: &str, method: &Described) -> Value {
         },
         "responses": responses,
     });
+    if method.idempotent
+        && let Some(parameters) = operation["parameters"].as_array_mut()
+    {
+        parameters.push(json!({ "$ref": format!("#/components/parameters/{IDEMPOTENCY_KEY}") }));
+    }
     if let Some(docs) = &method.docs {
         operation["description"] = docs.as_str().into();
     }
@@ -168,6 +177,15 @@ fn timeout_parameter() -> Value {
     json!({
         "name": TIMEOUT, "in": "header", "description": "how long to wait, in milliseconds",
         "schema": { "type": "integer", "minimum": 1, "maximum": TIMEOUT_MS_MAX },
+    })
+}
+
+fn idempotency_key_parameter() -> Value {
+    json!({
+        "name": IDEMPOTENCY_KEY, "in": "header",
+        "description": "names this call of this actor: a repeat with the same key within ten minutes gets the same \
+            answer, and does nothing",
+        "schema": { "type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_BYTES_MAX },
     })
 }
 

@@ -190,6 +190,7 @@ impl Inner {
             | CallError::TooLarge(_)
             | CallError::Deadlock(_)
             | CallError::Denied(_)
+            | CallError::KeyReused(_)
             | CallError::Other(_) => Failed::Counts,
         };
         self.fail_reminder(row, how, Reason::Failed, &error.to_string());

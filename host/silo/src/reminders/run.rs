@@ -90,7 +90,7 @@ fn fire(silo: &Arc<Inner>, row: Arc<Reminder>) {
     };
     // It begins a chain.
     let chain = Chain { request_id: format!("{:032x}", rand::random::<u128>()), ..Chain::default() };
-    let head = Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: Arc::new(chain) };
+    let head = Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: Arc::new(chain), keyed: None };
     let payload = quark_engine::on_reminder_arguments(&row);
     let (method, origin) = (MethodRef { served, at }, Origin::Reminder(row.clone()));
     let bytes = row.payload.len() + FIRING_OVERHEAD;

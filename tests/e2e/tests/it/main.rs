@@ -25,6 +25,7 @@ mod supervisors;
 mod watchers;
 mod crews;
 mod steps;
+mod idempotency;
 mod packs;
 mod overlap;
 mod state;

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a test that fails tells which run it was")]
 
 mod dying;
+mod keyed;
 mod model;
 mod run;
 mod storm;

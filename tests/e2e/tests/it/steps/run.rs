@@ -53,7 +53,7 @@ pub(crate) struct Run {
     pub(crate) rows: Arc<MemoryStore>,
 }
 
-fn config() -> SiloConfig {
+pub(crate) fn config() -> SiloConfig {
     SiloConfig { capacity: Some(CAPACITY), default_timeout: Duration::from_millis(TIMEOUT_MS), ..SiloConfig::default() }
 }
 
@@ -90,9 +90,18 @@ impl Deployed {
         self.start_on(rows, runtime())
     }
 
+    /// The same with settings of its own.
+    pub(crate) fn start_as(&self, rows: &Arc<MemoryStore>, config: SiloConfig) -> Run {
+        self.start_with(rows, runtime(), config)
+    }
+
     pub(crate) fn start_on(&self, rows: &Arc<MemoryStore>, runtime: Runtime) -> Run {
+        self.start_with(rows, runtime, config())
+    }
+
+    fn start_with(&self, rows: &Arc<MemoryStore>, runtime: Runtime, config: SiloConfig) -> Run {
         let store = Dying::new(rows, &self.store);
-        let silo = runtime.block_on(Silo::start(config(), store.clone(), self.cache.clone())).unwrap();
+        let silo = runtime.block_on(Silo::start(config, store.clone(), self.cache.clone())).unwrap();
         Run { runtime, silo, store, rows: rows.clone() }
     }
 }
@@ -126,6 +135,7 @@ impl Run {
             request_id: None,
             headers: Vec::new(),
             tell: false,
+            idempotency_key: None,
         };
         match self.silo.call(request).await? {
             Reply::Ok(text) | Reply::Err(text) => Ok(serde_json::from_str(&text).unwrap()),
@@ -173,6 +183,11 @@ pub(crate) fn id(actor: &str) -> ActorId {
         "digest" => DIGEST,
         other => other,
     };
+    id_of(kind, key)
+}
+
+/// An actor of the kind of that full name.
+pub(crate) fn id_of(kind: &str, key: &str) -> ActorId {
     ActorId { kind: KindName::parse(kind).unwrap(), key: Key::parse(key).unwrap() }
 }
 

@@ -83,18 +83,19 @@ impl Run {
         (format!("{to} {method} {arguments}"), done)
     }
 
-    /// Its result; when it takes long, all that can be seen meanwhile is printed.
-    async fn told_if_slow<T>(&self, deed: impl Future<Output = T>) -> T {
+    /// Its result; and when it takes long, all that could be seen meanwhile.
+    async fn seen_if_slow<T>(&self, deed: impl Future<Output = T>) -> (T, String) {
         let mut deed = std::pin::pin!(deed);
         if let Ok(done) = tokio::time::timeout(SLOW, &mut deed).await {
-            return done;
+            return (done, String::new());
         }
-        eprintln!("{:#?}", self.silo.tree(None, 1000).await);
+        let mut seen = format!("{:#?}", self.silo.tree(None, 1000).await);
         for actor in CREWS.iter().chain(&WORKERS) {
             let (kind, key) = actor.split_once('/').unwrap();
-            eprintln!("{actor}: {:?}, {:?}", self.standing(actor), self.silo.inspect(kind, key).await);
+            let report = self.silo.inspect(kind, key).await;
+            seen.push_str(&format!("\n{actor}: {:?}, {report:?}", self.standing(actor)));
         }
-        deed.await
+        (deed.await, seen)
     }
 
     /// Nobody waits for a restart any more, and everybody answers.
@@ -126,9 +127,9 @@ fn waits(node: &TreeNode) -> bool {
 }
 
 /// Whose call lasts until its deadline waited for something that never came.
-fn check(deed: &str, done: Result<Value, Failure>) {
+fn check(deed: &str, done: Result<Value, Failure>, seen: &str) {
     if let Err(failure) = done {
-        assert!(!matches!(&*failure.code, "deadline-exceeded" | "internal"), "{deed}: {failure:?}");
+        assert!(!matches!(&*failure.code, "deadline-exceeded" | "internal"), "{deed}: {failure:?}\n{seen}");
     }
 }
 
@@ -145,8 +146,8 @@ fn storm(deployed: &Deployed, seed: u64, workers: usize, doubts: bool, shown: &s
             let run = &run;
             async move {
                 for _ in 0..DEEDS {
-                    let (deed, done) = run.told_if_slow(run.deed(&mut rng)).await;
-                    check(&deed, done);
+                    let ((deed, done), seen) = run.seen_if_slow(run.deed(&mut rng)).await;
+                    check(&deed, done, &seen);
                 }
             }
         });
