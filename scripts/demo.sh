@@ -178,6 +178,12 @@ eventually 'ok(["spawn", "restart"])' quark call worker/night.bob causes
 expect 0 '*crew/night*worker/night.ann*worker/night.bob*' quark tree crew/night
 why "crew's manifest says rest-for-one; the tree is in the store, and the failures are counted"
 
+step "What turns took, for the kinds for which somebody asks"
+expect 0 '*are recorded*' quark trace counter --on
+expect 0 'ok(18)' quark call counter/alice value
+expect 0 '*counter/alice  value  *cli *ok' quark trace counter/alice
+expect 0 '*not recorded any more' quark trace counter --off
+
 step "What happened is kept, and what is to happen"
 expect 0 'ok(100)' quark call ledger/alice deposit 100 '"salary"'
 expect 0 'ok(70)' quark call ledger/alice withdraw 30 '"rent"'
@@ -212,6 +218,7 @@ rest=${balance//[!0-9]/}
 expect 0 '*counter*' quark inspect counter/alice
 expect 0 'ok({balance: 70,*' quark call ledger/alice sum
 expect 0 '*Deposited*salary*Withdrawn*rent*' quark journal ledger/alice
+expect 0 '*as of event 1,*"balance": 100,*' quark journal ledger/alice --at 1
 eventually 'ok([{reminder: "soon",*' quark call digest/d made
 expect 0 '*worker/night.ann*worker/night.bob*' quark tree
 why "the ledger was made anew from its past, the reminder fired, and the children have their parent"

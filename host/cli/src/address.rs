@@ -22,6 +22,11 @@ impl Address {
         Ok(Self { kind: kind.to_owned(), key: key.as_str().to_owned() })
     }
 
+    /// The kind as it was written.
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
+    }
+
     /// The actor's path with more parts behind it.
     pub(crate) fn path(&self, more: &[&str]) -> String {
         self.path_below("/v1/actors", more)

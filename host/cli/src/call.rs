@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quark_silo::api::{Failure, codes};
+use quark_silo::api::{CLI_REQUESTS, Failure, codes};
 use serde::Deserialize;
 use ureq::http::Method;
 
@@ -93,7 +93,7 @@ impl Message {
         let named: Vec<(String, String)> = (self.headers.iter())
             .map(|(name, value)| (format!("quark-header-{name}"), value.clone()))
             .chain(self.timeout.map(|time| ("quark-timeout-ms".to_owned(), time.as_millis().to_string())))
-            .chain([("content-type".to_owned(), mime.to_owned())])
+            .chain([("content-type".to_owned(), mime.to_owned()), ("x-request-id".to_owned(), request_id())])
             .collect();
         let headers: Vec<(&str, String)> = named.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         let answer = client
@@ -108,6 +108,13 @@ impl Message {
         }
         Ok(if answer.actor_error { Exit::ActorError } else { Exit::Done })
     }
+}
+
+/// By which a record of its turn shows that it came from here.
+fn request_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let random = || RandomState::new().hash_one(0_u8);
+    format!("{CLI_REQUESTS}{:016x}{:016x}", random(), random())
 }
 
 /// The arguments as between the parentheses of a call.

@@ -33,6 +33,8 @@ const USAGE: &[&str] = &[
     codes::AMBIGUOUS_KIND,
     codes::NO_SUCH_METHOD,
     codes::NOT_FOUND,
+    codes::NO_SUCH_EVENT,
+    codes::NOT_JOURNALED,
     codes::BAD_COMPONENT,
     codes::BAD_MANIFEST,
     codes::BREAKING_CHANGE,

@@ -24,6 +24,7 @@ mod reminders;
 mod standing;
 mod state;
 mod journal;
+mod trace;
 mod wit;
 mod doctor;
 
@@ -58,6 +59,7 @@ enum Command {
     Tree(tree::Tree),
     State(state::State),
     Journal(journal::Journal),
+    Trace(trace::Trace),
     Deactivate(look::Deactivate),
     Stop(standing::Stop),
     Start(standing::Start),
@@ -104,6 +106,7 @@ fn run(command: Command, out: &mut Output<'_>) -> exit::Done {
         Command::Tree(tree) => tree.run(out),
         Command::State(state) => state.run(out),
         Command::Journal(journal) => journal.run(out),
+        Command::Trace(trace) => trace.run(out),
         Command::Deactivate(deactivate) => deactivate.run(out),
         Command::Stop(stop) => stop.run(out),
         Command::Start(start) => start.run(out),

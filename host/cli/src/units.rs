@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use quark_core::time::moment_ms;
+use quark_silo::api::Moment;
+
 /// `500ms`, `5s`, `2m`, `1h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
@@ -9,6 +12,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Some(0) | None => Err("write a duration above zero such as 500ms, 5s, 2m or 1h".to_owned()),
         Some(ms) => Ok(Duration::from_millis(ms)),
     }
+}
+
+/// `42` (an event), `2026-11-26T08:00:00Z`, `5m` (so long ago).
+pub(crate) fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(sequence) = text.parse() {
+        return Ok(Moment::Sequence(sequence));
+    }
+    let ago = |time: Duration| now_ms().saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let time = duration(text).ok().map(ago).or_else(|| moment_ms(text));
+    time.map(Moment::Time).ok_or_else(|| {
+        "write the number of an event, a time such as 2026-11-26T08:00:00Z, or how long ago such as 5m".to_owned()
+    })
 }
 
 /// `4096`, `64KiB`, `256MiB`, `2GiB`.
@@ -54,6 +69,19 @@ pub(crate) fn shown_ms(ms: u64) -> String {
     }
 }
 
+/// A short length of time for people, to two digits or three.
+pub(crate) fn shown_ns(ns: u64) -> String {
+    let tenths = |unit: u64, name: &str| format!("{}.{} {name}", ns / unit, ns % unit / (unit / 10));
+    match ns {
+        0 => "-".to_owned(),
+        1..1_000 => format!("{ns} ns"),
+        1_000..100_000 => tenths(1_000, "µs"),
+        100_000..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..100_000_000 => tenths(1_000_000, "ms"),
+        _ => shown_ms(ns / 1_000_000),
+    }
+}
+
 /// How long ago a time in milliseconds since 1970 was.
 pub(crate) fn shown_ago(at_ms: u64) -> String {
     format!("{} ago", shown_ms(now_ms().saturating_sub(at_ms)))
@@ -85,6 +113,16 @@ mod tests {
     }
 
     #[test]
+    fn moments_are_read() {
+        assert_eq!(moment("7"), Ok(Moment::Sequence(7)));
+        assert_eq!(moment("1970-01-01T00:00:01Z"), Ok(Moment::Time(1000)));
+        assert!(matches!(moment("1h"), Ok(Moment::Time(at)) if now_ms() - at >= 3_600_000));
+        for bad in ["", "-1", "now", "2026-11-26"] {
+            assert!(moment(bad).is_err_and(|error| error.contains("how long ago")), "{bad}");
+        }
+    }
+
+    #[test]
     fn sizes_and_times_are_shown() {
         assert_eq!(shown_bytes(1023), "1023 B");
         assert_eq!(shown_bytes(1536), "1.5 KiB");
@@ -93,5 +131,7 @@ mod tests {
         assert_eq!(shown_ms(61_000), "1 m 1 s");
         assert_eq!(shown_ms(3_660_000), "1 h 1 m");
         assert_eq!(shown_ms(90_000_000), "1 d 1 h");
+        let shown = [0, 999, 1_234, 123_456, 1_250_000, 123_456_789, 1_999_000_000].map(shown_ns);
+        assert_eq!(shown, ["-", "999 ns", "1.2 µs", "123 µs", "1.2 ms", "123 ms", "1.9 s"]);
     }
 }

@@ -18,4 +18,5 @@ pub mod state;
 pub mod standing;
 pub mod commit;
 pub mod timers;
+pub mod trace;
 pub mod activation;

@@ -50,6 +50,8 @@ pub struct Policy {
     pub supervision: Supervision,
     /// What becomes of the events that they append.
     pub journal: JournalPolicy,
+    /// Whether their turns are recorded for people, unless an operator says otherwise.
+    pub trace: bool,
 }
 
 /// How instances lie in memory.
@@ -171,6 +173,7 @@ impl Default for Policy {
             },
             supervision: Supervision::default(),
             journal: JournalPolicy::default(),
+            trace: false,
         }
     }
 }
@@ -211,6 +214,7 @@ enum Setting {
     Handles(usize),
     Supervision(supervision::Setting),
     Journal(journal::Setting),
+    Trace(bool),
 }
 
 impl Manifest {
@@ -325,6 +329,7 @@ impl Setting {
             Self::Handles(count) => policy.limits.handles = *count,
             Self::Supervision(setting) => setting.apply(&mut policy.supervision),
             Self::Journal(setting) => setting.apply(&mut policy.journal),
+            Self::Trace(yes) => policy.trace = *yes,
         }
     }
 }
@@ -350,6 +355,9 @@ fn read_actor(mut actor: Section<'_, '_>) -> Result<Table, ManifestError> {
     }
     if let Some(item) = actor.take("memory-profile") {
         settings.push(Setting::Profile(item.memory_profile()?));
+    }
+    if let Some(item) = actor.take("trace") {
+        settings.push(Setting::Trace(item.boolean()?));
     }
     if let Some(item) = actor.take("mailbox") {
         let mut mailbox = item.section()?;

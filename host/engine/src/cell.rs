@@ -12,7 +12,10 @@ use quark_core::reminders::Reminder;
 use quark_core::supervision::Directive;
 use quark_core::timers::Text;
 use smallvec::{SmallVec, smallvec};
-use wasmtime::component::{Accessor, ComponentExportIndex, Func, Instance as Live, ResourceAny, ResourceTable, Val};
+use wasmtime::component::{
+    Accessor, ComponentExportIndex, ComponentNamedList, Func, Instance as Live, Lift, Lower, ResourceAny,
+    ResourceTable, TypedFunc, Val,
+};
 use wasmtime::{AsContextMut, Store, StoreContextMut};
 
 use crate::component::Component;
@@ -24,7 +27,7 @@ use crate::kind::{Kind, Lane, Method};
 use crate::limits::Limiter;
 use crate::nested::Within;
 use crate::proxy::Proxies;
-use crate::replay::{Journaled, Waking};
+use crate::replay::{Given, Journaled, Waking};
 use crate::rest::noted;
 use crate::seats::{Seats, attribute};
 use crate::slab;
@@ -111,8 +114,10 @@ impl Exports {
     /// How the actor wakes by its journal, if it does.
     pub(crate) fn journaled(&self, mut store: impl AsContextMut) -> Result<Option<Journaled>, Trap> {
         let Some(journaled) = &self.component.journaled else { return Ok(None) };
-        let restore = self.func(&mut store, &journaled.restore)?;
-        Ok(Some(Journaled { restore, apply: self.func(&mut store, &journaled.apply)? }))
+        let restore = self.func(&mut store, &journaled.restore)?.typed(store.as_context());
+        let apply = self.func(&mut store, &journaled.apply)?.typed(store.as_context());
+        let other = |error: wasmtime::Error| Trap::Guest(format!("its `journaled` has other types: {error}"));
+        Ok(Some(Journaled { restore: restore.map_err(other)?, apply: apply.map_err(other)? }))
     }
 
     /// The hook that runs last, with its arguments, if there is one.
@@ -311,15 +316,20 @@ impl Cell {
         constructed(self.exports.kind(), made)
     }
 
-    async fn replay(&mut self, fiber: bool) -> Result<(), Trap> {
+    /// Gives the actor that is shown its journal. Until something else begins nothing can be written or sent.
+    pub(crate) async fn replay(&mut self, fiber: bool) -> Result<(), Trap> {
         let Some(functions) = self.exports.journaled(&mut self.store)? else { return Ok(()) };
         let Some(mut waking) = Waking::of(self.store.data(), functions)? else { return Ok(()) };
         let turn = &mut self.store.data_mut().turn;
         (turn.runs, turn.read_only) = (Runs::Replay, true);
-        while let Some((func, arguments)) = waking.next().await? {
+        while let Some(given) = waking.next().await? {
             self.enter(fiber, Instant::now());
-            let answer = self.invoke(func, &arguments, fiber).await;
-            waking.answered(self.store.data_mut(), answer)?;
+            let (functions, me) = (waking.functions.clone(), waking.me.clone());
+            let answer = match given {
+                Given::Restore(snapshot) => self.invoke_typed(functions.restore, (me, snapshot), fiber).await,
+                Given::Apply(entry) => self.invoke_typed(functions.apply, (me, entry.into()), fiber).await,
+            };
+            waking.answered(self.store.data_mut(), answer.map(|(answer,)| answer))?;
         }
         Ok(())
     }
@@ -388,7 +398,7 @@ impl Cell {
     }
 
     /// Calls a function that has one result.
-    async fn invoke(&mut self, func: Func, arguments: &[Val], fiber: bool) -> Result<Val, Trap> {
+    pub(crate) async fn invoke(&mut self, func: Func, arguments: &[Val], fiber: bool) -> Result<Val, Trap> {
         let mut results = [Val::Bool(false)];
         let outcome = if fiber {
             self.call_async(func, arguments, &mut results).await
@@ -398,6 +408,28 @@ impl Cell {
         outcome.map_err(|error| trap(self.store.data(), &error))?;
         let [result] = results;
         Ok(result)
+    }
+
+    /// The same for a function whose types are known.
+    async fn invoke_typed<P, R>(&mut self, func: TypedFunc<P, R>, arguments: P, fiber: bool) -> Result<R, Trap>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        let outcome = if !fiber {
+            func.call(&mut self.store, arguments)
+        } else if self.exports.component.lane != Lane::Concurrent {
+            func.call_async(&mut self.store, arguments).await
+        } else {
+            let call = async |accessor: &Accessor<Guest>| {
+                let result = func.call_concurrent(accessor, arguments).await?;
+                poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                wasmtime::Result::Ok(result)
+            };
+            let rest = self.store.data().rest.clone();
+            noted(rest, self.store.run_concurrent(call)).await.and_then(|result| result)
+        };
+        outcome.map_err(|error| trap(self.store.data(), &error))
     }
 
     /// Calls on a stack of its own. A guest in the concurrent lane may go on after it has answered;

@@ -31,6 +31,7 @@ mod cell;
 mod nested;
 mod pack;
 mod instance;
+mod past;
 mod probe;
 
 pub use cache::Cache;
@@ -51,5 +52,6 @@ pub use outside::{
     Reached, Returned,
 };
 pub use pack::{Background, Beside, Done, Pack, Place, Turned};
+pub use past::Past;
 pub use rest::Rest;
 pub use schema::{Described, Schemas};

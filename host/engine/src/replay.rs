@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use quark_core::commit::CommitError;
 use quark_core::id::ActorId;
-use quark_core::journal::{Entry, Next, Replay, Unreplayable};
-use wasmtime::component::{Func, Val};
+use quark_core::journal::{Entry, Event, Next, Replay, Unreplayable};
+use smallvec::smallvec;
+use wasmtime::component::{ComponentType, Func, Lower, TypedFunc, Val};
 
-use crate::cell::{Arguments, hook_answer, me};
+use crate::cell::{Arguments, me};
 use crate::error::Trap;
 use crate::guest::Guest;
 use crate::outside::{JournalError, Level, Outside};
@@ -20,16 +21,53 @@ const EVENTS_AT_ONCE: u64 = 64;
 /// With more than that the actor's log says how to wake faster.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// The functions that are called.
-#[derive(Clone, Copy)]
+/// What both functions answer.
+pub(crate) type Answered = (Result<(), String>,);
+
+/// The functions that are called. By their types, since a byte of a payload is a byte then, and not a value.
+#[derive(Clone)]
 pub(crate) struct Journaled {
-    pub(crate) restore: Func,
-    pub(crate) apply: Func,
+    pub(crate) restore: TypedFunc<(Me, Arc<[u8]>), Answered>,
+    pub(crate) apply: TypedFunc<(Me, EntryRecord), Answered>,
+}
+
+/// `types.actor-id`.
+#[derive(Clone, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct Me {
+    kind: Arc<str>,
+    key: Arc<str>,
+}
+
+/// `journal.entry`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct EntryRecord {
+    sequence: u64,
+    at: u64,
+    event: EventRecord,
+}
+
+/// `journal.event`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct EventRecord {
+    name: Arc<str>,
+    #[component(name = "content-type")]
+    content_type: Arc<str>,
+    payload: Arc<[u8]>,
+}
+
+/// What the actor is given next.
+pub(crate) enum Given {
+    Restore(Arc<[u8]>),
+    Apply(Entry),
 }
 
 /// One actor on its way.
 pub(crate) struct Waking {
-    functions: Journaled,
+    pub(crate) functions: Journaled,
+    pub(crate) me: Me,
     replay: Replay,
     host: Arc<dyn Outside>,
     actor: ActorId,
@@ -72,19 +110,19 @@ impl Waking {
         }
         let replay = Replay::new(mark).map_err(unreplayable)?;
         let (host, actor, doing) = (member.host.clone(), member.actor.clone(), Doing::Restore(mark.snapshot));
-        Ok(Some(Self { functions, replay, host, actor, doing, applied: 0, started: Instant::now() }))
+        let me = Me { kind: actor.kind.as_str().into(), key: actor.key.as_str().into() };
+        Ok(Some(Self { functions, me, replay, host, actor, doing, applied: 0, started: Instant::now() }))
     }
 
-    /// What to call next, with which arguments; none when the actor is as it was.
-    pub(crate) async fn next(&mut self) -> Result<Option<(Func, Arguments)>, Trap> {
+    /// What comes next; none when the actor is as it was.
+    pub(crate) async fn next(&mut self) -> Result<Option<Given>, Trap> {
         loop {
             match self.replay.step() {
                 Next::Restore => {
                     let stored = self.host.journal_snapshot().await.map_err(unread)?;
                     let snapshot = self.replay.restore(stored).map_err(unreplayable)?;
                     self.doing = Doing::Restore(snapshot.sequence);
-                    let arguments = [me(&self.actor), bytes(&snapshot.bytes)].into_iter().collect();
-                    return Ok(Some((self.functions.restore, arguments)));
+                    return Ok(Some(Given::Restore(snapshot.bytes)));
                 }
                 Next::Read(first) => {
                     let page = self.host.journal(first, PAGE).await.map_err(unread)?;
@@ -96,8 +134,7 @@ impl Waking {
                         tokio::task::yield_now().await;
                     }
                     self.doing = Doing::Apply(entry.sequence, entry.event.name.clone());
-                    let arguments = [me(&self.actor), value(&entry)].into_iter().collect();
-                    return Ok(Some((self.functions.apply, arguments)));
+                    return Ok(Some(Given::Apply(entry)));
                 }
                 Next::Done => {
                     self.ended();
@@ -107,20 +144,28 @@ impl Waking {
         }
     }
 
+    /// The function for that, and its arguments, where calls are made by values.
+    pub(crate) fn by_values(&self, given: &Given) -> (Func, Arguments) {
+        match given {
+            Given::Restore(snapshot) => (*self.functions.restore.func(), smallvec![me(&self.actor), bytes(snapshot)]),
+            Given::Apply(entry) => (*self.functions.apply.func(), smallvec![me(&self.actor), value(entry)]),
+        }
+    }
+
     /// What the guest does with what `next` gave.
     pub(crate) fn doing(&self) -> Box<Doing> {
         Box::new(self.doing.clone())
     }
 
     /// What the guest answered to that.
-    pub(crate) fn answered(&self, guest: &mut Guest, answer: Result<Val, Trap>) -> Result<(), Trap> {
+    pub(crate) fn answered(&self, guest: &mut Guest, answer: Result<Result<(), String>, Trap>) -> Result<(), Trap> {
         let answer = answer.map_err(|trap| self.doing.named(trap))?;
         if guest.is_staged() {
             guest.member.undo();
             let what = "wrote, which it must not: the event says what was done";
             return Err(Trap::Refused(format!("{} {what}", self.doing)));
         }
-        hook_answer(answer).map_err(|reason| Trap::Refused(format!("{} answered: {reason}", self.doing)))
+        answer.map_err(|reason| Trap::Refused(format!("{} answered: {reason}", self.doing)))
     }
 
     fn ended(&self) {
@@ -133,6 +178,13 @@ impl Waking {
             );
             self.host.log(Level::Warn, &line);
         }
+    }
+}
+
+impl From<Entry> for EntryRecord {
+    fn from(entry: Entry) -> Self {
+        let Entry { sequence, at_ms, event: Event { name, content_type, payload } } = entry;
+        Self { sequence, at: at_ms, event: EventRecord { name, content_type, payload } }
     }
 }
 

@@ -6,7 +6,8 @@
 //! stack. What must wait moves to a task. `turn` runs turns and ends them, `beside` those that
 //! overlap, `nested` those inside of one that waits for them; `birth` makes instances, `callers` tells
 //! who still waits, `restart` is about those that failed, `family` about parents and children, `operate`
-//! is for operators, `timed` for timers, `journal` for those that wake by their journals.
+//! is for operators, `timed` for timers, `journal` for those that wake by their journals, `traced` for turns
+//! that are recorded.
 
 mod beside;
 mod birth;
@@ -17,6 +18,7 @@ mod nested;
 mod operate;
 mod restart;
 mod timed;
+mod traced;
 mod turn;
 
 use std::cell::Cell;
@@ -164,6 +166,8 @@ pub(crate) struct Machine {
     beside: Option<Box<beside::Times>>,
     /// What is kept of it that is not its own; of most there is nothing.
     standing: Option<Box<KeptStanding>>,
+    /// Turns that run and are recorded.
+    traced: Option<Box<traced::Running>>,
 }
 
 impl Machine {
@@ -250,8 +254,16 @@ impl Activation {
     pub(crate) fn new(id: ActorId, silo: &Arc<Inner>, bounds: MailboxBounds) -> Arc<Self> {
         let now = silo.clock.now().0;
         let turns = Turns::new(id.clone(), bounds, Overlap::None);
-        let machine =
-            Machine { turns, slot: Slot::Empty, serves: None, calls: 0, ran: 0, beside: None, standing: None };
+        let machine = Machine {
+            turns,
+            slot: Slot::Empty,
+            serves: None,
+            calls: 0,
+            ran: 0,
+            beside: None,
+            standing: None,
+            traced: None,
+        };
         Arc::new_cyclic(|me| Self {
             machine: Mutex::new(machine),
             id,
@@ -276,11 +288,12 @@ impl Activation {
 
     /// Lets a message in; the caller must drive when it is given the token.
     #[expect(clippy::result_large_err, reason = "a refused message goes on to another activation")]
-    pub(crate) fn admit(&self, message: Message, now: Time) -> Result<Admitted, Refused<Message>> {
+    pub(crate) fn admit(&self, mut message: Message, now: Time) -> Result<Admitted, Refused<Message>> {
         // What an actor gives itself to do is no use that others make of it.
         if !matches!(message.work, Work::Timer(_)) {
             self.last_used.store(now.0, Ordering::Relaxed);
         }
+        message.admitted = now;
         let (is_call, since) = (message.is_call(), message.since());
         let mut machine = self.machine.lock();
         let mut admitted = machine.turns.admit(message);
@@ -324,6 +337,10 @@ impl Activation {
         let Some((turn, mut live)) = self.take_turn(method) else { return Entered::Busy };
         self.last_used.store(silo.clock.at(now).0, Ordering::Relaxed);
         self.progressed.store(false, Ordering::Relaxed);
+        if method.served.is_traced() {
+            let (bytes, occasion) = (payload.bytes(), traced::occasion(method, false));
+            self.trace(silo, turn, &traced::Begins { method, head, bytes, occasion, admitted: None, now });
+        }
         if live.instance.runs_now() {
             let input = TurnInput { head, turn, method: method.at, handles: None, payload };
             let ran = live.instance.turn_now(input, now).map(|()| live);

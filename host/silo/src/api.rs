@@ -1,13 +1,15 @@
 //! What a silo can be asked from outside, as plain data: the gateway serves it, the CLI reads it.
 
 mod journal;
+mod trace;
 
 use std::collections::BTreeMap;
 
 use quark_core::error::CallError;
 use serde::{Deserialize, Serialize};
 
-pub use self::journal::{EventReport, JournalPage, JournalReport};
+pub use self::journal::{EventReport, JournalPage, JournalReport, JournalState, Moment};
+pub use self::trace::{CLI_REQUESTS, TraceReport, TurnReport, TurnsWanted};
 
 /// The format of arguments and of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +104,10 @@ pub mod codes {
     pub const BAD_CONTENT_TYPE: &str = "bad-content-type";
     /// The body is over its limit.
     pub const BODY_TOO_LARGE: &str = "body-too-large";
+    /// The actor's component does not wake its actors by their journals.
+    pub const NOT_JOURNALED: &str = "not-journaled";
+    /// The journal has no such event, or not any more.
+    pub const NO_SUCH_EVENT: &str = "no-such-event";
     /// The silo is stopping.
     pub const STOPPING: &str = "stopping";
     /// That of [`CallError::UnknownOutcome`](quark_core::error::CallError::UnknownOutcome).

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use quark_core::activation::Overlap;
 use quark_core::activation::Why;
@@ -395,7 +396,8 @@ impl Inner {
     fn report(&self, component: &Arc<Component>, name: &str, version: u64, unchanged: bool) -> DeployReport {
         let kinds = (0..component.kinds.len()).map(|at| {
             let (deployment, packs) = (name.into(), Arc::default());
-            let served = Served { component: component.clone(), at, deployment, version, since: 0, packs };
+            let (component, traced) = (component.clone(), AtomicBool::default());
+            let served = Served { component, at, traced, deployment, version, since: 0, packs };
             self.kind_report(&served, 0)
         });
         DeployReport {

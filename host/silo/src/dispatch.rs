@@ -277,7 +277,7 @@ impl Inner {
         let (reply, mut answer) = oneshot::channel();
         let work = Work::Method { method: method.clone(), payload, origin: Origin::Caller(reply) };
         let from_turn = head.path.depth() > 0;
-        let message = Message { head, work, bytes: size + MESSAGE_OVERHEAD, waits };
+        let message = Message::new(head, work, size + MESSAGE_OVERHEAD, waits);
         match self.place(to.clone(), message, at) {
             Err((_, error)) => return Asking::Done(Err(error)),
             // It may have been put down since that was looked at.
@@ -393,7 +393,7 @@ impl Inner {
             chain: Arc::new(tell.chain.clone()),
         };
         let work = Work::Method { method, payload, origin: Origin::Outbox(id.clone()) };
-        self.deliver_later(&tell.to, Message { head, work, bytes, waits: None })
+        self.deliver_later(&tell.to, Message::new(head, work, bytes, None))
     }
 }
 

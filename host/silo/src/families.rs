@@ -49,6 +49,8 @@ struct Table {
     /// By their last use.
     order: BTreeMap<u64, ActorId>,
     uses: u64,
+    /// How many have a task.
+    at_work: usize,
 }
 
 struct Family {
@@ -383,13 +385,20 @@ impl Families {
         held.map(|(parent, _)| parent.clone()).collect()
     }
 
+    /// Families in which something is being done, or is due.
+    pub(crate) fn at_work(&self) -> usize {
+        self.table.lock().at_work
+    }
+
     /// Whether the caller is to be the family's task.
     fn begin_work(&self, parent: &ActorId) -> bool {
         let mut table = self.table.lock();
         let Some(family) = table.families.get_mut(parent) else { return false };
         family.changed.notify_one();
         let needed = !family.queue.is_empty() || family.children.next_due().is_some();
-        needed && !std::mem::replace(&mut family.at_work, true)
+        let begins = needed && !std::mem::replace(&mut family.at_work, true);
+        table.at_work += usize::from(begins);
+        begins
     }
 
     fn next(&self, parent: &ActorId, now: Time) -> Next {
@@ -407,6 +416,7 @@ impl Families {
                 if family.is_empty() {
                     table.remove(parent);
                 }
+                table.at_work -= 1;
                 Next::Done
             }
         }

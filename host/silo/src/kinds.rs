@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use quark_core::id::KindName;
@@ -16,10 +16,13 @@ use crate::packs::Packs;
 /// How many near names an error shows.
 const NEAR_MAX: usize = 3;
 
-/// A kind as served now.
+/// A kind as served now. In this order, so that all that a call looks at lies together.
+#[repr(C)]
 pub(crate) struct Served {
     pub(crate) component: Arc<Component>,
     pub(crate) at: usize,
+    /// Whether turns that begin now are recorded.
+    pub(crate) traced: AtomicBool,
     pub(crate) deployment: String,
     pub(crate) version: u64,
     /// Grows with all that is served: of two versions of a kind the later one has the larger.
@@ -31,6 +34,11 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn kind(&self) -> &Kind {
         &self.component.kinds[self.at]
+    }
+
+    /// Whether turns that begin now are recorded.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.traced.load(Ordering::Relaxed)
     }
 
     /// How many actors share an instance.
@@ -51,6 +59,8 @@ impl Served {
 struct Table {
     by_name: BTreeMap<KindName, Arc<Served>>,
     by_short: BTreeMap<String, Vec<KindName>>,
+    /// What operators said of kinds' records, whatever their manifests say; over deploys too.
+    traced: BTreeMap<KindName, bool>,
 }
 
 /// All kinds that this silo serves.
@@ -100,15 +110,26 @@ impl Kinds {
         }
     }
 
+    /// Says whether turns of a kind that is served are recorded, until the silo ends.
+    pub(crate) fn set_traced(&self, kind: &KindName, yes: bool) {
+        let mut table = self.table.write();
+        if let Some(served) = table.by_name.get(kind) {
+            served.traced.store(yes, Ordering::Relaxed);
+            table.traced.insert(kind.clone(), yes);
+        }
+    }
+
     /// Serves all kinds of a component, in place of what its deployment served before.
     pub(crate) fn serve(&self, deployment: &str, version: u64, component: &Arc<Component>) {
         let mut table = self.table.write();
         let since = self.version() + 1;
         table.by_name.retain(|_, served| served.deployment != deployment);
         for (at, kind) in component.kinds.iter().enumerate() {
+            let traced = table.traced.get(&kind.name).copied().unwrap_or(kind.policy.trace);
             let served = Served {
                 component: component.clone(),
                 at,
+                traced: AtomicBool::new(traced),
                 deployment: deployment.into(),
                 version,
                 since,

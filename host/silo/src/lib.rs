@@ -11,6 +11,7 @@ mod thrash;
 pub mod store;
 pub mod gateway;
 mod dead_letters;
+mod traces;
 mod metrics;
 mod kinds;
 mod supervision;
@@ -31,6 +32,7 @@ mod actor_ref;
 mod deploy;
 mod silo;
 mod journals;
+mod scratch;
 mod service;
 mod run;
 

@@ -1,6 +1,7 @@
 //! A message in a mailbox, and what leaves a turn.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quark_core::activation::{Message as Waiting, Returns};
 use quark_core::commit::CommitError;
@@ -10,12 +11,14 @@ use quark_core::id::ActorId;
 use quark_core::reminders::Reminder;
 use quark_core::time::Time;
 use quark_core::timers::Firing;
+use quark_core::trace::Ended;
 use quark_engine::values::Payload;
 use tokio::sync::oneshot;
 
 use crate::api::{Failure, StateOperation, StateValue};
 use crate::kinds::Served;
 use crate::silo::Inner;
+use crate::traces::Traced;
 use crate::waits::Recorded;
 
 /// What a caller gets.
@@ -29,6 +32,8 @@ pub(crate) struct Message {
     /// Whoever waits for it is known to wait as long as this lives: dropped before its turn runs and
     /// before it is answered.
     pub(crate) waits: Option<Box<Recorded>>,
+    /// When it was let into a mailbox.
+    pub(crate) admitted: Time,
 }
 
 /// What its turn does.
@@ -115,6 +120,11 @@ pub(crate) struct Operate {
 }
 
 impl Message {
+    /// One that is not in any mailbox yet.
+    pub(crate) const fn new(head: Head, work: Work, bytes: usize, waits: Option<Box<Recorded>>) -> Self {
+        Self { head, work, bytes, waits, admitted: Time::NEVER }
+    }
+
     /// Whether a caller waits for its answer: neither a tell nor an operator's.
     pub(crate) const fn is_call(&self) -> bool {
         matches!(&self.work, Work::Method { origin: Origin::Caller(_), .. })
@@ -212,6 +222,32 @@ pub(crate) enum Output {
     Reminded(Arc<Reminder>),
     /// The end of a turn that nobody waits for.
     Nothing,
+    /// Any of those, of a turn that is recorded.
+    Traced(Box<Gated>),
+}
+
+/// What leaves a turn that is recorded, and what that waits for.
+pub(crate) struct Gated {
+    pub(crate) output: Output,
+    pub(crate) turn: Arc<Traced>,
+    /// From when on it waited; none when there was nothing to wait for.
+    pub(crate) since: Option<Instant>,
+    /// Whether the turn is over with it.
+    pub(crate) is_last: bool,
+}
+
+impl Gated {
+    /// The output, now that it is known what becomes of it.
+    fn open(self, breaks: Option<(Ended, &str)>) -> Output {
+        let Self { output, turn, since, is_last } = self;
+        since.into_iter().for_each(|since| turn.waited(since.elapsed()));
+        breaks.into_iter().for_each(|(ended, detail)| turn.breaks(ended, detail));
+        // Before anybody hears of the turn's end.
+        if is_last {
+            turn.keep();
+        }
+        output
+    }
 }
 
 impl Output {
@@ -223,6 +259,7 @@ impl Output {
             Self::Operated(to, outcome) => drop(to.send(outcome)),
             // The store's answer said so.
             Self::Told(_) | Self::Reminded(_) | Self::Nothing => {}
+            Self::Traced(gated) => gated.open(None).release(),
         }
     }
 
@@ -238,6 +275,9 @@ impl Output {
             Self::Told(id) => silo.outbox.commit_failed(&id, error),
             Self::Reminded(row) => silo.reminders.commit_failed(&row),
             Self::Nothing => {}
+            Self::Traced(gated) => {
+                gated.open(Some((Ended::NotCommitted, &error.to_string()))).fail(silo, error);
+            }
         }
     }
 }
@@ -245,7 +285,7 @@ impl Output {
 impl Output {
     /// The instance died before the commit that it waited for: what the turn did is undone.
     pub(crate) fn undone(self, silo: &Arc<Inner>) {
-        let error = || CallError::Failed("another turn of it ended its instance before both could be committed".into());
+        let error = || CallError::Failed(UNDONE.into());
         match self {
             Self::Reply { to, .. } => drop(to.send(Err(error()))),
             Self::Operated(to, _) => drop(to.send(Err(error().into()))),
@@ -253,9 +293,13 @@ impl Output {
             Self::Reminded(row) => silo.reminder_failed(&row, &error()),
             // Its turn died with the instance.
             Self::Resume(_) | Self::Nothing => {}
+            Self::Traced(gated) => gated.open(Some((Ended::Neighbour, UNDONE))).undone(silo),
         }
     }
 }
+
+/// What is said of a turn that was undone with another one.
+const UNDONE: &str = "another turn of it ended its instance before both could be committed";
 
 /// What a caller is told of a turn whose commit failed.
 pub(crate) fn commit_failed(error: CommitError) -> CallError {

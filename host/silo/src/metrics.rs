@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     tells: Gauge,
     timers: Gauge,
     reminders: Gauge,
+    families: Gauge,
     thrashing: Gauge,
 }
 
@@ -50,6 +51,7 @@ pub(crate) struct Now {
     pub(crate) tells: usize,
     pub(crate) timers: usize,
     pub(crate) reminders: usize,
+    pub(crate) families: usize,
     pub(crate) waits_skipped: u64,
     pub(crate) thrashing: bool,
     pub(crate) dead: Vec<(Reason, u64)>,
@@ -93,6 +95,10 @@ impl Metrics {
         describe_gauge!("quark_thrashing", "1 while more actors are in use than there is room for");
         describe_gauge!("quark_timers", "Timers of the actors in memory");
         describe_gauge!("quark_reminders_held", "Reminders in memory: those that fire next, and those that fire");
+        describe_gauge!(
+            "quark_families_at_work",
+            "Parents whose children are being ended or started, or wait for that"
+        );
         describe_gauge!("quark_tells_held", "Tells on their way to their receivers");
         Self {
             handle,
@@ -124,6 +130,7 @@ impl Metrics {
             tells: gauge!("quark_tells_held"),
             timers: gauge!("quark_timers"),
             reminders: gauge!("quark_reminders_held"),
+            families: gauge!("quark_families_at_work"),
             thrashing: gauge!("quark_thrashing"),
         }
     }
@@ -172,6 +179,7 @@ impl Metrics {
         self.tells.set(float(now.tells));
         self.timers.set(float(now.timers));
         self.reminders.set(float(now.reminders));
+        self.families.set(float(now.families));
         self.thrashing.set(float(usize::from(now.thrashing)));
         for ((_, counter), (_, count)) in self.dead_letters.iter().zip(now.dead) {
             counter.absolute(count);

@@ -46,7 +46,7 @@ impl ActorOutside {
 /// What a guest is told to wait when its silo is just stopping.
 const STOPPING_RETRY_MS: u64 = 1000;
 
-fn unread(error: StoreError) -> JournalError {
+pub(crate) fn unread(error: StoreError) -> JournalError {
     match error {
         StoreError::Unavailable { retry_ms, .. } => JournalError::Unavailable(retry_ms),
         StoreError::Damaged(reason) => JournalError::Damaged(reason),
@@ -66,8 +66,8 @@ fn send(
     silo.call_from(last, to, outgoing, work, Instant::now())
 }
 
-impl Outside for ActorOutside {
-    fn call(&self, mut call: OutgoingCall) -> Calling {
+impl ActorOutside {
+    fn send(&self, mut call: OutgoingCall) -> Calling {
         let Some((silo, activation)) = self.own() else {
             return Calling::Done(Err(CallFailure::Commit(CommitError::Fenced)));
         };
@@ -85,6 +85,30 @@ impl Outside for ActorOutside {
                 }
             })),
         }
+    }
+
+    /// The same where turns are recorded: how long it took is noted.
+    fn send_traced(&self, call: OutgoingCall) -> Calling {
+        let traced = self.activation.upgrade().and_then(|activation| activation.traced(call.turn));
+        let Some(traced) = traced else { return self.send(call) };
+        let since = Instant::now();
+        match self.send(call) {
+            Calling::Waits(answer) => Calling::Waits(Box::pin(async move {
+                let answer = answer.await;
+                traced.called(since.elapsed());
+                answer
+            })),
+            done @ Calling::Done(_) => {
+                traced.called(since.elapsed());
+                done
+            }
+        }
+    }
+}
+
+impl Outside for ActorOutside {
+    fn call(&self, call: OutgoingCall) -> Calling {
+        if self.served.is_traced() { self.send_traced(call) } else { self.send(call) }
     }
 
     fn is_given_up(&self, turn: Turn, path: &Path) -> bool {

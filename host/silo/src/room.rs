@@ -70,6 +70,26 @@ impl Inner {
         }
     }
 
+    /// A place for an instance that is no activation's, and gone soon.
+    pub(crate) async fn scratch_place(self: &Arc<Self>, served: &Served) -> Result<Place, Trap> {
+        let mut short = match self.catalog.take_place(served.share()) {
+            Ok(place) => return Ok(place),
+            Err(short) => short,
+        };
+        for _ in 0..TRIES_MAX {
+            let mut freed = std::pin::pin!(self.catalog.freed());
+            freed.as_mut().enable();
+            if !matches!(self.put_to_sleep(short, None).await, Leaves::Nobody) {
+                drop(tokio::time::timeout(LOOK_AGAIN, freed).await);
+            }
+            short = match self.catalog.take_place(served.share()) {
+                Ok(place) => return Ok(place),
+                Err(short) => short,
+            };
+        }
+        Err(Trap::NoRoom(self.no_room(short, served)))
+    }
+
     async fn make_room_by_others(
         self: &Arc<Self>,
         activation: &Activation,

@@ -20,8 +20,9 @@ use tokio::sync::oneshot;
 use crate::activation::Activation;
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    HeldReport, JournalPage, KindContract, KindReport, LettersWanted, LiveReport, ReminderOperation, ReminderReports,
-    Reply, Request, StateOperation, StateValue, TreeReport, ValueReport, VersionReport, codes,
+    HeldReport, JournalPage, JournalState, KindContract, KindReport, LettersWanted, LiveReport, Moment,
+    ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue, TraceReport, TreeReport,
+    TurnsWanted, ValueReport, VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -176,7 +177,7 @@ impl Silo {
         let deadline = now.after(OPERATE_TIMEOUT);
         let head = Head { teller: None, deadline, path: Path::START, chain: Arc::default() };
         let operate = Operate { name: name.into(), operation, if_match, reply };
-        let message = Message { head, work: Work::Operate(Box::new(operate)), bytes: 0, waits: None };
+        let message = Message::new(head, Work::Operate(Box::new(operate)), 0, None);
         self.0.deliver(&to, message, now)?;
         match tokio::time::timeout_at(self.0.clock.instant(deadline), answer).await {
             Ok(Ok(outcome)) => outcome,
@@ -422,6 +423,19 @@ impl Service for Silo {
         })
     }
 
+    fn journal_at<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        moment: Moment,
+    ) -> BoxFuture<'a, Result<JournalState, Failure>> {
+        Box::pin(async move {
+            self.check_running()?;
+            let (served, id) = self.actor(kind, key)?;
+            self.0.journal_at(&served, &id, moment).await
+        })
+    }
+
     fn deactivate(&self, kind: &str, key: &str) -> BoxFuture<'_, Result<bool, Failure>> {
         let (kind, key) = (kind.to_owned(), key.to_owned());
         Box::pin(async move { self.put_to_sleep(&kind, &key).await })
@@ -475,6 +489,31 @@ impl Service for Silo {
         }
     }
 
+    fn trace(&self, wanted: &TurnsWanted) -> Result<TraceReport, Failure> {
+        let silo = &self.0;
+        let report = match (&wanted.kind, &wanted.key) {
+            (None, _) => silo.traces.look(|_| true, wanted),
+            (Some(kind), None) => {
+                let served = silo.kinds.find(kind)?;
+                silo.traces.look(|id| id.kind == served.kind().name, wanted)
+            }
+            (Some(kind), Some(key)) => {
+                let (_, actor) = self.actor(kind, key)?;
+                silo.traces.look(|id| *id == actor, wanted)
+            }
+        };
+        let traced = silo.kinds.all().into_iter().filter(|served| served.is_traced());
+        Ok(TraceReport { kinds: traced.map(|served| served.kind().name.to_string()).collect(), ..report })
+    }
+
+    fn set_traced(&self, kind: &str, yes: bool) -> Result<String, Failure> {
+        let served = self.0.kinds.find(kind)?;
+        let name = &served.kind().name;
+        self.0.kinds.set_traced(name, yes);
+        tracing::info!(kind = %name, yes, "an operator said whether turns are recorded");
+        Ok(name.to_string())
+    }
+
     fn health(&self) -> Health {
         let silo = &self.0;
         let mut problems = silo.deploys.broken.lock().clone();
@@ -516,6 +555,7 @@ impl Service for Silo {
             tells: silo.outbox.held(),
             timers: silo.timers.len(),
             reminders: silo.reminders.held(),
+            families: silo.families.at_work(),
             waits_skipped: silo.waits.lock().skipped(),
             thrashing: silo.thrash.thrashes(silo.clock.now()).is_some(),
             dead: Reason::ALL.map(|reason| (reason, silo.dead_letters.count(reason))).into(),

@@ -27,10 +27,12 @@ use crate::message::{Message, Origin, Work};
 use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
 use crate::reminders::{self, Reminders};
+use crate::scratch::SCRATCHES_MAX;
 use crate::store::{Store, StoreError};
 use crate::supervision::Supervised;
 use crate::thrash::Thrash;
 use crate::timers::{self, Timers};
+use crate::traces::Traces;
 use crate::waits;
 
 /// How often idle activations are looked for.
@@ -77,6 +79,9 @@ pub(crate) struct Inner {
     pub(crate) reminders: Reminders,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) waits: waits::Shared,
+    pub(crate) traces: Arc<Traces>,
+    /// How many more instances may look back at once.
+    pub(crate) scratch: tokio::sync::Semaphore,
     pub(crate) metrics: Metrics,
     pub(crate) supervised: Supervised,
     pub(crate) families: Families,
@@ -118,6 +123,8 @@ impl Silo {
             reminders: Reminders::new(clock),
             dead_letters: DeadLetters::default(),
             waits: waits::Shared::default(),
+            traces: Arc::default(),
+            scratch: tokio::sync::Semaphore::new(SCRATCHES_MAX),
             metrics,
             supervised: Supervised::default(),
             families: Families::default(),
@@ -230,6 +237,7 @@ impl Inner {
         }
         let late = self.clock.now() >= message.head.deadline;
         let reason = if late { Reason::Expired } else { Reason::Cancelled };
+        self.trace_expired(to, &message, late);
         if !message.is_own() {
             self.bury(reason, "", to, &message);
         }

@@ -145,7 +145,7 @@ fn fire(silo: &Arc<Inner>, activation: &Arc<Activation>, firing: Firing, now: Ti
     // It begins a chain.
     let chain = Chain { request_id: format!("{:032x}", rand::random::<u128>()), ..Chain::default() };
     let head = Head { teller: None, deadline: Time::NEVER, path: Path::START, chain: Arc::new(chain) };
-    match activation.admit(Message { head, work: Work::Timer(firing), bytes: 0, waits: None }, now) {
+    match activation.admit(Message::new(head, Work::Timer(firing), 0, None), now) {
         Ok(Admitted::Token) => silo.spawn(activation.clone().run(None)),
         Ok(Admitted::Waits) => {}
         Err(_) => silo.timers.ended(firing, now),

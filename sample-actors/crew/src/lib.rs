@@ -25,6 +25,13 @@ impl Crew {
 
     fn on_terminated(&self, target: ActorId, reason: String) {
         self.terminated.update(|all| keep(all, format!("{}: {reason}", target.key)));
+        match context::config("mourns").as_deref() {
+            Some("trap") => panic!("the crew cannot go on"),
+            Some("spin") => loop {
+                black_box(0);
+            },
+            _ => {}
+        }
     }
 
     async fn hire(&self, name: String, lifetime: Lifetime) -> Result<(), CallError> {

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 quark_sdk::world!("ledger-actor");
 
+/// How long an event takes by the setting `slow`.
+const SLOW_MS: u64 = 1_100;
+
 /// No state of its own is stored: this comes back from the newest snapshot and the events after it.
 #[state]
 struct Ledger {
@@ -32,6 +35,10 @@ impl Journaled for Ledger {
         }
         if context::config("break").as_deref() == Some(name) {
             panic!("its settings break it");
+        }
+        if context::config("slow").as_deref() == Some(name) {
+            let end = context::now().saturating_add(SLOW_MS);
+            while context::now() < end {}
         }
         if context::config("tell").as_deref() == Some(name) {
             let other = ActorId { key: "other".to_owned(), ..context::me() };

@@ -58,6 +58,8 @@ pub(crate) struct Guests {
     pub(crate) relay: Vec<u8>,
     pub(crate) rogue: Vec<u8>,
     pub(crate) metronome: Vec<u8>,
+    pub(crate) digest: Vec<u8>,
+    pub(crate) ledger: Vec<u8>,
     pub(crate) crew: Vec<u8>,
     pub(crate) foreman: Vec<u8>,
     /// Those once more, of `async func`.
@@ -85,6 +87,8 @@ impl Guests {
             relay: read("relay")?,
             rogue: read("rogue")?,
             metronome: read("metronome")?,
+            digest: read("digest")?,
+            ledger: read("ledger")?,
             async_hop: component(&[&made_async(HOT_WIT), &made_async(HOP_WIT)], "hop-actor", hop_module())?,
             async_counter: read("async/counter")?,
             async_rogue: read("async/rogue")?,

@@ -25,6 +25,9 @@ mod spinners;
 mod failure;
 mod family;
 mod timers;
+mod planted;
+mod reminders;
+mod journals;
 mod start;
 
 use std::process::ExitCode;
@@ -39,7 +42,7 @@ use crate::rounds::{Probed, Sizes};
 type Group = fn(&Guests, &Sizes, &mut Report) -> Result<()>;
 
 /// In this order, because a process that has just started has the cleanest memory to measure.
-const GROUPS: [(&str, Group); 12] = [
+const GROUPS: [(&str, Group); 14] = [
     ("memory", memory::run),
     ("hot", hot::run),
     ("inflight", inflight::run),
@@ -51,6 +54,8 @@ const GROUPS: [(&str, Group); 12] = [
     ("failure", failure::run),
     ("family", family::run),
     ("timers", timers::run),
+    ("reminders", reminders::run),
+    ("journals", journals::run),
     ("start", start::run),
 ];
 

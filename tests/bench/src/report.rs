@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 64] = [
+const ROWS: [&str; 76] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
@@ -71,6 +71,18 @@ const ROWS: [&str; 64] = [
     "pending timers: each one takes",
     "pending timers: CPU while none is due",
     "timer: start and stop, by a guest",
+    "reminders: registered, 100 concurrent",
+    "reminders: 100,000 due after a downtime",
+    "reminders: 100,000 due, to the last",
+    "reminders: neighbour's p99 meanwhile (hot)",
+    "journal: commits of state, two events and a reminder",
+    "journal: the same, 100 concurrent",
+    "journal: events read",
+    "journal: bytes read",
+    "replay: 1,000 events, without a snapshot",
+    "replay: 10,000 events, without a snapshot",
+    "replay: 100,000 events, without a snapshot",
+    "replay: waking by a snapshot of 100,000 events",
     "silo start to first reply, cached components",
     "silo start, of which the store's open",
 ];
@@ -81,6 +93,7 @@ pub(crate) enum Goal {
     RatioAtMost(f64),
     RatioAtLeast(f64),
     ValueAtMost(f64),
+    ValueAtLeast(f64),
 }
 
 /// One line of the table. Made by [`Report::row`].
@@ -113,6 +126,7 @@ impl Row {
             Some(Goal::RatioAtMost(most)) => format!("<= {most}"),
             Some(Goal::RatioAtLeast(least)) => format!(">= {least}"),
             Some(Goal::ValueAtMost(most)) => format!("<= {most} {}", self.unit),
+            Some(Goal::ValueAtLeast(least)) => format!(">= {least} {}", self.unit),
         }
     }
 
@@ -121,6 +135,7 @@ impl Row {
             Goal::RatioAtMost(most) => Some(self.ratio()? <= most),
             Goal::RatioAtLeast(least) => Some(self.ratio()? >= least),
             Goal::ValueAtMost(most) => Some(self.value <= most),
+            Goal::ValueAtLeast(least) => Some(self.value >= least),
         }
     }
 

@@ -25,6 +25,10 @@ pub(crate) struct Sizes {
     pub(crate) commits: u64,
     /// Timers that are pending at once.
     pub(crate) timers: usize,
+    /// Reminders of as many actors that are due at once.
+    pub(crate) due: usize,
+    /// Events of the longest journal; of others a tenth and a hundredth.
+    pub(crate) events: u64,
     /// Samples of which the p99 is taken.
     pub(crate) latencies: usize,
     /// Runs this probe alone, for whoever looks at it with a profiler.
@@ -56,6 +60,8 @@ impl Sizes {
         packed: 100_000,
         commits: 60,
         timers: 1_000_000,
+        due: 100_000,
+        events: 100_000,
         latencies: 120,
         probe: None,
     };
@@ -68,6 +74,8 @@ impl Sizes {
         packed: 50,
         commits: 2,
         timers: 1_000,
+        due: 50,
+        events: 400,
         latencies: 5,
         probe: None,
     };

@@ -8,8 +8,8 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use quark_core::id::{KEY_BYTES_MAX, KIND_BYTES_MAX, KindName, split_address};
 use quark_silo::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, JournalPage,
-    KindReport, LettersWanted, ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue,
-    TreeReport, VersionReport, codes,
+    JournalState, KindReport, LettersWanted, Moment, ReminderOperation, ReminderReports, Reply, Request,
+    StateOperation, StateValue, TraceReport, TreeReport, TurnsWanted, VersionReport, codes,
 };
 use quark_silo::gateway::fuzzing::Unconnected;
 use quark_silo::gateway::{GatewayConfig, Service};
@@ -33,6 +33,8 @@ pub fn address(data: &[u8]) {
                 let asked = ask(&format!("POST /v1/actors/{path}/touch"));
                 assert_eq!(asked, Some((kind.to_owned(), key.to_owned(), "touch".to_owned())), "{path}");
                 let asked = ask(&format!("GET /v1/tree/{path}"));
+                assert_eq!(asked, Some((kind.to_owned(), key.to_owned(), String::new())), "{path}");
+                let asked = ask(&format!("GET /v1/trace/{path}"));
                 assert_eq!(asked, Some((kind.to_owned(), key.to_owned(), String::new())), "{path}");
                 let member = encode(key.as_bytes(), seed + 2);
                 let asked = ask(&format!("GET /v1/actors/{path}/-/state/{member}"));
@@ -192,6 +194,16 @@ impl Service for Witness {
         nothing()
     }
 
+    fn journal_at<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        _: Moment,
+    ) -> BoxFuture<'a, Result<JournalState, Failure>> {
+        self.asked(kind, key, "");
+        nothing()
+    }
+
     fn deactivate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<bool, Failure>> {
         nothing()
     }
@@ -230,6 +242,16 @@ impl Service for Witness {
 
     fn dead_letters(&self, _: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {
         Ok(Vec::new())
+    }
+
+    fn trace(&self, wanted: &TurnsWanted) -> Result<TraceReport, Failure> {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        self.asked(&name(&wanted.kind), &name(&wanted.key), "");
+        Ok(TraceReport::default())
+    }
+
+    fn set_traced(&self, _: &str, _: bool) -> Result<String, Failure> {
+        Ok(String::new())
     }
 
     fn health(&self) -> Health {

@@ -1,6 +1,7 @@
 //! The store's log. An input's first byte says what the others are: `f` a file, `r` the writes of a
-//! record, `t` a row of a table, or `d` writes and damage to the file that holds them.
+//! record, `t` a row of a table or the mark of a journal, or `d` writes and damage to the file that holds them.
 
+use quark_core::journal::Mark;
 use quark_silo::store::redb::fuzzing::{file, replay, rewrite, rewrite_rows};
 
 const NUMBER: u64 = 1;
@@ -36,6 +37,12 @@ fn writes(payload: &[u8]) {
 fn rows(row: &[u8]) {
     for again in rewrite_rows(row) {
         assert!(rewrite_rows(&again).contains(&again), "there is one form of each row");
+    }
+    if let Some(mark) = Mark::decode(Some(row)) {
+        assert!(mark.dropped <= mark.snapshot && mark.snapshot <= mark.last, "{mark:?}");
+        let again = mark.encode();
+        assert_eq!(again.is_none(), mark == Mark::default());
+        assert!(again.is_none_or(|again| *again == *row), "there is one form of each mark");
     }
 }
 

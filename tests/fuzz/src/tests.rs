@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use quark_core::journal::Mark;
+use quark_silo::store::redb::fuzzing::{rewrite, rewrite_rows};
+
 use super::{Mutations, TARGETS, Target, target};
 
 /// Mutations of each input, by what one costs: types must be compiled, a silo must answer.
@@ -126,6 +129,23 @@ fn every_target_is_replayed_and_the_corpus_stays_small() {
     assert!(inputs.len() < CORPUS_FILES_MAX, "{} files", inputs.len());
     let bytes: usize = inputs.iter().map(Vec::len).sum();
     assert!(bytes < CORPUS_BYTES_MAX, "{bytes} bytes");
+}
+
+/// So that mutations are near what can be read.
+#[test]
+fn the_logs_corpus_can_be_read() {
+    let corpus = corpus("log");
+    let input = |name: &str| {
+        let found = corpus.iter().find(|(path, _)| path.ends_with(&format!("/{name}")));
+        &found.unwrap_or_else(|| panic!("no {name}")).1[1..]
+    };
+    for writes in ["commit", "accept", "discard", "journal", "reminders"] {
+        assert_eq!(rewrite(input(writes)).as_deref(), Ok(input(writes)), "{writes}");
+    }
+    for row in ["actor", "tell", "deployment", "event", "reminder"] {
+        assert!(rewrite_rows(input(row)).iter().any(|again| again == input(row)), "{row}");
+    }
+    assert!(Mark::decode(Some(input("mark"))).is_some());
 }
 
 #[test]

@@ -249,6 +249,12 @@ impl<M: Message, O> Turns<M, O> {
         Some(Running { generation: self.generation?, turns: self.running.numbers(), until: Until::Call })
     }
 
+    /// Whether its turns run beside one another, where several run; else they run inside one another.
+    #[must_use]
+    pub const fn interleaves(&self) -> bool {
+        self.running.interleaves()
+    }
+
     /// Whether nothing can happen to its turns from outside of them but the end of their calls, and what
     /// comes back by those.
     #[must_use]

@@ -9,6 +9,7 @@ const FULL: &str = r#"
 [actor]
 name = "counter"
 idle-timeout = "90s"
+trace = true
 placement = "hash"
 isolation = "actor"
 reentrancy = "none"
@@ -83,6 +84,7 @@ fn every_setting_reaches_its_policy() {
             },
         },
         journal: JournalPolicy { every: 50, bytes: 32 << 10, keep: Keep::SinceSnapshot },
+        trace: true,
     };
     assert_eq!(policy, expected);
 }

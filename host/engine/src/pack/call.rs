@@ -201,7 +201,8 @@ impl Pack {
             Waking::of(access.data_mut(), functions)
         });
         let Some(mut waking) = waking? else { return Ok(()) };
-        while let Some((func, arguments)) = waking.next().await? {
+        while let Some(given) = waking.next().await? {
+            let (func, arguments) = waking.by_values(&given);
             let mut context = self.context(turn, Runs::Replay);
             context.read_only = true;
             accessor.with(|mut access| {
@@ -212,7 +213,7 @@ impl Pack {
             accessor.with(|mut access| {
                 access.data_mut().show(seat);
                 access.data_mut().member.replays = None;
-                waking.answered(access.data_mut(), answer)
+                waking.answered(access.data_mut(), answer.map(cell::hook_answer))
             })?;
         }
         Ok(())

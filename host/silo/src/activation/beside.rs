@@ -116,7 +116,8 @@ impl Activation {
             let bytes = payload.bytes();
             let Some(silo) = self.silo.upgrade() else { return };
             let work = Work::Method { method, payload, origin };
-            return self.begin_again(&silo, Message { head, work, bytes, waits: None });
+            self.forget(turn);
+            return self.begin_again(&silo, Message::new(head, work, bytes, None));
         }
         machine.slot = Slot::Live(live);
         let origin = Arc::new(Mutex::new(Some(origin)));
@@ -194,15 +195,21 @@ impl Activation {
         machine.ran += 1;
         machine.beside.iter_mut().for_each(|times| times.end(turn));
         if !machine.turns.runs(turn) {
+            let output = machine.traced(Some(turn), None, output);
             drop(machine);
             return output.undone(silo);
         }
         let point = match write {
             Reached::Held => {
+                let output = machine.traced(Some(turn), None, output);
                 machine.turns.hold(output);
                 Point::Held
             }
-            Reached::Free(write) => machine.commit_point(write.map(|write| *write).unwrap_or_default(), output),
+            Reached::Free(write) => {
+                let write = write.map(|write| *write).unwrap_or_default();
+                let output = machine.traced(Some(turn), Some(&write), output);
+                machine.commit_point(write, output)
+            }
         };
         if let Point::Failed(output, error) = point {
             drop(machine);
@@ -271,7 +278,9 @@ impl Activation {
             silo.report_failure(&self.id, method.name(), &trap);
         }
         let of_another = trap == Trap::Abandoned && tokio::time::Instant::now() < last;
-        answer_trap(silo, origin, if of_another { Trap::Neighbour(trap.to_string()) } else { trap });
+        let trap = if of_another { Trap::Neighbour(trap.to_string()) } else { trap };
+        self.trace_trapped(turn, &trap);
+        answer_trap(silo, origin, trap);
     }
 
     /// Nothing was done: the message waits again.
@@ -283,13 +292,16 @@ impl Activation {
         }
         let Started { head, payload, .. } = started;
         let bytes = payload.bytes();
-        self.begin_again(silo, Message { head, work: Work::Method { method, payload, origin }, bytes, waits: None });
+        self.forget(turn);
+        self.begin_again(silo, Message::new(head, Work::Method { method, payload, origin }, bytes, None));
     }
 
     /// A commit point of a turn that overlaps, in its middle, while others are between their own.
-    pub(super) fn hold_point(&self) -> MidTurn {
+    pub(super) fn hold_point(&self, turn: Turn) -> MidTurn {
         let (send, receive) = oneshot::channel::<Result<(), CommitError>>();
-        self.machine.lock().turns.hold(Output::Resume(send));
+        let mut machine = self.machine.lock();
+        let output = machine.traced_midway(turn, None, Output::Resume(send));
+        machine.turns.hold(output);
         MidTurn::Wait(receive)
     }
 

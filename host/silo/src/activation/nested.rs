@@ -14,6 +14,7 @@ use quark_engine::values::Payload;
 use quark_engine::{Returned, Started, Trap};
 
 use super::Activation;
+use super::traced::{Begins, occasion};
 use super::turn::{answer_trap, same_method, within_limit};
 use crate::kinds::Served;
 use crate::message::{Message, MethodRef, Origin, Output, Work};
@@ -70,7 +71,7 @@ impl Activation {
     }
 
     fn begin_inside(&self, silo: &Arc<Inner>, served: &Arc<Served>, turn: Turn, message: Message) -> Option<Returned> {
-        let Message { head, work, .. } = message;
+        let Message { head, work, admitted, .. } = message;
         // An operator's comes back to nothing: it has no path.
         let Work::Method { method, payload, origin } = work else { return None };
         let method = match same_method(served, method) {
@@ -82,8 +83,14 @@ impl Activation {
             }
         };
         self.progressed.store(false, Ordering::Relaxed);
+        let now = Instant::now();
+        if method.served.is_traced() {
+            let (bytes, occasion) = (payload.bytes(), occasion(&method, matches!(origin, Origin::Outbox(_))));
+            let (method, head, admitted) = (&method, &head, Some(admitted));
+            self.trace(silo, turn, &Begins { method, head, bytes, occasion, admitted, now });
+        }
         let started = Started { head, turn, method: method.at, handles: None, payload };
-        let inside = Inside { turn, method, origin, started: Instant::now() };
+        let inside = Inside { turn, method, origin, started: now };
         let (me, silo) = (self.me.upgrade()?, silo.clone());
         Some(Returned { started, ended: Box::new(move |ran| me.ended_inside(&silo, inside, ran)) })
     }
@@ -108,6 +115,7 @@ impl Activation {
                     machine.ran += 1;
                 }
                 drop(machine);
+                self.trace_trapped(turn, &trap);
                 answer_trap(silo, origin, trap);
                 return Ok(());
             }
@@ -124,7 +132,9 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
-        let point = machine.commit_point(write.map(|write| *write).unwrap_or_default(), output);
+        let write = write.map(|write| *write).unwrap_or_default();
+        let output = machine.traced(Some(turn), Some(&write), output);
+        let point = machine.commit_point(write, output);
         if let Point::Failed(output, error) = point {
             drop(machine);
             output.fail(silo, error);

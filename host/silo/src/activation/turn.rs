@@ -16,6 +16,7 @@ use quark_engine::{Cause, Hook, Kind, Left, Reached, Trap, TurnInput};
 use tokio::sync::oneshot;
 
 use super::restart::turn_away;
+use super::traced::{Begins, occasion, tell_answered, tell_trapped};
 use super::{Activation, Entered, Home, Live, Slot};
 use crate::dead_letters::{Letter, Reason};
 use crate::kinds::Served;
@@ -67,13 +68,18 @@ impl Activation {
         }
         let Slot::Live(mut live) = std::mem::take(&mut machine.slot) else { return Some(message) };
         drop(machine);
-        let Message { head, work, waits, .. } = message;
+        let Message { head, work, waits, admitted, .. } = message;
         if waits.is_some_and(|waits| !waits.begins()) {
             self.put_back(turn, live);
             return None;
         }
         let Work::Method { method, payload, origin } = work else { return None };
         let (mut head, mut payload) = (head, payload);
+        if method.served.is_traced() {
+            let (bytes, occasion) = (payload.bytes(), occasion(&method, false));
+            let (method, head, admitted) = (&method, &head, Some(admitted));
+            self.trace(silo, turn, &Begins { method, head, bytes, occasion, admitted, now });
+        }
         let input = TurnInput { head: &mut head, turn, method: method.at, handles: None, payload: &mut payload };
         self.progressed.store(false, Ordering::Relaxed);
         let ran = live.instance.turn_now(input, now).map(|()| (live, payload));
@@ -136,9 +142,13 @@ impl Activation {
         let outcome = within_limit(live.served.kind(), payload);
         machine.slot = Slot::Live(live);
         machine.ran += 1;
+        let traced = machine.take_last_traced();
         machine.turns.end(None);
         let rests = machine.turns.rest();
         drop(machine);
+        if let Some(traced) = traced {
+            tell_answered(&traced, &outcome, payload);
+        }
         if !rests {
             self.drive();
         }
@@ -147,7 +157,7 @@ impl Activation {
 
     /// A turn with all that may wait before it.
     pub(super) async fn turn(&self, silo: &Arc<Inner>, turn: Turn, message: Message) {
-        let Message { mut head, work, bytes, waits } = message;
+        let Message { mut head, work, bytes, waits, admitted } = message;
         let (method, mut payload, mut origin) = match work {
             Work::Operate(operate) => return self.operate(silo, *operate).await,
             Work::Adopt(adopt) => {
@@ -181,6 +191,9 @@ impl Activation {
         if matches!(&origin, Origin::Outbox(id) if !silo.outbox.begin(id)) {
             return self.not_begun(turn);
         }
+        if method.served.is_traced() {
+            self.trace_message(silo, turn, (&method, &head, &origin, payload.bytes()), admitted);
+        }
         if head.deadline == Time::NEVER {
             head.deadline = silo.clock.now().after(silo.config.default_timeout);
         }
@@ -197,13 +210,11 @@ impl Activation {
             // Turns that run beside it ended the instance just now: it begins in the next one.
             Err(_) if !self.runs(turn) => {
                 let work = Work::Method { method, payload, origin };
-                return self.begin_again(silo, Message { head, work, bytes, waits: None });
+                self.forget(turn);
+                return self.begin_again(silo, Message::new(head, work, bytes, None));
             }
-            Err(Trap::Stopped) => {
-                self.not_begun(turn);
-                return self.turned_down(silo, origin, method.name(), &head);
-            }
-            Err(trap) => return self.refused(silo, origin, trap),
+            Err(Trap::Stopped) => return self.turned_down(silo, turn, origin, method.name(), &head),
+            Err(trap) => return self.refused(silo, turn, origin, trap),
         };
         let method = match same_method(&live.served, method) {
             Ok(method) => method,
@@ -219,20 +230,12 @@ impl Activation {
                 None => return self.put_back(turn, live),
             }
         }
-        let handles = match &origin {
-            Origin::Outbox(id) => Some(Handled::Tell(id.clone())),
-            Origin::Reminder(row) => match silo.reminders.begin(row) {
-                Some(fired) => {
-                    silo.metrics.reminder_turns.increment(1);
-                    Some(Handled::Reminder(fired))
-                }
-                // It comes again, or is over.
-                None => return self.put_back(turn, live),
-            },
-            Origin::Caller(_) | Origin::Timer(_) | Origin::Snapshot => None,
-        };
+        let Ok(handles) = handled_by(silo, &origin) else { return self.put_back(turn, live) };
         let started = Instant::now();
         self.progressed.store(false, Ordering::Relaxed);
+        if method.served.is_traced() {
+            self.trace_entered(turn, started, payload.bytes());
+        }
         if live.served.component.overlap(live.served.at).interleaves() {
             return self.begin_beside(live, turn, (head, method, payload, origin), handles, last);
         }
@@ -248,7 +251,9 @@ impl Activation {
     }
 
     /// The actor is stopped: the message will not be handled, and a tell need not come again.
-    fn turned_down(&self, silo: &Arc<Inner>, origin: Origin, method: &str, head: &Head) {
+    fn turned_down(&self, silo: &Arc<Inner>, turn: Turn, origin: Origin, method: &str, head: &Head) {
+        self.trace_trapped(turn, &Trap::Stopped);
+        self.not_begun(turn);
         match origin {
             Origin::Outbox(id) => discard(silo, &id, (&self.id, method), Reason::Stopped, ""),
             Origin::Caller(_) => {
@@ -275,6 +280,7 @@ impl Activation {
     /// A turn is over that did nothing. It may have gone with its instance before.
     pub(super) fn not_begun(&self, turn: Turn) {
         let mut machine = self.machine.lock();
+        machine.forget_traced(turn);
         if machine.turns.runs(turn) {
             machine.turns.ended(turn, None);
         }
@@ -354,9 +360,11 @@ impl Activation {
                 let mut machine = self.machine.lock();
                 machine.ran += 1;
                 let undone = machine.trapped();
+                let traced = machine.take_outermost_traced();
                 self.cancel_timers(silo);
                 let waiting = self.failed(silo, &mut machine, &trap);
                 drop(machine);
+                traced.iter().for_each(|traced| tell_trapped(traced, &trap));
                 undone.into_iter().for_each(|output| output.undone(silo));
                 self.turn_away(silo, waiting);
                 silo.report_failure(&self.id, method.name(), &trap);
@@ -379,6 +387,7 @@ impl Activation {
         };
         let mut machine = self.machine.lock();
         machine.ran += 1;
+        let output = machine.traced(None, Some(&write), output);
         let point = machine.commit_point(write, output);
         if let Point::Failed(output, error) = point {
             let undone = machine.trapped();
@@ -405,7 +414,8 @@ impl Activation {
     }
 
     /// The actor would not wake: the same answer for all that waited for it.
-    fn refused(&self, silo: &Arc<Inner>, origin: Origin, trap: Trap) {
+    fn refused(&self, silo: &Arc<Inner>, turn: Turn, origin: Origin, trap: Trap) {
+        self.trace_trapped(turn, &trap);
         self.did_not_wake(silo, &trap);
         answer_trap(silo, origin, trap);
     }
@@ -504,7 +514,7 @@ impl Activation {
     /// A commit point in the middle of the running turn.
     pub(crate) fn commit_point(&self, silo: &Arc<Inner>, turn: Turn, write: Reached) -> MidTurn {
         self.progressed.store(true, Ordering::Relaxed);
-        let Reached::Free(write) = write else { return self.hold_point() };
+        let Reached::Free(write) = write else { return self.hold_point(turn) };
         let mut machine = self.machine.lock();
         // Hooks have no number: they run in the turn of the message that wakes it, or in the last one.
         if turn.number > 0 && !machine.turns.runs(turn) {
@@ -515,7 +525,9 @@ impl Activation {
             return MidTurn::Open;
         }
         let (send, receive) = oneshot::channel();
-        let point = machine.commit_point(write.map(|write| *write).unwrap_or_default(), Output::Resume(send));
+        let write = write.map(|write| *write).unwrap_or_default();
+        let output = machine.traced_midway(turn, Some(&write), Output::Resume(send));
+        let point = machine.commit_point(write, output);
         drop(machine);
         match point {
             Point::Open(_) => MidTurn::Open,
@@ -526,6 +538,22 @@ impl Activation {
                 MidTurn::Wait(receive)
             }
         }
+    }
+}
+
+/// What a turn handles with its first commit point.
+///
+/// # Errors
+/// When the reminder's time comes again, or is over.
+fn handled_by(silo: &Inner, origin: &Origin) -> Result<Option<Handled>, ()> {
+    match origin {
+        Origin::Outbox(id) => Ok(Some(Handled::Tell(id.clone()))),
+        Origin::Reminder(row) => {
+            let fired = silo.reminders.begin(row).ok_or(())?;
+            silo.metrics.reminder_turns.increment(1);
+            Ok(Some(Handled::Reminder(fired)))
+        }
+        Origin::Caller(_) | Origin::Timer(_) | Origin::Snapshot => Ok(None),
     }
 }
 

@@ -164,7 +164,7 @@ impl Inner {
         let method = Arc::from(work.family_name());
         let (waits, ring) = self.waits_for(&call.path, to, &method, deadline)?;
         let head = Head { teller: None, deadline, path: call.path, chain: call.chain };
-        self.deliver_later(to, Message { head, work, bytes: 0, waits })?;
+        self.deliver_later(to, Message::new(head, work, 0, waits))?;
         in_time(answer, self.clock.instant(deadline), ring).await
     }
 

@@ -11,6 +11,7 @@ use quark_core::id::ActorId;
 use quark_engine::{Answer, CallFailure, Calling, Hook};
 use tokio::sync::oneshot;
 
+use crate::dead_letters::{Letter, Reason};
 use crate::dispatch::Outgoing;
 use crate::message::{Message, MethodRef, Notice, Work};
 use crate::silo::Inner;
@@ -22,6 +23,8 @@ const WATCHES_MAX: usize = 100_000;
 const WATCHED_MAX: usize = 1024;
 /// What is said to wait when there are too many.
 const RETRY_MS: u64 = 1_000;
+/// What calls of it are named.
+const METHOD: &str = "on-terminated";
 /// How long the news of an end may wait for its turn.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
@@ -141,11 +144,42 @@ impl Inner {
             let (reply, answer) = oneshot::channel();
             let notice = Work::Notice(Box::new(Notice { method: MethodRef { served, at }, payload, reply }));
             let deadline = self.clock.now().after(TOLD_WITHIN);
-            if self.deliver_later(&watcher, Message::notice(notice, deadline)).is_ok() {
-                // As long as somebody waits for it, it is not given up.
-                self.spawn(async move { drop(answer.await) });
-            }
+            let told = self.deliver_later(&watcher, Message::notice(notice, deadline));
+            let (silo, target) = (self.clone(), target.clone());
+            // As long as somebody waits for it, it is not given up.
+            self.spawn(async move {
+                let outcome = match told {
+                    Ok(()) => answer.await,
+                    Err(error) => Ok(Err(error)),
+                };
+                // Without an outcome the silo ends, and all watches with it.
+                if let Ok(Err(error)) = outcome {
+                    silo.news_are_dead(&watcher, &target, &error);
+                }
+            });
         }
+    }
+
+    /// Whoever watched could not be told: its watch is gone, and nobody tries again.
+    fn news_are_dead(&self, watcher: &ActorId, target: &ActorId, error: &CallError) {
+        let reason = match error {
+            CallError::Overloaded(_) => Reason::Overflow,
+            CallError::DeadlineExceeded => Reason::Expired,
+            CallError::Stopped => Reason::Stopped,
+            CallError::Incompatible(_) => Reason::Incompatible,
+            CallError::UnknownOutcome(_)
+            | CallError::Cancelled
+            | CallError::Failed(_)
+            | CallError::Downstream(_)
+            | CallError::Unreachable(_)
+            | CallError::Unavailable(_)
+            | CallError::TooLarge(_)
+            | CallError::Deadlock(_)
+            | CallError::Denied(_)
+            | CallError::Other(_) => Reason::Failed,
+        };
+        let letter = Letter { to: watcher, method: METHOD, from: Some(target), tell: true };
+        self.dead_letters.add(reason, &error.to_string(), &letter);
     }
 }
 

@@ -375,6 +375,6 @@ impl Message {
     pub(crate) fn notice(work: Work, deadline: Time) -> Self {
         let chain = Chain { request_id: format!("{:032x}", rand::random::<u128>()), ..Chain::default() };
         let head = Head { teller: None, deadline, path: Path::START, chain: Arc::new(chain) };
-        Self { head, work, bytes: 0, waits: None }
+        Self::new(head, work, 0, None)
     }
 }

@@ -18,7 +18,7 @@ use super::edge::{Edge, bad_query};
 use super::failure::Refused;
 use super::target::Target;
 use crate::api::{
-    ActorReport, DeployReport, DeployRequest, Failure, JournalPage, LettersWanted, ReminderOperation, ReminderReports,
+    ActorReport, DeployReport, DeployRequest, Failure, LettersWanted, ReminderOperation, ReminderReports,
     StateOperation, StateValue, TreeReport, codes,
 };
 
@@ -64,13 +64,6 @@ pub(super) struct LettersQuery {
     reason: Option<String>,
     actor: Option<String>,
     after: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct JournalQuery {
-    from: Option<u64>,
-    limit: Option<usize>,
 }
 
 pub(super) async fn deploy(
@@ -197,7 +190,7 @@ async fn change_reminder(edge: &Edge, target: Target, operation: ReminderOperati
     to_its_end(async move { service.reminder((&kind, &key), &member, operation).await }).await
 }
 
-fn limit(asked: Option<usize>) -> Result<usize, Refused> {
+pub(super) fn limit(asked: Option<usize>) -> Result<usize, Refused> {
     let (default, most) = LIST;
     let limit = asked.unwrap_or(default);
     if (1..=most).contains(&limit) {
@@ -208,16 +201,6 @@ fn limit(asked: Option<usize>) -> Result<usize, Refused> {
 
 pub(super) async fn inspect(State(edge): State<Arc<Edge>>, target: Target) -> Result<Json<ActorReport>, Refused> {
     Ok(Json(edge.service.inspect(&target.kind, &target.key).await?))
-}
-
-pub(super) async fn journal(
-    State(edge): State<Arc<Edge>>,
-    target: Target,
-    query: Result<Query<JournalQuery>, QueryRejection>,
-) -> Result<Json<JournalPage>, Refused> {
-    let Query(query) = query.map_err(bad_query)?;
-    let (first, limit) = (query.from.unwrap_or(1), limit(query.limit)?);
-    Ok(Json(edge.service.journal(&target.kind, &target.key, first, limit).await?))
 }
 
 pub(super) async fn deactivate(State(edge): State<Arc<Edge>>, target: Target) -> Result<Json<Value>, Refused> {

@@ -89,12 +89,14 @@ fn status(code: &str) -> StatusCode {
 }
 
 /// The codes that answer no call: of deploys, of state, of other routes.
-const NOT_OF_CALLS: [&str; 7] = [
+const NOT_OF_CALLS: [&str; 9] = [
     codes::BAD_COMPONENT,
     codes::BAD_MANIFEST,
     codes::BREAKING_CHANGE,
     codes::CONFLICT,
     codes::NOT_FOUND,
+    codes::NOT_JOURNALED,
+    codes::NO_SUCH_EVENT,
     NO_SUCH_ROUTE,
     WRONG_METHOD,
 ];
@@ -121,12 +123,14 @@ const STATUSES: &[(&str, StatusCode)] = &[
     (codes::NO_SUCH_KIND, StatusCode::NOT_FOUND),
     (codes::NO_SUCH_METHOD, StatusCode::NOT_FOUND),
     (codes::NOT_FOUND, StatusCode::NOT_FOUND),
+    (codes::NO_SUCH_EVENT, StatusCode::NOT_FOUND),
     (NO_SUCH_ROUTE, StatusCode::NOT_FOUND),
     (WRONG_METHOD, StatusCode::METHOD_NOT_ALLOWED),
     (SLOW_BODY, StatusCode::REQUEST_TIMEOUT),
     (codes::AMBIGUOUS_KIND, StatusCode::CONFLICT),
     (codes::CONFLICT, StatusCode::CONFLICT),
     (codes::BREAKING_CHANGE, StatusCode::CONFLICT),
+    (codes::NOT_JOURNALED, StatusCode::CONFLICT),
     ("deadlock", StatusCode::CONFLICT),
     ("stopped", StatusCode::CONFLICT),
     ("too-large", StatusCode::PAYLOAD_TOO_LARGE),
@@ -189,6 +193,8 @@ mod tests {
             (codes::NO_SUCH_KIND, 404),
             (codes::NO_SUCH_METHOD, 404),
             (codes::NOT_FOUND, 404),
+            (codes::NO_SUCH_EVENT, 404),
+            (codes::NOT_JOURNALED, 409),
             (NO_SUCH_ROUTE, 404),
             (WRONG_METHOD, 405),
             (SLOW_BODY, 408),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! socket -> server (how many, how long) -> routes: request id, head (size), guard (host, token)
-//!        -> actors | admin -> Service (the silo) -> failure (status, JSON)
+//!        -> actors | admin | past -> Service (the silo) -> failure (status, JSON)
 //! ```
 //!
 //! The gateway knows HTTP and nothing about actors: it parses a request into the plain data of
@@ -22,6 +22,7 @@ mod edge;
 mod target;
 mod actors;
 mod admin;
+mod past;
 mod routes;
 mod socket;
 mod server;

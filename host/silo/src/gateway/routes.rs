@@ -17,7 +17,7 @@ use super::failure::{NO_SUCH_ROUTE, Refused, WRONG_METHOD};
 use super::head;
 use super::openapi::JSON;
 use super::target;
-use super::{actors, admin};
+use super::{actors, admin, past};
 use crate::api::{Health, codes};
 
 pub(super) fn router(edge: Arc<Edge>) -> Router {
@@ -35,7 +35,11 @@ pub(super) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/actors/{kind}/{key}/-/reminders/{name}/fire", post(admin::reminder_fire))
         .route("/v1/actors/{kind}/{key}", get(admin::inspect))
         .route("/v1/actors/{kind}/{key}/-/deactivate", post(admin::deactivate))
-        .route("/v1/actors/{kind}/{key}/-/journal", get(admin::journal))
+        .route("/v1/actors/{kind}/{key}/-/journal", get(past::journal))
+        .route("/v1/actors/{kind}/{key}/-/journal/at", get(past::journal_at))
+        .route("/v1/trace", get(past::all_turns))
+        .route("/v1/trace/{kind}", get(past::turns).put(past::trace).delete(past::no_trace))
+        .route("/v1/trace/{kind}/{key}", get(past::turns))
         .route("/v1/actors/{kind}/{key}/-/stop", post(admin::stop))
         .route("/v1/actors/{kind}/{key}/-/start", post(admin::start))
         .route(
@@ -62,7 +66,8 @@ const READYZ: &str = "/readyz";
 const ROUTES: &str = "there are POST /v1/actors/KIND/KEY/METHOD, GET /v1/actors/KIND/KEY, \
     POST /v1/actors/KIND/KEY/-/deactivate, POST /v1/actors/KIND/KEY/-/stop, \
     POST /v1/actors/KIND/KEY/-/start, GET PUT DELETE /v1/actors/KIND/KEY/-/state/NAME, \
-    GET /v1/actors/KIND/KEY/-/journal, POST /v1/deployments, \
+    GET /v1/actors/KIND/KEY/-/journal, GET /v1/actors/KIND/KEY/-/journal/at, POST /v1/deployments, \
+    GET /v1/trace, GET PUT DELETE /v1/trace/KIND, GET /v1/trace/KIND/KEY, \
     GET /v1/kinds, GET /v1/versions, GET /v1/activations, \
     GET /v1/dead-letters, GET /v1/tree, GET /v1/tree/KIND/KEY, \
     GET /v1/reminders, GET /v1/reminders/KIND/KEY, DELETE /v1/actors/KIND/KEY/-/reminders/NAME, \

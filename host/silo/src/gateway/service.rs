@@ -4,8 +4,8 @@ use futures_util::future::BoxFuture;
 
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Health, JournalPage,
-    KindReport, LettersWanted, ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue,
-    TreeReport, VersionReport,
+    JournalState, KindReport, LettersWanted, Moment, ReminderOperation, ReminderReports, Reply, Request,
+    StateOperation, StateValue, TraceReport, TreeReport, TurnsWanted, VersionReport,
 };
 
 /// A silo, as the gateway sees it.
@@ -62,6 +62,14 @@ pub trait Service: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<JournalPage, Failure>>;
 
+    /// What an actor's journal came to at some moment. The actor is not woken.
+    fn journal_at<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        moment: Moment,
+    ) -> BoxFuture<'a, Result<JournalState, Failure>>;
+
     /// Has an actor leave memory, after the turns that wait; false when it was not there.
     fn deactivate<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
 
@@ -94,6 +102,18 @@ pub trait Service: Send + Sync + 'static {
     /// # Errors
     /// When there is no such reason.
     fn dead_letters(&self, wanted: &LettersWanted) -> Result<Vec<DeadLetter>, Failure>;
+
+    /// Records of turns, of the kinds whose turns are recorded.
+    ///
+    /// # Errors
+    /// When there is no such kind, or several, or the key is none.
+    fn trace(&self, wanted: &TurnsWanted) -> Result<TraceReport, Failure>;
+
+    /// Says whether turns of a kind are recorded, until the silo ends. Gives the kind's full name.
+    ///
+    /// # Errors
+    /// When there is no such kind, or several.
+    fn set_traced(&self, kind: &str, yes: bool) -> Result<String, Failure>;
 
     /// How the silo is; cheap, asked often.
     fn health(&self) -> Health;

@@ -9,7 +9,7 @@ use super::failure::Refused;
 use crate::api::codes;
 
 /// An actor, and the path's last part: a method, or the name of a state value or a reminder; empty on routes
-/// that have none.
+/// that have none. So is the key on routes that are about a kind.
 pub(super) struct Target {
     pub(super) kind: String,
     pub(super) key: String,
@@ -22,14 +22,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         let named = RawPathParams::from_request_parts(parts, state).await.map_err(undecodable)?;
         let mut target = Self { kind: String::new(), key: String::new(), member: String::new() };
+        let mut keyed = false;
         for (name, value) in &named {
             match name {
                 "kind" => value.clone_into(&mut target.kind),
-                "key" => value.clone_into(&mut target.key),
+                "key" => {
+                    keyed = true;
+                    value.clone_into(&mut target.key);
+                }
                 _ => value.clone_into(&mut target.member),
             }
         }
-        Key::parse(&target.key).map_err(|error| bad_key(&error.to_string()))?;
+        if keyed {
+            Key::parse(&target.key).map_err(|error| bad_key(&error.to_string()))?;
+        }
         let kind = KindName::parse(&target.kind);
         kind.map_err(|error| Refused::new(codes::BAD_REQUEST, error.to_string(), SHAPE))?;
         Ok(target)
@@ -39,7 +45,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 /// Why the path of an actor has an empty part. Routes never match those.
 pub(super) fn empty_part(path: &str) -> Option<Refused> {
     let under = path.strip_prefix("/v1/actors/").or_else(|| path.strip_prefix("/v1/tree/"));
-    let under = under.or_else(|| path.strip_prefix("/v1/reminders/"));
+    let under = under.or_else(|| path.strip_prefix("/v1/reminders/")).or_else(|| path.strip_prefix("/v1/trace/"));
     let mut parts = under?.split('/');
     let kind = parts.next()?;
     let key = parts.next()?;

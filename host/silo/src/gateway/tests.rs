@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 use super::{Gateway, GatewayConfig, Service};
 use crate::api::{
     ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    JournalPage, KindReport, LettersWanted, ReminderOperation, ReminderReport, ReminderReports, Reply, Request,
-    StateOperation, StateValue, TreeNode, TreeReport, VersionReport, codes,
+    JournalPage, JournalState, KindReport, LettersWanted, Moment, ReminderOperation, ReminderReport, ReminderReports,
+    Reply, Request, StateOperation, StateValue, TraceReport, TreeNode, TreeReport, TurnReport, TurnsWanted,
+    VersionReport, codes,
 };
 
 mod admin;
@@ -129,6 +130,16 @@ impl Service for Fake {
         Box::pin(async { Err(failure) })
     }
 
+    fn journal_at<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        moment: Moment,
+    ) -> BoxFuture<'a, Result<JournalState, Failure>> {
+        let failure = Failure::new(codes::NO_SUCH_EVENT, format!("{kind} {key} {moment:?}"));
+        Box::pin(async { Err(failure) })
+    }
+
     fn state(
         &self,
         _: &str,
@@ -212,6 +223,15 @@ impl Service for Fake {
 
     fn dead_letters(&self, _: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {
         Ok(Vec::new())
+    }
+
+    fn trace(&self, wanted: &TurnsWanted) -> Result<TraceReport, Failure> {
+        let turn = TurnReport { actor: format!("{wanted:?}"), ..TurnReport::default() };
+        Ok(TraceReport { turns: vec![turn], ..TraceReport::default() })
+    }
+
+    fn set_traced(&self, kind: &str, yes: bool) -> Result<String, Failure> {
+        Ok(format!("{kind} {yes}"))
     }
 
     fn health(&self) -> Health {

@@ -94,7 +94,7 @@ fn fire(silo: &Arc<Inner>, row: Arc<Reminder>) {
     let payload = quark_engine::on_reminder_arguments(&row);
     let (method, origin) = (MethodRef { served, at }, Origin::Reminder(row.clone()));
     let bytes = row.payload.len() + FIRING_OVERHEAD;
-    let message = Message { head, work: Work::Method { method, payload, origin }, bytes, waits: None };
+    let message = Message::new(head, Work::Method { method, payload, origin }, bytes, None);
     if let Err(error) = silo.deliver_later(&row.id.actor, message) {
         silo.reminder_failed(&row, &error);
     }

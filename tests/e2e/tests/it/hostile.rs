@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 /// A short leash, so that the tests are.
 const LEASH: &str = "[actor.limits]\nturn = \"300ms\"\n";
 
+/// What threads of long turns are.
+const NICE: i32 = 10;
+
 fn hostile() -> Silo {
     let silo = Silo::start(&[]);
     silo.client().deploy("rogue", LEASH);
@@ -188,7 +191,8 @@ fn a_neighbour_answers_while_more_actors_spin_than_there_are_workers() {
     };
     let nice: Vec<_> = threads.filter_map(|thread| nice(thread.unwrap())).collect();
     let all = |name: &str| nice.iter().filter(|(of, _)| of == name).map(|(_, nice)| *nice).collect::<Vec<_>>();
-    assert_eq!((all("quark-long"), all("quark-worker")), (vec![10, 10], vec![0, 0]), "{nice:?}");
+    let (long, workers) = (all("quark-long"), all("quark-worker"));
+    assert!(long == [NICE; 2] && workers.len() >= 2 && workers.iter().all(|nice| *nice == 0), "{nice:?}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) fn sum(client: &Client, actor: &str) -> Value {
 }
 
 #[track_caller]
-fn deactivate(client: &Client, actor: &str) {
+pub(crate) fn deactivate(client: &Client, actor: &str) {
     let _ = client.send("POST", &format!("/v1/actors/{actor}/-/deactivate"), &[], b"").expect(200);
 }
 
@@ -254,7 +254,7 @@ pub(crate) fn check_kills(silo: &mut Silo, kills: u64) {
 
 /// All that was acknowledged is there once, and the actor is what all of it comes to.
 #[track_caller]
-fn check_events(client: &Client, actor: &str, done: &BTreeMap<String, String>) {
+pub(crate) fn check_events(client: &Client, actor: &str, done: &BTreeMap<String, String>) {
     let woken = sum(client, actor);
     let mut notes = BTreeMap::<String, u64>::new();
     let (mut next, mut digest) = (1_u64, 0_u64);

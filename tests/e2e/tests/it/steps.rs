@@ -1,5 +1,5 @@
-//! Supervision trees over a store that dies at every single write of a scenario: what was acknowledged holds,
-//! what was cut off is whole or not there, and can be repeated.
+//! Supervision trees, journals and reminders over a store that dies at every single write of a scenario: what was
+//! acknowledged holds, what was cut off is whole or not there, and can be repeated.
 //!
 //! The silo runs in this process, on one thread, and is let go of without any end.
 
@@ -9,6 +9,8 @@ mod dying;
 mod model;
 mod run;
 mod storm;
+mod history;
+mod due;
 
 use std::sync::Arc;
 

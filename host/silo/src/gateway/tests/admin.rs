@@ -21,6 +21,13 @@ async fn every_admin_route_takes_the_token() {
         "GET /v1/tree",
         "GET /v1/tree/c/k",
         "GET /v1/actors/c/k",
+        "GET /v1/actors/c/k/-/journal",
+        "GET /v1/actors/c/k/-/journal/at?sequence=1",
+        "GET /v1/trace",
+        "GET /v1/trace/c",
+        "GET /v1/trace/c/k",
+        "PUT /v1/trace/c",
+        "DELETE /v1/trace/c",
         "POST /v1/actors/c/k/-/deactivate",
         "POST /v1/actors/c/k/-/stop",
         "POST /v1/actors/c/k/-/start",
@@ -202,6 +209,35 @@ async fn a_deploy_that_has_begun_ends_without_its_client() {
     assert_eq!(silo.fake.deploys.load(Ordering::Relaxed), 0);
     silo.fake.go.send_replace(true);
     until("the deploy ends", async || silo.fake.deploys.load(Ordering::Relaxed) == 1).await;
+}
+
+#[tokio::test]
+async fn what_happened_is_asked_for_by_kind_actor_and_moment() {
+    let silo = start().await;
+    let turns = async |path: &str| {
+        let answer = silo.admin(&format!("GET /v1/trace{path}"), &[], "").await;
+        answer.json()["turns"][0]["actor"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(turns("").await, "TurnsWanted { kind: None, key: None, limit: 1000, after: None }");
+    let kind = turns("/a%3Ab%2Fc%23d?limit=5&after=9").await;
+    assert_eq!(kind, "TurnsWanted { kind: Some(\"a:b/c#d\"), key: None, limit: 5, after: Some(9) }");
+    assert_eq!(turns("/k/on").await, "TurnsWanted { kind: Some(\"k\"), key: Some(\"on\"), limit: 1000, after: None }");
+    assert_eq!(silo.admin("PUT /v1/trace/k", &[], "").await.json(), json!({ "kind": "k true", "traced": true }));
+    assert_eq!(silo.admin("DELETE /v1/trace/k", &[], "").await.json(), json!({ "kind": "k false", "traced": false }));
+    for (path, status, says) in [
+        ("/v1/actors/k/a/-/journal/at?sequence=3", 404, "k a Sequence(3)"),
+        ("/v1/actors/k/a/-/journal/at?at_ms=3", 404, "k a Time(3)"),
+        ("/v1/actors/k/a/-/journal/at", 400, "for which moment"),
+        ("/v1/actors/k/a/-/journal/at?at_ms=3&sequence=3", 400, "for which moment"),
+        ("/v1/actors/k/a/-/journal/at?sequence=x", 400, "sequence"),
+        ("/v1/trace/k/", 400, "the key is empty"),
+        ("/v1/trace/k?limit=0", 400, "limit=0"),
+    ] {
+        let answer = silo.admin(&format!("GET {path}"), &[], "").await;
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert_eq!(answer.status, status, "{path} {message}");
+        assert!(message.contains(says), "{path} {message}");
+    }
 }
 
 #[tokio::test]

@@ -62,16 +62,11 @@ pub fn rewrite(payload: &[u8]) -> Result<Vec<u8>, String> {
 #[must_use]
 pub fn rewrite_rows(row: &[u8]) -> Vec<Vec<u8>> {
     let reminder = || tables::row(&tables::parse::<ReminderRow<'_>>(row, "a row").ok()?).ok();
-    [
-        rewrite_row::<ActorRow>(row),
-        rewrite_row::<TellRow>(row),
-        rewrite_row::<EventRow>(row),
-        rewrite_row::<Deployment>(row),
-        reminder(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let event = || tables::row(&tables::parse::<EventRow<'_>>(row, "a row").ok()?).ok();
+    [rewrite_row::<ActorRow>(row), rewrite_row::<TellRow>(row), rewrite_row::<Deployment>(row), event(), reminder()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn rewrite_row<T: Serialize + DeserializeOwned>(row: &[u8]) -> Option<Vec<u8>> {

@@ -3,7 +3,9 @@
 //! A journal only grows at its end and is dropped from its start. So what the tables have stands before
 //! what the overlays have, and a row that is in both is the same.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use quark_core::id::ActorId;
 use quark_core::journal::{Entry, Event, JournalWrite, Snapshot};
@@ -26,10 +28,12 @@ type SnapshotKey<'a> = (&'a [u8], &'a [u8]);
 
 /// An event without its payload.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct EventRow {
+pub(super) struct EventRow<'a> {
     at_ms: u64,
-    name: String,
-    content_type: String,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    content_type: Cow<'a, str>,
 }
 
 fn entry_key(actor: &ActorId, sequence: u64) -> EntryKey<'_> {
@@ -112,7 +116,7 @@ impl Journals {
         for (actor, changed) in &self.actors {
             for (sequence, entry) in &changed.entries {
                 let Event { name, content_type, payload } = &entry.event;
-                let (name, content_type) = (name.to_string(), content_type.to_string());
+                let (name, content_type) = (Cow::Borrowed(&**name), Cow::Borrowed(&**content_type));
                 let head = row(&EventRow { at_ms: entry.at_ms, name, content_type })?;
                 journal.insert(entry_key(actor, *sequence), (head.as_slice(), &payload[..]))?;
             }
@@ -173,8 +177,12 @@ pub(super) fn page(tx: &ReadTransaction, actor: &ActorId, over: Over) -> Result<
                 let (key, value) = stored?;
                 let (_, _, sequence) = key.value();
                 let (head, payload) = value.value();
-                let EventRow { at_ms, name, content_type } = parse(head, "an event")?;
-                let (name, content_type) = (name.into(), content_type.into());
+                let EventRow { at_ms, name, content_type } =
+                    parse(head, "its row").map_err(|error| of_event(sequence, error))?;
+                // Events that follow one another are mostly of few shapes.
+                let before = page.last().map(|before: &Entry| &before.event);
+                let name = shared(before.map(|before| &before.name), &name);
+                let content_type = shared(before.map(|before| &before.content_type), &content_type);
                 let entry = Entry { sequence, at_ms, event: Event { name, content_type, payload: payload.into() } };
                 bytes += entry.bytes();
                 page.push(entry);
@@ -189,6 +197,19 @@ pub(super) fn page(tx: &ReadTransaction, actor: &ActorId, over: Over) -> Result<
         page.push(entry);
     }
     Ok(page)
+}
+
+/// The same text without a copy, if the event before has it.
+fn shared(before: Option<&Arc<str>>, text: &str) -> Arc<str> {
+    before.filter(|before| ***before == *text).map_or_else(|| text.into(), Arc::clone)
+}
+
+/// Names the event that cannot be read.
+fn of_event(sequence: u64, error: Broken) -> Broken {
+    match error {
+        Broken::Damaged(reason) => Broken::Damaged(format!("event {sequence} of a journal: {reason}")),
+        io @ Broken::Io(_) => io,
+    }
 }
 
 /// The newest snapshot that overlays have; oldest overlay first.

@@ -215,13 +215,12 @@ impl Store for RedbStore {
     }
 
     fn due<'a>(&'a self, after: Option<&'a Place>, limit: usize) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
-        let ask =
-            |tables: &Tables, over: Vec<_>| reminders::due(&tables.reminders()?, after, limit.min(PAGE_MAX), &over);
+        let ask = |tables: &Tables, over: Vec<_>| reminders::due(tables.reminders(), after, limit.min(PAGE_MAX), &over);
         self.ask(View::reminders, ask)
     }
 
     fn reminders<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
-        self.ask(|view| view.reminders_of(actor), |tables, over| tables.reminders()?.all_of(actor, over))
+        self.ask(|view| view.reminders_of(actor), |tables, over| tables.reminders().all_of(actor, over))
     }
 
     fn read<'a>(&'a self, actor: &'a ActorId) -> BoxFuture<'a, Result<Option<Snapshot>, StoreError>> {

@@ -103,7 +103,7 @@ impl Shared {
         }
         let over = |view: &View| (view.changed(actor), view.reminders_of(actor));
         let (stored, reminders) = self.read(over, |tables, (over, reminders)| {
-            Ok((view::load(tables, actor, over)?, tables.reminders()?.names_of(actor, reminders)?))
+            Ok((view::load(tables, actor, over)?, tables.reminders().names_of(actor, reminders)?))
         })?;
         unclaim.armed = false;
         let (etag, values) = stored.map_or_else(Default::default, |stored| (stored.etag, stored.values));

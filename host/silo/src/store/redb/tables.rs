@@ -123,6 +123,8 @@ pub(super) fn tell_key(id: &TellId) -> TellKey<'_> {
 pub(super) struct Tables {
     actors: ReadOnlyTable<ActorKey<'static>, &'static [u8]>,
     outbox: ReadOnlyTable<TellKey<'static>, (&'static [u8], &'static [u8])>,
+    /// Each claim and each firing asks them, and opening takes longer than asking.
+    reminders: ReminderTables,
     tx: ReadTransaction,
 }
 
@@ -131,7 +133,8 @@ pub(super) type Over = (TellId, Option<Arc<Tell>>);
 
 impl Tables {
     pub(super) fn open(tx: ReadTransaction) -> Result<Self, Broken> {
-        Ok(Self { actors: tx.open_table(ACTORS)?, outbox: tx.open_table(OUTBOX)?, tx })
+        let (actors, outbox, reminders) = (tx.open_table(ACTORS)?, tx.open_table(OUTBOX)?, ReminderTables::open(&tx)?);
+        Ok(Self { actors, outbox, reminders, tx })
     }
 
     /// The actor's e-tag; 0 when it never wrote.
@@ -226,8 +229,8 @@ impl Tables {
         &self.tx
     }
 
-    pub(super) fn reminders(&self) -> Result<ReminderTables, Broken> {
-        ReminderTables::open(&self.tx)
+    pub(super) const fn reminders(&self) -> &ReminderTables {
+        &self.reminders
     }
 
     pub(super) fn deployments(&self) -> Result<Vec<Deployment>, Broken> {

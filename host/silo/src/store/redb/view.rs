@@ -67,7 +67,7 @@ impl View {
     pub(super) fn reminder(&self, tables: &Tables, id: &ReminderId) -> Result<Option<Arc<Reminder>>, Broken> {
         let mut newest_first = self.overlays().rev();
         let over = newest_first.find_map(|overlay| overlay.reminders().get(id));
-        over.map_or_else(|| tables.reminders()?.get(id), |row| Ok(row.clone()))
+        over.map_or_else(|| tables.reminders().get(id), |row| Ok(row.clone()))
     }
 
     /// What [`reminders::due`] needs of the overlays.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt};
 use parking_lot::Mutex;
@@ -54,6 +55,10 @@ struct Plan {
     /// It has come.
     over: bool,
     dead: bool,
+    /// Pages of reminders that were asked for.
+    pages: usize,
+    /// How long each answer to a question takes.
+    pace: Duration,
     /// What is never called: a process that died does not even let go.
     never: Vec<Box<dyn Any + Send>>,
 }
@@ -89,6 +94,16 @@ impl Dying {
     /// Returns when the process has died.
     pub(crate) async fn died(&self) {
         self.died.notified().await;
+    }
+
+    /// From now on each question takes that long.
+    pub(crate) fn slow_down(&self, pace: Duration) {
+        self.plan.lock().pace = pace;
+    }
+
+    /// How many pages of reminders were asked for.
+    pub(crate) fn pages(&self) -> usize {
+        self.plan.lock().pages
     }
 
     /// Nothing of the silo is left that could be called.
@@ -133,7 +148,21 @@ impl Dying {
     }
 
     fn read<'a, T: Send + 'a>(&'a self, read: BoxFuture<'a, T>) -> BoxFuture<'a, T> {
-        if self.plan.lock().dead { future::pending().boxed() } else { read }
+        let (dead, pace) = {
+            let plan = self.plan.lock();
+            (plan.dead, plan.pace)
+        };
+        if dead {
+            return future::pending().boxed();
+        }
+        if pace.is_zero() {
+            return read;
+        }
+        async move {
+            tokio::time::sleep(pace).await;
+            read.await
+        }
+        .boxed()
     }
 }
 
@@ -173,6 +202,7 @@ impl Store for Dying {
     }
 
     fn due<'a>(&'a self, after: Option<&'a Place>, limit: usize) -> BoxFuture<'a, Result<Vec<Reminder>, StoreError>> {
+        self.plan.lock().pages += 1;
         self.read(self.rows.due(after, limit))
     }
 

@@ -25,8 +25,10 @@ const CAPACITY: u32 = 64;
 const TIMEOUT_MS: u64 = 20_000;
 const CREW: &str = "sample:crew/crews#crew";
 const WORKER: &str = "sample:crew/workers#worker";
+const LEDGER: &str = "sample:ledger/ledgers#ledger";
+const DIGEST: &str = "sample:digest/digests#digest";
 
-/// An actor, as `crew/KEY` or `worker/KEY`.
+/// An actor, as `KIND/KEY`.
 pub(crate) type Name = &'static str;
 
 /// The flavour of the sample, and its manifest.
@@ -48,7 +50,7 @@ pub(crate) struct Run {
     pub(crate) runtime: Runtime,
     pub(crate) silo: Silo,
     pub(crate) store: Arc<Dying>,
-    rows: Arc<MemoryStore>,
+    pub(crate) rows: Arc<MemoryStore>,
 }
 
 fn config() -> SiloConfig {
@@ -61,6 +63,10 @@ fn runtime() -> Runtime {
 
 impl Deployed {
     pub(crate) fn new(flavour: Flavour) -> Self {
+        Self::of(&[flavour])
+    }
+
+    pub(crate) fn of(flavours: &[Flavour]) -> Self {
         // Tests run side by side: one compiles, the others wait and find it. The lock ends with the file.
         let shared = component_path("compiled").with_extension("");
         fs::create_dir_all(&shared).unwrap();
@@ -70,9 +76,11 @@ impl Deployed {
         let of_silo = store.clone();
         runtime().block_on(async {
             let silo = Silo::start(config(), of_silo, cache.clone()).await.unwrap();
-            let (component, manifest) = (component(flavour.sample), Some(flavour.manifest.to_owned()));
-            let deploy = DeployRequest { name: None, component, manifest, allow_breaking: false, force: false };
-            silo.deploy(deploy).await.unwrap();
+            for flavour in flavours {
+                let (component, manifest) = (component(flavour.sample), Some(flavour.manifest.to_owned()));
+                let deploy = DeployRequest { name: None, component, manifest, allow_breaking: false, force: false };
+                silo.deploy(deploy).await.unwrap();
+            }
         });
         Self { store, cache }
     }
@@ -158,8 +166,14 @@ impl Run {
 
 pub(crate) fn id(actor: &str) -> ActorId {
     let (kind, key) = actor.split_once('/').unwrap();
-    let kind = KindName::parse(if kind == "crew" { CREW } else { WORKER }).unwrap();
-    ActorId { kind, key: Key::parse(key).unwrap() }
+    let kind = match kind {
+        "crew" => CREW,
+        "worker" => WORKER,
+        "ledger" => LEDGER,
+        "digest" => DIGEST,
+        other => other,
+    };
+    ActorId { kind: KindName::parse(kind).unwrap(), key: Key::parse(key).unwrap() }
 }
 
 pub(crate) fn short(id: &ActorId) -> String {

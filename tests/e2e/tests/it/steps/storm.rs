@@ -113,7 +113,8 @@ impl Run {
                 tokio::time::sleep(LOOK).await;
             }
         }
-        while self.silo.tree(None, 1000).await.unwrap().roots.iter().any(waits) {
+        let at_work = || !self.silo.metrics().lines().any(|line| line == "quark_families_at_work 0");
+        while at_work() || self.silo.tree(None, 1000).await.unwrap().roots.iter().any(waits) {
             assert!(Instant::now() < end, "somebody waits for ever: {:#?}", self.silo.tree(None, 1000).await);
             tokio::time::sleep(LOOK).await;
         }
