@@ -95,7 +95,7 @@ fn the_tenth_turn_that_fails_is_a_dead_letter() {
         for row in failing {
             // Nine turns of a minute.
             let to = Some(Stand { due: row.due, at: now_ms(), tries: 9 });
-            let fired = Fired { row: Arc::new(row.clone()), to };
+            let fired = Fired::new(Arc::new(row.clone()), to);
             rows.move_reminder(fired, Box::new(|outcome| assert_eq!(outcome, Ok(true))));
         }
         let run = deployed.start(&rows);
