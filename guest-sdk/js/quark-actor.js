@@ -150,9 +150,9 @@ export function timers(kinds) {
   };
 }
 
-// The error of such a hook is a text.
+// The error of such a hook is a text, and fails the actor as a trap does. The bindings would not say what an `Error` is.
 function text(error) {
-  throw error instanceof Error || typeof error === 'string' ? error : JSON.stringify(error);
+  throw error instanceof Error ? String(error) : typeof error === 'string' ? error : JSON.stringify(error);
 }
 
 /**

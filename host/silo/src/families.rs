@@ -412,11 +412,11 @@ impl Families {
             (Some(action), _) => Next::Do(action),
             (None, Some(due)) => Next::Wait(due, family.changed.clone()),
             (None, None) => {
-                family.at_work = false;
+                let ends = std::mem::take(&mut family.at_work);
                 if family.is_empty() {
                     table.remove(parent);
                 }
-                table.at_work -= 1;
+                table.at_work -= usize::from(ends);
                 Next::Done
             }
         }

@@ -169,7 +169,8 @@ impl Inner {
         let least = if left_out >= COUNTED_MAX && !row.schedule.is_interval() { "at least " } else { "" };
         let name = &row.id.name;
         let detail = format!(
-            "reminder `{name}`: {least}{left_out} of its times passed without a turn; the last {MADE_UP_MAX} are made up"
+            "reminder `{name}`: {least}{left_out} of its times passed without a turn; the last {MADE_UP_MAX} are made \
+             up"
         );
         let letter = Letter { to: &row.id.actor, method: METHOD, from: None, tell: true };
         self.dead_letters.add(Reason::Expired, &detail, &letter);
