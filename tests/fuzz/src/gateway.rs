@@ -45,7 +45,7 @@ async fn start() -> Served {
     let config = SiloConfig { capacity: Some(CAPACITY), ..SiloConfig::default() };
     let silo = Silo::start(config, Arc::new(MemoryStore::new()), Cache::none()).await.expect("a silo starts");
     let component = wat::parse_str(KIND).expect("it is a component");
-    let manifest = Some("[actor]\nidle-timeout = \"1s\"\n".to_owned());
+    let manifest = Some("[actor]\nidle-timeout = \"1s\"\n[actor.methods.add]\nidempotent = true\n".to_owned());
     let deploy = DeployRequest { name: None, component, manifest, allow_breaking: false, force: false };
     silo.deploy(deploy).await.expect("the kind is deployed");
     let gateway = Unconnected::new(GatewayConfig::new(SocketAddr::from(ADDRESS), TOKEN), Arc::new(silo.clone()));
