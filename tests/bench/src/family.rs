@@ -10,7 +10,7 @@ use wasmtime::component::Val;
 
 use crate::guest::Guests;
 use crate::host::{Actor, Host};
-use crate::report::Report;
+use crate::report::{Goal, Report};
 use crate::rounds::{Probe, Sizes, interleaved};
 use crate::spinners::p99;
 
@@ -182,7 +182,8 @@ fn row<'a>(
     let medians = interleaved(sizes, probes)?;
     report
         .row(format!("roles: neighbour's p99 ({name})"), medians.of("bad")? / 1000.0, "us")
-        .against("quiet", medians.of("quiet")? / 1000.0);
+        .against("quiet", medians.of("quiet")? / 1000.0)
+        .goal(Goal::RatioAtMost(5.0));
     Ok(())
 }
 

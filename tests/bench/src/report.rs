@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 76] = [
+const ROWS: [&str; 78] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
@@ -56,6 +56,8 @@ const ROWS: [&str; 76] = [
     "spinners: neighbour's p99 (hot)",
     "spinners: neighbour's p99 (counter)",
     "spinners: neighbour's p99 (relay)",
+    "spinners: neighbour's p99 (hot, callees in chains)",
+    "spinners: neighbour's p99 (hot, timers)",
     "spinners: neighbour's p99 (hot, concurrent spinners)",
     "spinners: neighbour's p99 (hot, packed spinners)",
     "failure: a crash and the next answer (rogue)",

@@ -10,12 +10,20 @@ use wasmtime::component::Val;
 
 use crate::guest::{Guests, PACKED};
 use crate::host::{Actor, Host};
-use crate::report::Report;
+use crate::report::{Goal, Report};
 use crate::rounds::{Probe, Sizes, interleaved, quantile};
 
 const SPINNERS: usize = 4;
 const SPIN_MS: u64 = 50;
 const PAUSE: Duration = Duration::from_millis(1);
+/// So that timers spin again soon.
+const LEASH: &str = r#"
+[actor.limits]
+turn = "100ms"
+[actor.supervision]
+restarts = { max = 1000, within = "1m" }
+backoff = { min = "1ms", max = "1ms" }
+"#;
 
 pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let quark = Host::memory(2, 100, &[&guests.hot, &guests.counter, &guests.rogue, &guests.relay])?;
@@ -25,17 +33,35 @@ pub(crate) fn run(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result
         ("relay", quark.relay("a")?, vec![Val::String("x".into())]),
     ];
     for (kind, neighbour, arguments) in &neighbours {
-        row(&quark, sizes, report, kind, neighbour, arguments)?;
+        row(&quark, sizes, report, kind, (neighbour, arguments), spin_for)?;
     }
-    drop(neighbours);
+    let (hot, one) = (quark.hot("a")?, [Val::U64(1)]);
+    row(&quark, sizes, report, "hot, callees in chains", (&hot, &one), |key| {
+        ("relay", "spin-on", vec![Val::String(key.to_string()), Val::U64(SPIN_MS), Val::U64(100 * SPIN_MS)])
+    })?;
+    drop((neighbours, hot));
+    drop(quark);
+    let quark = Host::memory_with(2, 100, &[&guests.rogue], LEASH)?;
+    quark.add(&guests.hot)?;
+    // A timer that never ends, and the next one behind it.
+    row(&quark, sizes, report, "hot, timers", (&quark.hot("a")?, &one), |_| {
+        ("rogue", "start-timer", vec![Val::String("spin".into()), Val::U64(1), Val::Option(None), Val::U64(0)])
+    })?;
     drop(quark);
     // The same rogue in the concurrent lane, alone and all in one pack.
     for (which, manifest) in [("concurrent", ""), ("packed", PACKED)] {
         let quark = Host::memory_with(2, 100, &[&guests.async_rogue], manifest)?;
         quark.add(&guests.hot)?;
-        row(&quark, sizes, report, &format!("hot, {which} spinners"), &quark.hot("a")?, &[Val::U64(1)])?;
+        row(&quark, sizes, report, &format!("hot, {which} spinners"), (&quark.hot("a")?, &one), spin_for)?;
     }
     Ok(())
+}
+
+/// What one of the spinners, by its number, is asked again and again.
+type Asked = (&'static str, &'static str, Vec<Val>);
+
+fn spin_for(_: usize) -> Asked {
+    ("rogue", "spin-for", vec![Val::U64(SPIN_MS)])
 }
 
 fn row(
@@ -43,8 +69,8 @@ fn row(
     sizes: &Sizes,
     report: &mut Report,
     name: &str,
-    neighbour: &Actor,
-    arguments: &[Val],
+    (neighbour, arguments): (&Actor, &[Val]),
+    asked: impl Fn(usize) -> Asked,
 ) -> Result<()> {
     let n = sizes.latencies;
     let probes: Vec<Probe<'_>> = vec![
@@ -52,7 +78,7 @@ fn row(
         (
             "spinning",
             Box::new(|| {
-                let spinners = Spinners::start(quark)?;
+                let spinners = Spinners::start(quark, &asked)?;
                 let sample = p99(quark, neighbour, arguments, n);
                 spinners.stop();
                 Ok(sample)
@@ -62,7 +88,8 @@ fn row(
     let medians = interleaved(sizes, probes)?;
     report
         .row(format!("spinners: neighbour's p99 ({name})"), medians.of("spinning")? / 1000.0, "us")
-        .against("quiet", medians.of("quiet")? / 1000.0);
+        .against("quiet", medians.of("quiet")? / 1000.0)
+        .goal(Goal::RatioAtMost(5.0));
     Ok(())
 }
 
@@ -92,14 +119,17 @@ struct Spinners<'a> {
 }
 
 impl<'a> Spinners<'a> {
-    fn start(quark: &'a Host) -> Result<Self> {
+    fn start(quark: &'a Host, asked: impl Fn(usize) -> Asked) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for key in 0..SPINNERS {
-            let rogue = quark.actor("rogue", &key.to_string(), "spin-for")?;
-            let stop = stop.clone();
+            let (kind, method, arguments) = asked(key);
+            let (rogue, stop) = (quark.actor(kind, &key.to_string(), method)?, stop.clone());
             tasks.push(quark.runtime.spawn(async move {
-                while !stop.load(Ordering::Relaxed) && rogue.ask(&[Val::U64(SPIN_MS)]).await.is_ok() {}
+                while !stop.load(Ordering::Relaxed) {
+                    drop(rogue.ask(&arguments).await);
+                    tokio::task::yield_now().await;
+                }
             }));
         }
         std::thread::sleep(Duration::from_millis(2 * SPIN_MS));

@@ -26,7 +26,7 @@ use crate::time::Time;
 /// The most rows that wait in memory; more stay in the store alone.
 pub const WINDOW_MAX: usize = 8192;
 /// The most firings that are under way.
-pub const UNDER_WAY_MAX: usize = 512;
+pub const UNDER_WAY_MAX: usize = 64;
 /// How often turns of one time may fail before that time is a dead letter.
 pub const ATTEMPTS_MAX: u32 = 10;
 /// The shortest and longest wait after a turn that failed, in milliseconds.

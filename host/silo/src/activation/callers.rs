@@ -14,10 +14,18 @@ use crate::lasting::Lasting;
 use crate::message::Origin;
 use crate::silo::Inner;
 
+/// So many turns in a row must be short before the next one begins with a worker again: long ones may come between
+/// others.
+const LASTS_FOR: u8 = 8;
+
 impl Activation {
     /// Its next turn, which may last as its last one did.
     pub(super) fn lasting(&self, silo: &Inner, turn: Running) -> Lasting<Ran> {
-        Lasting::new(&silo.long_turns, turn, self.lasted.load(Ordering::Relaxed))
+        Lasting::new(&silo.long_turns, turn, self.lasts())
+    }
+
+    pub(super) fn lasts(&self) -> bool {
+        self.lasts.load(Ordering::Relaxed) > 0
     }
 
     /// Runs a turn in a task, and notes when whoever waits for it goes away. After `last` nobody has waited
@@ -41,7 +49,8 @@ impl Activation {
             ran
         });
         let ran = tokio::time::timeout_at(last, ran).await;
-        self.lasted.store(turn.lasted(), Ordering::Relaxed);
+        let left = self.lasts.load(Ordering::Relaxed).saturating_sub(1);
+        self.lasts.store(if turn.lasted() { LASTS_FOR } else { left }, Ordering::Relaxed);
         if ran.is_err() {
             turn.give_up().await;
         }
