@@ -211,7 +211,7 @@ impl Answers {
         }
         // A begun row has its place already.
         if row.is_none() && !self.has_room() {
-            let first = self.order.front().map(|(at, _)| (at + self.kept_ms).saturating_sub(now_ms).max(1));
+            let first = self.order.front().map(|(at, _)| at.saturating_add(self.kept_ms).saturating_sub(now_ms).max(1));
             return Begin::Refuse(KeyRefusal::Full(first.unwrap_or(BUSY_RETRY_MS)));
         }
         let marked = row.is_some();
@@ -303,7 +303,7 @@ impl Answers {
 
     fn expire(&mut self, now_ms: u64) {
         while let Some((at, _)) = self.order.front()
-            && at + self.kept_ms <= now_ms
+            && at.saturating_add(self.kept_ms) <= now_ms
         {
             let Some((at, key)) = self.order.pop_front() else { return };
             if self.rows.get(&key).is_some_and(|row| row.at_ms == at)

@@ -2,7 +2,7 @@
 //!
 //! A guest gives its thread back at each tick, but with more long turns than workers everybody else would wait
 //! for their ticks. So what has run for a tick leaves the workers until it ends or waits for something, and a
-//! worker that has something to do takes the processor from it at once. Linux's scheduler does the rest: idle
+//! worker that has something to do takes the processor from it, mostly at once. Linux's scheduler does the rest: idle
 //! processors are used in full, and busy ones give these threads the share that their nice value stands for.
 
 use std::future::Future;
@@ -72,12 +72,11 @@ fn start() -> Option<Runtime> {
     runtime.inspect_err(|error| tracing::warn!(%error, "no threads for long turns")).ok()
 }
 
-/// What became of work in these threads.
+/// What became of work in these threads; and whether it took more than one slice.
 enum Slice<T> {
-    /// And whether more than one slice was needed.
     Ended(T, bool),
     /// It waits for something, which is no work.
-    Waits(Work<T>),
+    Waits(Work<T>, bool),
 }
 
 /// Work that goes on in the other threads while it lasts. Only tasks may poll it. Dropped, it ends with the slice that
@@ -139,7 +138,10 @@ impl<T: Send + 'static> Lasting<T> {
                         self.lasted |= lasted;
                         return Poll::Ready(Some(done));
                     }
-                    Poll::Ready(Ok(Slice::Waits(work))) => self.at = At::Worker(work),
+                    Poll::Ready(Ok(Slice::Waits(work, lasted))) => {
+                        self.lasted |= lasted;
+                        self.at = At::Worker(work);
+                    }
                     Poll::Ready(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Poll::Ready(Err(_)) => return Poll::Ready(None),
                 },
@@ -182,7 +184,7 @@ async fn slices<T>(work: Work<T>) -> Slice<T> {
                 lasted = true;
                 Poll::Pending
             }
-            Err(false) => work.take().map_or(Poll::Pending, |work| Poll::Ready(Slice::Waits(work))),
+            Err(false) => work.take().map_or(Poll::Pending, |work| Poll::Ready(Slice::Waits(work, lasted))),
         }
     })
     .await
