@@ -344,15 +344,27 @@ impl WasiView for Guest {
     }
 }
 
-thread_local! {
-    static LASTS: Cell<bool> = const { Cell::new(false) };
+/// Why the thread was given back that polled a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GaveBack {
+    /// It waits for something.
+    #[default]
+    ToWait,
+    /// A tick passed: it has more to do, and waits for nothing.
+    AtTick {
+        /// Whether its turn had run for long by then.
+        long: bool,
+    },
 }
 
-/// Whether a guest that was polled on this thread since the last look gave it back at a tick, in a turn that has run
-/// for long: it has more to do, and waits for nothing.
+thread_local! {
+    static GAVE_BACK: Cell<GaveBack> = const { Cell::new(GaveBack::ToWait) };
+}
+
+/// Why the last guest that was polled on this thread since the last look gave it back.
 #[must_use]
-pub fn lasts() -> bool {
-    LASTS.take()
+pub fn gave_back() -> GaveBack {
+    GAVE_BACK.take()
 }
 
 /// Counts the time that a turn spends inside the guest. Waits do not count.
@@ -419,7 +431,7 @@ impl TurnClock {
             return UpdateDeadline::Interrupt;
         }
         if self.fiber {
-            LASTS.set(self.is_long());
+            GAVE_BACK.set(GaveBack::AtTick { long: self.is_long() });
             return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         }
         if self.is_long()

@@ -45,7 +45,7 @@ pub use component::{Component, content_hash, embedded_manifest};
 pub use cost::{Cost, cost};
 pub use engine::{Engine, EngineConfig, TICK, slot_bytes};
 pub use error::{AdmissionError, EngineError, Trap};
-pub use guest::{Wishes, lasts};
+pub use guest::{GaveBack, Wishes, gave_back};
 pub use instance::{Birth, Cause, Instance, Left, Started, TurnInput, Unborn};
 pub use keys::{derived_key, digest};
 pub use kind::{Hook, Kind, Lane, Method, Signature};

@@ -25,7 +25,7 @@ mod turn;
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Place;
 use crate::kinds::Served;
-use crate::lasting::Lasting;
+use crate::lasting::{Lasting, LongMethods};
 use crate::message::{Message, MethodRef, Outcome, Output, Work};
 use crate::packs::{Seated, Shared};
 use crate::silo::Inner;
@@ -224,8 +224,7 @@ pub(crate) struct Activation {
     progressed: AtomicBool,
     /// Whoever waited for the running turn is gone. Only while it runs in a task of its own.
     given_up: AtomicBool,
-    /// So many of its next turns may be long ones, as one lately was: they begin where such turns run.
-    lasts: AtomicU8,
+    long: LongMethods,
     /// It has left the catalog: whoever remembers it must look the actor up again.
     over: AtomicBool,
     /// Its place among those that have timers, plus one; 0 for none.
@@ -279,7 +278,7 @@ impl Activation {
             upgraded: AtomicBool::new(false),
             progressed: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
-            lasts: AtomicU8::new(0),
+            long: LongMethods::default(),
             over: AtomicBool::new(false),
             timers: AtomicU32::new(0),
             events: OnceLock::new(),
@@ -340,6 +339,7 @@ impl Activation {
         let Some(_inside) = Inside::enter() else { return Entered::Busy };
         let Some((turn, mut live)) = self.take_turn(method) else { return Entered::Busy };
         self.last_used.store(silo.clock.at(now).0, Ordering::Relaxed);
+        self.note_short(silo, method, now);
         self.progressed.store(false, Ordering::Relaxed);
         if method.served.is_traced() {
             let (bytes, occasion) = (payload.bytes(), traced::occasion(method, false));
@@ -353,7 +353,7 @@ impl Activation {
         let deadline = head.deadline;
         let alone = turn::Alone { turn, method: method.at, handles: None, started: now };
         let mut turn = self.on_its_own(live, head.take(), std::mem::take(payload), alone);
-        let turn = if self.lasts() {
+        let turn = if self.long.has(method.at) {
             Lasting::new(&silo.long_turns, turn, true)
         } else {
             // Whatever is registered with this waker is registered anew by the task's first poll.

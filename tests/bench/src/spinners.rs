@@ -16,6 +16,8 @@ use crate::rounds::{Probe, Sizes, interleaved, quantile};
 const SPINNERS: usize = 4;
 const SPIN_MS: u64 = 50;
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long a spinner is left alone after its answer: no timer is due later, and nobody else is kept busy by callers.
+const ALONE: Duration = Duration::from_millis(5);
 /// So that timers spin again soon.
 const LEASH: &str = r#"
 [actor.limits]
@@ -128,7 +130,7 @@ impl<'a> Spinners<'a> {
             tasks.push(quark.runtime.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     drop(rogue.ask(&arguments).await);
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(ALONE).await;
                 }
             }));
         }

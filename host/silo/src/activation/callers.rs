@@ -4,6 +4,7 @@
 //! wait costs nothing here.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use quark_core::activation::Turn;
 use quark_engine::Trap;
@@ -11,21 +12,20 @@ use quark_engine::Trap;
 use super::Activation;
 use super::turn::{Ran, Running};
 use crate::lasting::Lasting;
-use crate::message::Origin;
+use crate::message::{MethodRef, Origin};
 use crate::silo::Inner;
 
-/// So many turns in a row must be short before the next one begins with a worker again: long ones may come between
-/// others.
-const LASTS_FOR: u8 = 8;
-
 impl Activation {
-    /// Its next turn, which may last as its last one did.
-    pub(super) fn lasting(&self, silo: &Inner, turn: Running) -> Lasting<Ran> {
-        Lasting::new(&silo.long_turns, turn, self.lasts())
+    /// A turn of that method begins.
+    pub(super) fn note_short(&self, silo: &Inner, method: &MethodRef, now: Instant) {
+        if !self.long.has(method.at) {
+            silo.long_turns.note_short(now);
+        }
     }
 
-    pub(super) fn lasts(&self) -> bool {
-        self.lasts.load(Ordering::Relaxed) > 0
+    /// A turn of that method, which may last as the one before did.
+    pub(super) fn lasting(&self, silo: &Inner, method: &MethodRef, turn: Running) -> Lasting<Ran> {
+        Lasting::new(&silo.long_turns, turn, self.long.has(method.at))
     }
 
     /// Runs a turn in a task, and notes when whoever waits for it goes away. After `last` nobody has waited
@@ -33,6 +33,7 @@ impl Activation {
     pub(super) async fn to_its_end(
         &self,
         mut turn: Lasting<Ran>,
+        method: &MethodRef,
         origin: &mut Origin,
         last: tokio::time::Instant,
     ) -> Ran {
@@ -49,8 +50,7 @@ impl Activation {
             ran
         });
         let ran = tokio::time::timeout_at(last, ran).await;
-        let left = self.lasts.load(Ordering::Relaxed).saturating_sub(1);
-        self.lasts.store(if turn.lasted() { LASTS_FOR } else { left }, Ordering::Relaxed);
+        self.long.ended(method.at, turn.lasted());
         if ran.is_err() {
             turn.give_up().await;
         }

@@ -102,7 +102,7 @@ impl Activation {
         let Some(silo) = self.silo.upgrade() else { return };
         let last = silo.clock.instant(deadline.after(ABANDONED_GRACE));
         let mut origin = Origin::Caller(reply);
-        let ran = self.to_its_end(turn, &mut origin, last).await;
+        let ran = self.to_its_end(turn, &method, &mut origin, last).await;
         self.finished(&silo, Finished { ran, method, origin, started });
         drop(silo);
         self.run(None).await;
@@ -236,6 +236,7 @@ impl Activation {
         }
         let Ok(handles) = handled_by(silo, &origin) else { return self.put_back(turn, live) };
         let started = Instant::now();
+        self.note_short(silo, &method, started);
         self.progressed.store(false, Ordering::Relaxed);
         if method.served.is_traced() {
             self.trace_entered(turn, started, payload.bytes());
@@ -250,7 +251,8 @@ impl Activation {
             return self.finished(silo, Finished { ran, method, origin, started });
         }
         let turn = self.on_its_own(live, head, payload, Alone { turn, method: method.at, handles, started });
-        let ran = self.to_its_end(self.lasting(silo, turn), &mut origin, last).await;
+        let turn = self.lasting(silo, &method, turn);
+        let ran = self.to_its_end(turn, &method, &mut origin, last).await;
         self.finished(silo, Finished { ran, method, origin, started });
     }
 

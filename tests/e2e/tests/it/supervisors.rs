@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::trees::{AT_ONCE, WORKER, all_start, ask, comes_to_have, comes_to_stop, crash};
 
 /// Two workers of a foreman, of that sample.
-fn foreman(silo: &Silo, sample: &str) -> Client {
+fn foreman(silo: &Silo, sample: &str, turn: &str) -> Client {
     let client = silo.client();
     client.deploy("crew", "");
-    client.deploy(sample, &format!("[actor.supervision]\n{AT_ONCE}\n[actor.limits]\nturn = \"1s\"\n"));
+    client.deploy(sample, &format!("[actor.supervision]\n{AT_ONCE}\n[actor.limits]\nturn = \"{turn}\"\n"));
     for name in ["ann", "bob"] {
         let _ = ask(&client, "foreman/f", "take", &json!([name, "permanent"])).ok();
     }
@@ -33,7 +33,7 @@ fn decided(client: &Client) -> Vec<(String, u64)> {
 /// A foreman of that sample does as it decides.
 #[track_caller]
 pub(crate) fn check_decisions(silo: &Silo, sample: &str) {
-    let client = foreman(silo, sample);
+    let client = foreman(silo, sample, "1s");
     let of = |name: &str, count: u64| (format!("f.{name}"), count);
     decide(&client, "resume");
     crash(&client, "worker/f.ann");
@@ -62,7 +62,8 @@ pub(crate) fn check_decisions(silo: &Silo, sample: &str) {
 /// A foreman of that sample comes to no decision, and its neighbours know nothing of it.
 #[track_caller]
 pub(crate) fn check_indecision(silo: &Silo, sample: &str, mode: &str) {
-    let client = foreman(silo, sample);
+    // It spins in a thread that gives way to all others, and the silo waits five seconds for what it decides.
+    let client = foreman(silo, sample, "500ms");
     client.deploy("counter", "");
     decide(&client, mode);
     crash(&client, "worker/f.ann");
