@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quark_core::id::KindName;
 use wit_component::semver_check;
-use wit_parser::{FunctionKind, InterfaceId, PackageId, Resolve, Stability, World, WorldId, WorldItem, WorldKey};
+use wit_parser::{FunctionKind, InterfaceId, LiveTypes, PackageId, Resolve, Stability, World, WorldId, WorldItem, WorldKey};
 
 use crate::component::Component;
 use crate::kind::Kind;
@@ -154,8 +154,14 @@ fn alone(wit: &Wit, interfaces: &[InterfaceId]) -> Option<(Resolve, WorldId)> {
     let mut resolve = wit.resolve.clone();
     let package: PackageId = resolve.interfaces[*interfaces.first()?].package?;
     let mut exports = wit_parser::IndexMap::default();
+    let mut reached = LiveTypes::default();
+    interfaces.iter().for_each(|id| reached.add_interface(&resolve, *id));
     for id in wit.needed(interfaces) {
         only_methods(&mut resolve, id);
+        // Toolchains leave out more or less of what an interface that is only used has beside.
+        if !interfaces.contains(&id) {
+            resolve.interfaces[id].types.retain(|_, ty| reached.contains(*ty));
+        }
         let stability = Stability::default();
         let item = WorldItem::Interface {
             id,

@@ -116,6 +116,21 @@ fn of_many_interfaces_only_the_changed_ones_are_told() {
 }
 
 #[test]
+fn what_a_used_interface_has_beside_does_not_count() {
+    let of = |beside: &str, used: &str| {
+        let text = format!(
+            "interface shared {{ {beside} type used = {used}; }} interface things {{ use shared.{{used}};
+             resource thing {{ constructor(key: string); look: func() -> used; }} }} world made {{ export things; }}"
+        );
+        admit(&with_contract(&text), "").unwrap()
+    };
+    let (more, less, other) = (of("type beside = u64;", "u32"), of("", "u32"), of("", "u64"));
+    assert_eq!(breaking(&more, &less), []);
+    assert_eq!(breaking(&less, &more), []);
+    assert_eq!(breaking(&more, &other).len(), 1, "what it uses counts");
+}
+
+#[test]
 fn versions_of_packages_and_async_do_not_count() {
     let of = |version: &str, func: &str| {
         let mut resolve = Resolve::default();
