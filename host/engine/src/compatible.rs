@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use quark_core::id::KindName;
 use wit_component::semver_check;
-use wit_parser::{FunctionKind, InterfaceId, LiveTypes, PackageId, Resolve, Stability, World, WorldId, WorldItem, WorldKey};
+use wit_parser::{
+    FunctionKind, InterfaceId, LiveTypes, PackageId, Resolve, Stability, TypeOwner, World, WorldId, WorldItem, WorldKey,
+};
 
 use crate::component::Component;
 use crate::kind::Kind;
@@ -154,14 +156,21 @@ fn alone(wit: &Wit, interfaces: &[InterfaceId]) -> Option<(Resolve, WorldId)> {
     let mut resolve = wit.resolve.clone();
     let package: PackageId = resolve.interfaces[*interfaces.first()?].package?;
     let mut exports = wit_parser::IndexMap::default();
+    let needed = wit.needed(interfaces);
+    needed.iter().for_each(|id| only_methods(&mut resolve, *id));
     let mut reached = LiveTypes::default();
     interfaces.iter().for_each(|id| reached.add_interface(&resolve, *id));
-    for id in wit.needed(interfaces) {
-        only_methods(&mut resolve, id);
-        // Toolchains leave out more or less of what an interface that is only used has beside.
-        if !interfaces.contains(&id) {
-            resolve.interfaces[id].types.retain(|_, ty| reached.contains(*ty));
+    let functions = needed.iter().flat_map(|id| resolve.interfaces[*id].functions.values());
+    functions.for_each(|function| reached.add_func(&resolve, function));
+    // Toolchains leave out more or less of what an interface that is only used has beside.
+    let only_used: Vec<_> = resolve.interfaces.iter().map(|(id, _)| id).filter(|id| !interfaces.contains(id)).collect();
+    for id in only_used {
+        if !needed.contains(&id) {
+            resolve.interfaces[id].functions.clear();
         }
+        leave_out(&mut resolve, id, &reached);
+    }
+    for id in needed {
         let stability = Stability::default();
         let item = WorldItem::Interface {
             id,
@@ -184,6 +193,14 @@ fn alone(wit: &Wit, interfaces: &[InterfaceId]) -> Option<(Resolve, WorldId)> {
     });
     resolve.packages[package].worlds.insert("alone".into(), world);
     Some((resolve, world))
+}
+
+/// Takes types out of an interface that are not reached.
+fn leave_out(resolve: &mut Resolve, interface: InterfaceId, reached: &LiveTypes) {
+    let types = &mut resolve.interfaces[interface].types;
+    let left_out: Vec<_> = types.values().copied().filter(|ty| !reached.contains(*ty)).collect();
+    types.retain(|_, ty| reached.contains(*ty));
+    left_out.into_iter().for_each(|ty| resolve.types[ty].owner = TypeOwner::None);
 }
 
 /// Leaves what others can call: constructors are the platform's own.

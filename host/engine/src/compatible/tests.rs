@@ -120,7 +120,8 @@ fn what_a_used_interface_has_beside_does_not_count() {
     let of = |beside: &str, used: &str| {
         let text = format!(
             "interface shared {{ {beside} type used = {used}; }} interface things {{ use shared.{{used}};
-             resource thing {{ constructor(key: string); look: func() -> used; }} }} world made {{ export things; }}"
+             resource thing {{ constructor(key: string); look: func() -> used; }} }}
+             world made {{ export shared; export things; }}"
         );
         admit(&with_contract(&text), "").unwrap()
     };
