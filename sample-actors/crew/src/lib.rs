@@ -95,12 +95,18 @@ struct Worker {
 
 #[actor]
 impl Worker {
-    fn on_activate(&mut self, it: Activation) -> Result<(), String> {
+    async fn on_activate(&mut self, it: Activation) -> Result<(), String> {
         if self.refuses.get() {
             return Err(format!("{} refuses to work", it.me.key));
         }
         self.starts.update(|starts| *starts += 1);
         self.causes.update(|all| keep(all, named(it.cause).into()));
+        if context::config("reports").is_some()
+            && let Some((crew, _)) = it.me.key.rsplit_once('.')
+        {
+            let roster = self.call(async || crews::Crew::new(crew).roster().await).await;
+            self.causes.update(|all| keep(all, format!("{roster:?}")));
+        }
         Ok(())
     }
 

@@ -141,13 +141,15 @@ impl Inner {
 
     /// Whether that child still says that it is one; else it is none. Whoever stops it and whoever spawns it anew may
     /// come at once, and each looks when it is done.
-    async fn look_again(&self, parent: &ActorId, child: &ActorId) {
+    async fn look_again(self: &Arc<Self>, parent: &ActorId, child: &ActorId) {
         if self.standing_of(child).await.is_ok_and(|row| row.stopped || row.parent.as_ref() != Some(parent)) {
             // In this order: a parent that is just being loaded takes those for its children that its row has.
             if let Some(activation) = self.catalog.get(parent) {
                 activation.machine.lock().forget_child(child);
             }
             self.families.forget(parent, child);
+            // It may just have been held with others, whose start does not mean it any more.
+            self.go_on(child);
         }
     }
 
@@ -315,7 +317,6 @@ impl Inner {
         for parent in parents.iter().flatten() {
             self.look_again(parent, id).await;
         }
-        // It may just have been held with others.
         self.go_on(id);
         self.tell_watchers(id, reason);
     }
