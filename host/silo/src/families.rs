@@ -217,6 +217,11 @@ impl Families {
         family.is_none_or(|family| with_parent && !family.children.is_held())
     }
 
+    /// Whether that child waits for its restart, or for its parent's.
+    fn is_down(&self, parent: &ActorId, child: &ActorId) -> bool {
+        self.table.lock().families.get(parent).is_some_and(|family| family.is_down(child))
+    }
+
     /// How often children of that parent failed within the window, one more included.
     pub(crate) fn count(&self, parent: &ActorId, now: Time) -> u32 {
         self.table.lock().families.get(parent).map_or(1, |family| family.children.count(now))

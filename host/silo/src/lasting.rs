@@ -82,9 +82,9 @@ pub(crate) struct LongTurns {
     left: Counter,
 }
 
-/// Nice threads alone do not do: the kernel lets a thread finish what it has begun when the one that wakes had more
-/// than its share just before, and that takes up to a tick of the kernel, some milliseconds. Nobody waits so for a
-/// processor on which nothing runs: so one thread has a runtime of its own, which rests while there are short turns.
+/// Nice threads alone do not do: now and then the kernel lets one go on for up to a tick of its own, some
+/// milliseconds, though a worker wakes. Nobody waits so for a processor on which nothing runs: so one thread has a
+/// runtime of its own, which rests while there are short turns.
 struct Threads {
     most: Runtime,
     /// None when there are fewer workers than processors, or only one.
@@ -120,7 +120,7 @@ impl LongTurns {
     }
 }
 
-/// Who of those that last runs in the last thread.
+/// Which of those that last runs in the last thread.
 struct Gate {
     /// What lasts now.
     inside: AtomicUsize,

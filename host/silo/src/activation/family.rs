@@ -189,8 +189,12 @@ impl Activation {
             return;
         }
         silo.families.waits(&parent, &self.id);
-        // The token is held, so this cannot grant it.
+        // The token is held, so this cannot grant it, nor can what follows.
         machine.turns.end_and_hold();
+        // Whoever ended its wait before it was held did not see it wait.
+        if !matches!(silo.gate(&parent, &self.id), Gate::Down) {
+            machine.turns.go_on();
+        }
     }
 
     /// It becomes a child: its row says so, and it wakes. Nothing is written when it does not wake.

@@ -194,8 +194,8 @@ impl Inner {
                 let with_parent = !to_do.is_empty();
                 let let_go = || self.families.lets_go(&parent, &child, with_parent);
                 self.hold_one(&parent, &child, let_go).await;
-                if let_go() {
-                    // Whoever let go of it before it was held did not see it wait.
+                if let_go() || !self.families.is_down(&parent, &child) {
+                    // Whoever let go of it, or spawned it anew, before it was held did not see it wait.
                     self.go_on(&child);
                 }
                 continue;
