@@ -96,20 +96,3 @@ fn a_supervisor_that_does_not_decide_fails_itself() {
         }
     }
 }
-
-#[test]
-fn a_child_that_asks_the_parent_that_is_just_spawning_it_is_told_of_the_ring() {
-    let silo = Silo::start(&[]);
-    let client = silo.client();
-    client.deploy("crew", "[actor.config]\nreports = \"yes\"\n");
-    let _ = ask(&client, "crew/c", "hire", &json!(["ann", "permanent"])).ok();
-    let causes = ask(&client, "worker/c.ann", "causes", &json!([])).ok();
-    let told = causes[1].as_str().unwrap();
-    assert!(told.contains("Deadlock") && told.contains("while crew/c.hire -> worker/c.ann.spawn"), "{causes}");
-    comes_to_have(&client, "crew/c", &["c.ann"]);
-    // Later it is answered.
-    crash(&client, "worker/c.ann");
-    all_start(&client, &["worker/c.ann"], &[2]);
-    let causes = ask(&client, "worker/c.ann", "causes", &json!([])).ok();
-    assert_eq!(causes, json!(["spawn", told, "restart", "Ok([\"c.ann\"])"]));
-}

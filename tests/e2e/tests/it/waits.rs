@@ -9,6 +9,8 @@ use std::thread;
 use quark_e2e::{Answer, Client, Silo, eventually, quark};
 use serde_json::{Value, json};
 
+use crate::trees::{all_start, ask, comes_to_have, crash};
+
 /// Each relay calls the next one as soon as the same gate has answered it, which takes a while.
 fn ring(client: &Client, keys: &[&str], gate: &str) -> Vec<Answer> {
     let call = |at: usize| {
@@ -269,4 +271,21 @@ fn a_turn_that_cannot_be_left_does_not_hold_its_caller_up() {
     // Otherwise it would be answered that the turn failed.
     let _ = late.failure(504, "deadline-exceeded");
     assert_eq!(client.call("tenant/b", "ping", &json!([])).number(), 1);
+}
+
+#[test]
+fn a_child_that_asks_the_parent_that_is_just_spawning_it_is_told_of_the_ring() {
+    let silo = Silo::start(&[]);
+    let client = silo.client();
+    client.deploy("crew", "[actor.config]\nreports = \"yes\"\n");
+    let _ = ask(&client, "crew/c", "hire", &json!(["ann", "permanent"])).ok();
+    let causes = ask(&client, "worker/c.ann", "causes", &json!([])).ok();
+    let told = causes[1].as_str().unwrap();
+    assert!(told.contains("Deadlock") && told.contains("while crew/c.hire -> worker/c.ann.spawn"), "{causes}");
+    comes_to_have(&client, "crew/c", &["c.ann"]);
+    // Later it is answered.
+    crash(&client, "worker/c.ann");
+    all_start(&client, &["worker/c.ann"], &[2]);
+    let causes = ask(&client, "worker/c.ann", "causes", &json!([])).ok();
+    assert_eq!(causes, json!(["spawn", told, "restart", "Ok([\"c.ann\"])"]));
 }
