@@ -8,7 +8,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -21,8 +20,11 @@ use crate::activation::never_inline;
 use crate::dispatch::LetGo;
 use crate::run::WORKER_STACK_BYTES;
 
-/// For so long after a short turn one processor is left to others like it.
-const LEFT_FREE_MS: u64 = 1_000;
+use self::gate::{Gate, Inside};
+pub(crate) use self::methods::LongMethods;
+
+mod gate;
+mod methods;
 
 /// How nice its threads are: the kernel gives one a tenth of what a worker gets that wants the same processor.
 /// With less, turns that others wait for would hardly end on a busy machine.
@@ -30,46 +32,6 @@ const NICE: i32 = 10;
 
 /// Why work leaves the workers.
 const LONG: GaveBack = GaveBack::AtTick { long: true };
-
-/// So many of those turns must be short in a row before the next one begins with a worker again: long ones may come
-/// between others.
-const LASTS_FOR: u64 = 8;
-
-/// Bits of the count.
-const COUNT: u32 = 4;
-const METHODS: usize = (u64::BITS - COUNT) as usize;
-
-/// Whose turns lasted lately, of one actor's methods: the next ones begin where such turns run. Quick methods of the
-/// same actor stay with the workers.
-#[derive(Default)]
-pub(crate) struct LongMethods {
-    /// A bit for each method, above how many of their turns may still be short. Some share a bit, and count as one.
-    bits: AtomicU64,
-}
-
-impl LongMethods {
-    /// Whether a turn of that method begins there.
-    pub(crate) fn has(&self, method: usize) -> bool {
-        self.bits.load(Ordering::Relaxed) & bit(method) != 0
-    }
-
-    /// A turn of that method is over.
-    pub(crate) fn ended(&self, method: usize, lasted: bool) {
-        let bits = self.bits.load(Ordering::Relaxed);
-        let (methods, left) = (bits >> COUNT << COUNT, bits - (bits >> COUNT << COUNT));
-        let bits = match (lasted, methods & bit(method) != 0) {
-            (true, _) => methods | bit(method) | LASTS_FOR,
-            (false, true) if left > 1 => methods | (left - 1),
-            (false, true) => 0,
-            (false, false) => return,
-        };
-        self.bits.store(bits, Ordering::Relaxed);
-    }
-}
-
-const fn bit(method: usize) -> u64 {
-    1 << (method % METHODS) << COUNT
-}
 
 /// What may last.
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -87,7 +49,7 @@ pub(crate) struct LongTurns {
 /// runtime of its own, which rests while there are short turns.
 struct Threads {
     most: Runtime,
-    /// None when there are fewer workers than processors, or only one.
+    /// None when there are fewer workers than processors, or only one; or the machine gives no more threads.
     last: Option<Runtime>,
 }
 
@@ -108,85 +70,13 @@ impl LongTurns {
     fn go_on<T: Send + 'static>(&self, work: Work<T>) -> At<T> {
         let Some(threads) = self.threads.get_or_init(|| start(&self.gate)) else { return At::Worker(work) };
         let inside = Inside::enter(&self.gate);
-        let runtime = threads.last.as_ref().filter(|_| inside.last).unwrap_or(&threads.most);
+        let runtime = threads.last.as_ref().filter(|_| inside.has_last()).unwrap_or(&threads.most);
         At::Long(LetGo(runtime.spawn(slices(work, inside))))
     }
 
     /// A turn begins that should be a short one.
     pub(crate) fn note_short(&self, now: Instant) {
-        if self.gate.inside.load(Ordering::Relaxed) > 0 {
-            self.gate.last_short.store(self.gate.at(now), Ordering::Relaxed);
-        }
-    }
-}
-
-/// Which of those that last runs in the last thread.
-struct Gate {
-    /// What lasts now.
-    inside: AtomicUsize,
-    /// The threads but the last.
-    most: AtomicUsize,
-    /// The last thread has something to do, or there is none.
-    taken: AtomicBool,
-    since: Instant,
-    /// When the last short turn began: milliseconds from then, and `LEFT_FREE_MS`. 0 when there was none.
-    last_short: AtomicU64,
-}
-
-impl Gate {
-    fn new() -> Self {
-        Self {
-            inside: AtomicUsize::new(0),
-            most: AtomicUsize::new(usize::MAX),
-            taken: AtomicBool::new(true),
-            since: Instant::now(),
-            last_short: AtomicU64::new(0),
-        }
-    }
-
-    fn at(&self, now: Instant) -> u64 {
-        let ms = now.saturating_duration_since(self.since).as_millis();
-        u64::try_from(ms).unwrap_or(u64::MAX).saturating_add(LEFT_FREE_MS)
-    }
-
-    /// Whether there was no short turn lately.
-    fn is_quiet(&self) -> bool {
-        self.at(Instant::now()) >= self.last_short.load(Ordering::Relaxed).saturating_add(LEFT_FREE_MS)
-    }
-}
-
-/// Work that lasts.
-struct Inside {
-    gate: Arc<Gate>,
-    /// It has the last thread.
-    last: bool,
-}
-
-impl Inside {
-    fn enter(gate: &Arc<Gate>) -> Self {
-        gate.inside.fetch_add(1, Ordering::Relaxed);
-        let last = gate.is_quiet() && !gate.taken.swap(true, Ordering::Relaxed);
-        Self { gate: gate.clone(), last }
-    }
-
-    /// Whether it should go on in another thread.
-    fn moves(&self) -> bool {
-        let gate = &self.gate;
-        if self.last {
-            return !gate.is_quiet();
-        }
-        !gate.taken.load(Ordering::Relaxed)
-            && gate.inside.load(Ordering::Relaxed) > gate.most.load(Ordering::Relaxed)
-            && gate.is_quiet()
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        self.gate.inside.fetch_sub(1, Ordering::Relaxed);
-        if self.last {
-            self.gate.taken.store(false, Ordering::Relaxed);
-        }
+        self.gate.note_short(now);
     }
 }
 
@@ -204,14 +94,12 @@ fn start(gate: &Gate) -> Option<Threads> {
     let workers = Handle::current().metrics().num_workers();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let has_last = processors > 1 && workers >= processors;
-    let most = if has_last { processors - 1 } else { workers };
-    let threads = some(most).and_then(|most| {
-        let last = if has_last { Some(some(1)?) } else { None };
-        Ok(Threads { most, last })
-    });
-    gate.most.store(most, Ordering::Relaxed);
-    gate.taken.store(!has_last || threads.is_err(), Ordering::Relaxed);
-    threads.inspect_err(|error| tracing::warn!(%error, "no threads for long turns")).ok()
+    let threads = if has_last { processors - 1 } else { workers };
+    let no_threads = |error: &std::io::Error| tracing::warn!(%error, "fewer threads for long turns, or none");
+    let most = some(threads).inspect_err(no_threads).ok()?;
+    let last = has_last.then(|| some(1).inspect_err(no_threads).ok()).flatten();
+    gate.open(threads, last.is_some());
+    Some(Threads { most, last })
 }
 
 fn some(threads: usize) -> std::io::Result<Runtime> {
@@ -351,59 +239,5 @@ async fn slices<T>(mut work: Work<T>, inside: Inside) -> Slice<T> {
             return Slice::Moves(work);
         }
         tokio::task::yield_now().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_method_is_long_until_its_turns_were_short_often_enough() {
-        let methods = LongMethods::default();
-        methods.ended(3, false);
-        assert!(!methods.has(3));
-        methods.ended(3, true);
-        for _ in 0..100 {
-            methods.ended(2, false);
-        }
-        assert!(methods.has(3) && !methods.has(2));
-        for _ in 1..LASTS_FOR {
-            methods.ended(3, false);
-            assert!(methods.has(3));
-        }
-        methods.ended(3, false);
-        assert!(!methods.has(3));
-    }
-
-    #[test]
-    fn one_of_those_that_last_has_the_last_thread_while_there_are_no_short_turns() {
-        let gate = Arc::new(Gate::new());
-        assert!(!Inside::enter(&gate).last, "there is none before the threads are");
-        gate.most.store(1, Ordering::Relaxed);
-        gate.taken.store(false, Ordering::Relaxed);
-        let (first, second) = (Inside::enter(&gate), Inside::enter(&gate));
-        assert!(first.last && !first.moves() && !second.last && !second.moves());
-        drop(first);
-        assert!(!second.moves(), "it is alone, so it runs");
-        let third = Inside::enter(&gate);
-        assert!(third.last);
-        gate.last_short.store(gate.at(Instant::now()), Ordering::Relaxed);
-        assert!(third.moves() && !Inside::enter(&gate).last);
-        drop(third);
-        let fourth = Inside::enter(&gate);
-        assert!(!fourth.last && !second.moves());
-        gate.last_short.store(0, Ordering::Relaxed);
-        assert!(second.moves(), "the last thread is free, and there is more than one for the others");
-    }
-
-    #[test]
-    fn several_methods_are_long_at_once_whatever_their_numbers() {
-        let methods = LongMethods::default();
-        for method in [0, METHODS - 1, usize::MAX] {
-            methods.ended(method, true);
-            assert!(methods.has(method));
-        }
-        assert!(!methods.has(1));
     }
 }
