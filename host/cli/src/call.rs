@@ -19,10 +19,10 @@ quotes of its own. Write -- before values that begin with a dash and are no numb
 
 Examples:
   quark call counter/alice increment 5
-  quark call hello/bob greet '\"Bob\"'
-  quark call bank/a transfer '{to: \"b\", amount: 5}' --timeout 5s
+  quark call greeter/bob greet '\"Bob\"'
+  quark call account/a transfer '\"b\"' 5 --timeout 5s
   quark call counter/alice increment --json '[5]'
-  quark call account/a transfer '\"b\"' 5 --idempotency-key order-17";
+  quark call account/a pay '\"b\"' 5 --idempotency-key order-17";
 
 const TELL_EXAMPLES: &str = "\
 Examples:

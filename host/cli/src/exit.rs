@@ -39,6 +39,7 @@ const USAGE: &[&str] = &[
     codes::BAD_COMPONENT,
     codes::BAD_MANIFEST,
     codes::BREAKING_CHANGE,
+    codes::CONFLICT,
     codes::BODY_TOO_LARGE,
     "incompatible",
     "key-reused",

@@ -19,6 +19,8 @@ pub(crate) struct Stop {
 }
 
 /// Let a stopped actor be woken again by its next message.
+///
+/// One that waits for a restart or cools down need not wait any longer.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  quark start counter/alice")]
 pub(crate) struct Start {
@@ -46,7 +48,7 @@ impl Stop {
 
 impl Start {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Done {
-        self.target.run("start", ("started", "it was not stopped"), out)
+        self.target.run("start", ("started", "it was not stopped; a backoff or cool-down that it had is over"), out)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::client::{Client, Remote};
 use crate::exit::{Done, Exit, usage};
 use crate::output::{Output, may_colour, plain};
 use crate::table::{Column, table};
-use crate::units::{duration, shown_ago, shown_bytes, shown_ns};
+use crate::units::{short_duration, shown_ago, shown_bytes, shown_ns};
 
 /// How often the silo is asked for new ones.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -68,8 +68,8 @@ pub(crate) struct Trace {
     /// Only those that did not end well.
     #[arg(long)]
     failed: bool,
-    /// Only those that took at least this long, from the beginning of their wait to their last commit.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// Only those that took at least this long (200us, 5ms), from the beginning of their wait to their last commit.
+    #[arg(long, value_name = "TIME", value_parser = short_duration)]
     slower: Option<Duration>,
     /// Go on with those that end, until interrupted.
     #[arg(long)]

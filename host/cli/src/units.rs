@@ -14,6 +14,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The same, and `200us`.
+pub(crate) fn short_duration(text: &str) -> Result<Duration, String> {
+    match number(text, &[("us", 1), ("µs", 1)]) {
+        Some(us) if us > 0 => Ok(Duration::from_micros(us)),
+        _ => duration(text).map_err(|_| "write a duration above zero such as 200us, 5ms, 2s or 1m".to_owned()),
+    }
+}
+
 /// `42` (an event), `2026-11-26T08:00:00Z`, `5m` (so long ago).
 pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(sequence) = text.parse() {
@@ -103,6 +111,13 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for bad in ["", "5", "s", "-1s", "1.5s", "0s", "99999999999999999999s", "18446744073709551615h"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(duration("5us").is_err());
+        for (text, us) in [("5us", 5), ("5µs", 5), ("5ms", 5_000), ("5s", 5_000_000)] {
+            assert_eq!(short_duration(text), Ok(Duration::from_micros(us)));
+        }
+        for bad in ["", "0us", "us", "1.5us"] {
+            assert!(short_duration(bad).is_err_and(|error| error.contains("200us")), "{bad}");
         }
         assert_eq!(bytes("4096"), Ok(4096));
         assert_eq!(bytes("64KiB"), Ok(64 << 10));

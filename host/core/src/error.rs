@@ -18,6 +18,18 @@ pub enum CallError {
     /// The callee's turn trapped, or it refused to wake.
     #[error("the actor failed: {0}; nothing since its last own outgoing call was committed")]
     Failed(String),
+    /// The actor failed too often, of late with this reason, and is not woken now. Actors get it as
+    /// [`Failed`](Self::Failed), since the contract has no case of its own for it.
+    #[error(
+        "the actor failed too often and cools down; nothing was done, try again in {retry_ms} ms, or end that with \
+         `quark start`; its last failure: {reason}"
+    )]
+    CoolsDown {
+        /// Milliseconds until it may be woken.
+        retry_ms: u64,
+        /// Of its last failure.
+        reason: String,
+    },
     /// A call that the callee made failed in turn.
     #[error("a call made by the actor failed: {0}")]
     Downstream(String),
@@ -62,7 +74,7 @@ impl CallError {
             Self::DeadlineExceeded => "deadline-exceeded",
             Self::UnknownOutcome(_) => "unknown-outcome",
             Self::Cancelled => "cancelled",
-            Self::Failed(_) => "failed",
+            Self::Failed(_) | Self::CoolsDown { .. } => "failed",
             Self::Downstream(_) => "downstream",
             Self::Unreachable(_) => "unreachable",
             Self::Stopped => "stopped",
@@ -94,6 +106,9 @@ impl CallError {
     /// How long to wait before a repeat can help, where that is known; milliseconds.
     #[must_use]
     pub const fn retry_after_ms(&self) -> Option<u64> {
-        if let Self::Overloaded(ms) | Self::Unavailable(ms) = self { Some(*ms) } else { None }
+        if let Self::Overloaded(ms) | Self::Unavailable(ms) | Self::CoolsDown { retry_ms: ms, .. } = self {
+            return Some(*ms);
+        }
+        None
     }
 }

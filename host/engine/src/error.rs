@@ -198,10 +198,7 @@ pub enum Trap {
     #[error("its instance was over before the turn began; nothing was done, so a repeat is safe")]
     Unbegun,
     /// It failed too often, of late with this reason, and is not to be woken now. Nothing was done.
-    #[error(
-        "it failed too often and cools down; nothing was done, try again in {retry_ms} ms, or end that with \
-         `quark deactivate`; its last failure: {reason}"
-    )]
+    #[error("it failed too often and cools down; its last failure: {reason}")]
     CoolsDown {
         /// Until it may be woken.
         retry_ms: u64,

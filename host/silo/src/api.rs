@@ -138,10 +138,11 @@ impl Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
+        let stopped = error == CallError::Stopped;
         Self {
             code: error.code().into(),
             message: error.to_string(),
-            next: None,
+            next: stopped.then(|| "`quark start` lets it be woken again".into()),
             retry_after_ms: error.retry_after_ms(),
             may_be_done: error.may_be_done(),
         }

@@ -62,12 +62,12 @@ fn bad_component(error: AdmissionError) -> Failure {
         }
         AdmissionError::Slot { profile: MemoryProfile::Roomy, .. } => "make it smaller, or lower limits.memory",
         AdmissionError::Profiles(..) => "say the same memory-profile for all of them, or make two components of it",
+        AdmissionError::Method { .. } => "change the component, or what its manifest says of it, and deploy it again",
         AdmissionError::Returns { .. } => "leave `reentrancy` out of its manifest",
         AdmissionError::NoMetadata
         | AdmissionError::Encode(_)
         | AdmissionError::NoWit(_)
         | AdmissionError::Mistyped { .. }
-        | AdmissionError::Method { .. }
         | AdmissionError::Mixed { .. }
         | AdmissionError::Packed { .. }
         | AdmissionError::Full { .. }
@@ -275,6 +275,11 @@ impl Inner {
             Some(component) => component.version = version.to_string(),
             None => return Err(Failure::new(codes::INTERNAL, "the component is in use before it is deployed")),
         }
+        let lost_manifest = before.filter(|before| manifest.is_empty() && !before.manifest.is_empty());
+        let lost_manifest = lost_manifest.map(|before| {
+            let (before, flag) = (before.version, "deploy it again with that manifest (`--manifest FILE`) to keep it");
+            format!("version {before} came with a manifest and this one without: what it said holds no more; {flag}")
+        });
         let kinds: Vec<KindName> = component.kinds.iter().map(|kind| kind.name.clone()).collect();
         let deployment = Deployment { name: name.clone(), version, hash, manifest, at_ms: unix_ms(), kinds };
         let (done, landed) = oneshot::channel();
@@ -294,6 +299,7 @@ impl Inner {
             report.asks_newly = newly(&component.asks, &running.asks);
         }
         report.breaks = breaks;
+        report.warnings.extend(lost_manifest);
         Ok(report)
     }
 

@@ -109,7 +109,8 @@ impl Inner {
     async fn sequence_at(&self, id: &ActorId, mark: Mark, moment: Moment) -> Result<u64, Failure> {
         let none = |message: String| Failure::new(codes::NO_SUCH_EVENT, message);
         if mark.last == 0 {
-            return Err(none(format!("{id} never appended an event")));
+            let next = "its journal begins with its first event: call a method that appends one";
+            return Err(none(format!("{id} never appended an event")).next(next));
         }
         match moment {
             Moment::Sequence(n) if (1..=mark.last).contains(&n) => Ok(n),

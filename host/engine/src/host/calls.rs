@@ -26,6 +26,7 @@ pub(crate) fn call_error(error: CallError) -> types::CallError {
         CallError::Overloaded(ms) => types::CallError::Overloaded(ms),
         CallError::Unavailable(ms) => types::CallError::Unavailable(ms),
         CallError::TooLarge(bytes) => types::CallError::TooLarge(bytes),
+        error @ CallError::CoolsDown { .. } => types::CallError::Failed(error.to_string()),
         CallError::Incompatible(text) | CallError::KeyReused(text) => types::CallError::Incompatible(text),
         CallError::Deadlock(path) => types::CallError::Deadlock(path),
         CallError::Denied(text) => types::CallError::Denied(text),

@@ -114,6 +114,7 @@ fn write(error: &CallError) -> Val {
         | CallError::Denied(text)
         | CallError::KeyReused(text)
         | CallError::Other(text) => Some(Val::String(text.clone())),
+        CallError::CoolsDown { .. } => Some(Val::String(error.to_string())),
         CallError::Overloaded(number) | CallError::Unavailable(number) | CallError::TooLarge(number) => {
             Some(Val::U64(*number))
         }

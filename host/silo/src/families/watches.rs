@@ -170,6 +170,7 @@ impl Inner {
             CallError::UnknownOutcome(_)
             | CallError::Cancelled
             | CallError::Failed(_)
+            | CallError::CoolsDown { .. }
             | CallError::Downstream(_)
             | CallError::Unreachable(_)
             | CallError::Unavailable(_)

@@ -167,6 +167,7 @@ mod tests {
             (CallError::UnknownOutcome(text()), 502),
             (CallError::Cancelled, 503),
             (CallError::Failed(text()), 502),
+            (CallError::CoolsDown { retry_ms: 1, reason: text() }, 502),
             (CallError::Downstream(text()), 502),
             (CallError::Unreachable(text()), 503),
             (CallError::Stopped, 409),

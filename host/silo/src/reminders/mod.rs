@@ -180,7 +180,9 @@ impl Inner {
     pub(crate) fn reminder_failed(self: &Arc<Self>, row: &Arc<Reminder>, error: &CallError) {
         tracing::debug!(actor = %row.id.actor, name = %row.id.name, %error, "a reminder was not handled");
         let how = match error {
-            CallError::Overloaded(ms) | CallError::Unavailable(ms) => Failed::Later((*ms).max(1)),
+            CallError::Overloaded(ms) | CallError::Unavailable(ms) | CallError::CoolsDown { retry_ms: ms, .. } => {
+                Failed::Later((*ms).max(1))
+            }
             CallError::Unreachable(_) | CallError::Incompatible(_) => Failed::Later(ELSEWHERE_RETRY_MS),
             CallError::Stopped => return self.reminder_is_dead(row, Reason::Stopped, ""),
             CallError::DeadlineExceeded

@@ -16,6 +16,8 @@ use crate::store::{PAGE_MAX, StoreError};
 
 /// How often an operation looks again at a row that moves on meanwhile.
 const TRIES_MAX: u32 = 16;
+/// When to look again at one that moved on each time.
+const RETRY_MS: u64 = 100;
 
 impl Inner {
     /// Reminders of one actor, or of all, in the order in which they fire.
@@ -62,8 +64,8 @@ impl Inner {
                 return Ok(());
             }
         }
-        Err(Failure::new(codes::CONFLICT, format!("`{name}` of {actor} changes all the time; nothing was done"))
-            .next("try again"))
+        let message = format!("`{name}` of {actor} changes all the time; nothing was done");
+        Err(Failure { retry_after_ms: Some(RETRY_MS), ..Failure::new("unavailable", message) })
     }
 
     /// Whether the row stood yet as it was.

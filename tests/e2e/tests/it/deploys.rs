@@ -433,3 +433,19 @@ fn what_waits_in_a_mailbox_is_served_by_the_next_version() {
     });
     assert_eq!(versions(&client, "rogue")[0]["live"], 1);
 }
+
+#[test]
+fn a_version_without_the_manifest_of_the_one_before_says_so() {
+    let silo = Silo::start(&[]);
+    let manifest = silo.folder().join("greeter.toml");
+    fs::write(&manifest, "[actor]\nidle-timeout = \"1h\"\n").unwrap();
+    let (manifest, bytes) = (manifest.to_str().unwrap(), silo.folder().join("greeter.wasm"));
+    fs::write(&bytes, component("hello")).unwrap();
+    let bytes = bytes.to_str().unwrap();
+    let warns = |arguments: &[&str]| silo.cli(arguments).exits(0).stdout.contains("warning: version");
+    assert!(!warns(&["deploy", bytes, "--manifest", manifest]), "it is the first");
+    let shown = silo.cli(&["deploy", bytes]).exits(0).stdout;
+    assert!(shown.contains("warning: version 1 came with a manifest and this one without"), "{shown}");
+    assert!(!warns(&["deploy", bytes]), "nothing is lost any more");
+    assert!(!warns(&["deploy", bytes, "--manifest", manifest]));
+}

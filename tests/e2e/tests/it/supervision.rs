@@ -115,6 +115,8 @@ fn one_that_fails_too_often_cools_down() {
         let failure = client.call("rogue/a", "ping", &json!([])).failure(502, "failed");
         let message = failure["message"].as_str().unwrap();
         assert!(message.contains("cools down") && message.contains("boom"), "{message}");
+        let wait = failure["retry_after_ms"].as_u64();
+        assert!(failure["may_be_done"] == false && wait.is_some_and(|ms| ms > 0 && ms <= 3_600_000), "{failure}");
     }
     assert_eq!(client.inspect("rogue/a")["held"]["why"], "cool-down");
     assert_eq!(client.inspect("rogue/a")["last_failure"]["count"], 3, "what is refused is no failure");
