@@ -24,6 +24,8 @@ use crate::outside::{Answer, CallFailure, Calling, Outside, Owned, Returned};
 use crate::rest::UnderWay;
 use crate::values::Payload;
 
+const LOST: &str = "a turn that came back to it while it waited ended its instance: ";
+
 /// What is called of an instance from inside of itself.
 pub(crate) struct Within {
     pub(crate) live: Instance,
@@ -156,8 +158,11 @@ async fn run(store: &mut StoreContextMut<'_, Guest>, returned: Returned) -> wasm
     }
 }
 
+/// What the turn that waits ends with. However many of them wait, the text says so once.
 fn lost(trap: &Trap) -> wasmtime::Error {
-    wasmtime::Error::msg(format!("a turn that came back to it while it waited ended its instance: {trap}"))
+    let reason = trap.to_string();
+    let reason = reason.strip_prefix(LOST).unwrap_or(&reason);
+    wasmtime::Error::msg(format!("{LOST}{reason}"))
 }
 
 /// Shows the turn that begins; gives the one that waits, which has its own time and its own path.

@@ -125,6 +125,10 @@ pub(crate) fn check_failures(mut silo: Silo, flavour: &str) {
     // Whoever waits outside of the actor that failed inside is told, and goes on.
     let told = client.call("ping-pong/c", "attempt", &json!([["b", "b"], "trap"])).ok();
     assert!(told.to_string().contains("the racket broke"), "{flavour}: {told}");
+    // However deep it was: the reason is told once.
+    let deep = client.call("ping-pong/e", "finish", &json!([["f", "e", "f", "e"], "trap"]));
+    let deep = deep.failure(502, "failed").to_string();
+    assert!(deep.contains("the racket broke") && deep.matches("came back to it").count() < 2, "{flavour}: {deep}");
     let scores = || (score(&silo.client(), "a"), score(&silo.client(), "b"), score(&silo.client(), "c"));
     let live = scores();
     assert_eq!((live.1, live.2), ((5, 1), (1, 1)), "{flavour}");
