@@ -103,12 +103,13 @@ mod tests {
             "bad-component",
             "bad-manifest",
             "breaking-change",
+            "conflict",
             "body-too-large",
             "not-found",
         ] {
             assert_eq!(Exit::of(&Failure::new(code, "")), Exit::Usage, "{code}");
         }
-        for code in ["failed", "unreachable", "deadline-exceeded", "conflict", "unauthorized", "new"] {
+        for code in ["failed", "unreachable", "deadline-exceeded", "unauthorized", "new"] {
             assert_eq!(Exit::of(&Failure::new(code, "")), Exit::Platform, "{code}");
         }
         assert_eq!(Exit::Done as u8, 0);

@@ -217,9 +217,11 @@ impl Families {
         family.is_none_or(|family| with_parent && !family.children.is_held())
     }
 
-    /// Whether that child waits for its restart, or for its parent's.
-    fn is_down(&self, parent: &ActorId, child: &ActorId) -> bool {
-        self.table.lock().families.get(parent).is_some_and(|family| family.is_down(child))
+    /// Whether that child, which was held just now, need not wait: it was let go of, or spawned anew meanwhile.
+    fn goes_on(&self, parent: &ActorId, child: &ActorId, with_parent: bool) -> bool {
+        let table = self.table.lock();
+        let family = table.families.get(parent).filter(|family| family.is_down(child));
+        family.is_none_or(|family| with_parent && !family.children.is_held())
     }
 
     /// How often children of that parent failed within the window, one more included.

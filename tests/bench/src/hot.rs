@@ -1,6 +1,7 @@
 //! One ask in flight: the whole way to an actor that is awake, and back.
 
 use anyhow::Result;
+use quark_silo::gateway::Service as _;
 use wasmtime::component::Val;
 
 use crate::guest::{Guests, PACKED};
@@ -23,6 +24,9 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
     let concurrent = Host::memory(1, 100, &[&guests.async_counter])?;
     let concurrent_counter = concurrent.counter("a")?;
     let pack = Host::memory_with(1, 100, &[&guests.hot, &guests.counter], PACKED)?;
+    let traced = Host::memory(1, 100, &[&guests.hot])?;
+    traced.silo.set_traced("hot", true).map_err(host::failure)?;
+    let traced_hot = traced.hot("a")?;
     let (packed_hot, packed_counter) = (pack.hot("a")?, pack.counter("a")?);
     let others = host::runtime(1)?;
     let kameo = others.block_on(async { peers::kameo() });
@@ -41,6 +45,7 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
             ("counter", Box::new(|| timed(&quark.runtime, n, counter.clone().asks(n, vec![])))),
             ("relay", Box::new(|| timed(&quark.runtime, n, relay.clone().asks(n, vec![Val::String("x".into())])))),
             ("concurrent", Box::new(|| timed(&concurrent.runtime, n, concurrent_counter.clone().asks(n, vec![])))),
+            ("traced hot", Box::new(|| timed(&traced.runtime, n, traced_hot.clone().asks(n, vec![Val::U64(1)])))),
             ("packed hot", Box::new(|| timed(&pack.runtime, n, packed_hot.clone().asks(n, vec![Val::U64(1)])))),
             ("packed counter", Box::new(|| timed(&pack.runtime, n, packed_counter.clone().asks(n, vec![])))),
             ("kameo", Box::new(|| timed(&others, n, peers::kameo_asks(kameo.clone(), n)))),
@@ -69,6 +74,9 @@ fn one_thread(guests: &Guests, sizes: &Sizes, report: &mut Report) -> Result<()>
     row("hot ask, ractor".into(), "ractor", None)?;
     row("hot ask, tokio mpsc + oneshot".into(), "tokio", None)?;
     row("hot ask, raw wasmtime call".into(), "raw", None)?;
+    report
+        .row("hot ask, each recorded, against none (hot)", medians.of("traced hot")?, "ns")
+        .against("not recorded", hot);
     report.row("hot ask against the raw call (hot)", hot, "ns").against("raw typed call", raw);
     report
         .row("hot ask against the raw call (counter)", medians.of("counter")?, "ns")

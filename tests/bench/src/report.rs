@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 /// Every row that a run must have.
-const ROWS: [&str; 78] = [
+const ROWS: [&str; 79] = [
     "idle actor, direct lane (hot)",
     "idle actor, direct lane (counter)",
     "idle actor, fiber lane (hop)",
@@ -26,6 +26,7 @@ const ROWS: [&str; 78] = [
     "hot ask, fiber lane (relay)",
     "packed: hot ask, direct lane (hot)",
     "packed: hot ask, direct lane (counter)",
+    "hot ask, each recorded, against none (hot)",
     "hot ask, ractor",
     "hot ask, tokio mpsc + oneshot",
     "hot ask, raw wasmtime call",

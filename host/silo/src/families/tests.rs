@@ -138,6 +138,25 @@ fn nothing_is_done_about_one_that_was_let_go_of() {
 }
 
 #[test]
+fn one_that_is_stopped_and_spawned_anew_while_it_is_held_does_not_wait() {
+    let families = Families::default();
+    let goes_on = |child, with_parent| families.goes_on(&actor("p"), &actor(child), with_parent);
+    spawn(&families, None, "p", &["a", "b", "c"], Strategy::AllForOne);
+    fail_twice(&families, "p", "b");
+    let Next::Do(Action::Hold(held)) = families.next(&actor("p"), NOW) else { panic!("nobody is to be held") };
+    assert_eq!(held, actor("c"));
+    assert!(!goes_on("c", false) && goes_on("c", true) && goes_on("stranger", false));
+    families.forget(&actor("p"), &actor("c"));
+    spawn(&families, None, "p", &["c"], Strategy::AllForOne);
+    assert!(goes_on("c", false), "nothing will start it");
+    assert!(!families.lets_go(&actor("p"), &actor("c"), false), "it is a child yet");
+    assert!(families.down(&actor("p")));
+    assert!(!goes_on("c", false) && !goes_on("c", true), "its parent is down");
+    assert!(families.up(&actor("p")));
+    assert!(goes_on("c", true));
+}
+
+#[test]
 fn a_family_without_children_is_not_kept() {
     let families = Families::default();
     families.loaded(&actor("p"), &Standing::default(), Supervision::default());

@@ -194,7 +194,7 @@ impl Inner {
                 let with_parent = !to_do.is_empty();
                 let let_go = || self.families.lets_go(&parent, &child, with_parent);
                 self.hold_one(&parent, &child, let_go).await;
-                if let_go() || !self.families.is_down(&parent, &child) {
+                if self.families.goes_on(&parent, &child, with_parent) {
                     // Whoever let go of it, or spawned it anew, before it was held did not see it wait.
                     self.go_on(&child);
                 }
