@@ -19,7 +19,7 @@ use crate::slab::{Memories, Stacks};
 pub const TICK: Duration = Duration::from_millis(2);
 /// The same while no guest runs: an idle silo should hardly wake its machine. A turn that begins then
 /// is first looked at after this long.
-const TICK_IDLE: Duration = Duration::from_millis(20);
+pub(crate) const TICK_IDLE: Duration = Duration::from_millis(20);
 /// Ticks without a turn after which they become rare.
 const TICKS_IDLE: u32 = 50;
 

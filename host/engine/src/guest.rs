@@ -18,7 +18,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::component::Component;
-use crate::engine::{Beats, TICK};
+use crate::engine::{Beats, TICK, TICK_IDLE};
 use crate::instance::{Birth, Cause};
 use crate::kind::{Hook, Kind};
 use crate::limits::Limiter;
@@ -418,13 +418,13 @@ impl TurnClock {
         self.entered = Instant::now();
     }
 
-    /// A tick passed while the guest ran, or while it waited for a worker: of that at most a tick
-    /// and a half counts, or a busy machine would end innocent turns.
+    /// A tick passed while the guest ran, or while it waited for a worker. Of what is longer than a tick
+    /// takes at most a tick and a half counts: a machine that is busy, or was paused, would end innocent turns.
     pub(crate) fn tick(&mut self) -> UpdateDeadline {
         self.beats.used();
         let now = Instant::now();
         let ran = now.duration_since(self.entered);
-        self.spent += if self.fiber { ran.min(TICK * 3 / 2) } else { ran };
+        self.spent += ran.min(if self.fiber { TICK } else { TICK_IDLE } * 3 / 2);
         self.entered = now;
         if self.spent >= self.limit {
             self.timed_out = true;
@@ -451,5 +451,27 @@ impl TurnClock {
 
     pub(crate) const fn limit(&self) -> Duration {
         self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_of_the_machine_is_no_time_of_a_turn() {
+        for fiber in [true, false] {
+            let mut clock = TurnClock::new(Duration::from_millis(100), Arc::default());
+            let long_ago = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
+            clock.start(fiber, long_ago, None);
+            let _ = clock.tick();
+            assert!(!clock.timed_out, "{fiber}");
+            // One that goes on is ended all the same.
+            for _ in 0..100 {
+                clock.entered = long_ago;
+                let _ = clock.tick();
+            }
+            assert!(clock.timed_out, "{fiber}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it cannot do")]
 
 mod durability;
+mod pauses;
 mod calls;
 mod reentrance;
 mod flavours;
