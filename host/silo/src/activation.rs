@@ -144,11 +144,16 @@ enum Home {
 }
 
 impl Live {
-    /// Runs the hook, which has [`HOOK_GRACE`].
-    async fn deactivate(&mut self, why: Why) -> Result<Write, Trap> {
-        let nests = self.served.component.nests();
-        let hook = tokio::time::timeout(HOOK_GRACE, self.instance.deactivate(why_name(why)));
-        alone(nests, hook).await.unwrap_or(Err(Trap::Abandoned))
+    /// Runs the hook, which has [`HOOK_GRACE`]. Without itself when the silo is over.
+    async fn deactivate(mut self: Box<Self>, silo: &Inner, why: Why) -> (Option<Box<Self>>, Result<Write, Trap>) {
+        let hook = async move {
+            let nests = self.served.component.nests();
+            let hook = tokio::time::timeout(HOOK_GRACE, self.instance.deactivate(why_name(why)));
+            let done = alone(nests, hook).await.unwrap_or(Err(Trap::Abandoned));
+            (Some(self), done)
+        };
+        let done = Lasting::new(&silo.long_turns, Box::pin(hook), false).end().await;
+        done.unwrap_or((None, Err(Trap::Abandoned)))
     }
 }
 
@@ -533,8 +538,9 @@ impl Activation {
 
     async fn leave(&self, silo: &Arc<Inner>, _turn: Turn, why: Why) {
         let slot = self.take_slot();
-        if let Slot::Live(mut live) = slot {
-            match live.deactivate(why).await {
+        if let Slot::Live(live) = slot {
+            let (live, done) = live.deactivate(silo, why).await;
+            match done {
                 Ok(write) => {
                     let mut machine = self.machine.lock();
                     let write = machine.with_standing(write);

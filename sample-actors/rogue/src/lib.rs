@@ -35,6 +35,10 @@ impl Rogue {
         }
     }
 
+    fn on_deactivate(&mut self, _: Deactivation) -> Result<(), String> {
+        if context::key().starts_with("spin-deactivate-") { spin() } else { Ok(()) }
+    }
+
     fn on_timer(&self, name: String) -> Result<(), String> {
         match name.as_str() {
             "spin" => spin(),

@@ -72,8 +72,10 @@ impl Activation {
     /// Ends a living instance but keeps its values: the guest may hold a copy of what an operator
     /// changes, so it must load afresh. What its hook staged commits together with the change.
     async fn put_to_sleep(&self, silo: &Arc<Inner>, slot: Slot) -> (Slot, Write) {
-        let Slot::Live(mut live) = slot else { return (slot, Write::default()) };
-        let hook = live.deactivate(Why::Requested).await;
+        let Slot::Live(live) = slot else { return (slot, Write::default()) };
+        let (Some(live), hook) = live.deactivate(silo, Why::Requested).await else {
+            return (Slot::Empty, Write::default());
+        };
         let Live { instance, served, generation, home } = *live;
         let state = instance.into_state().await;
         drop(home);

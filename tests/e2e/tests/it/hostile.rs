@@ -196,6 +196,39 @@ fn a_neighbour_answers_while_more_actors_spin_than_there_are_workers() {
 }
 
 #[test]
+fn actors_that_spin_as_they_leave_do_so_beside_the_workers() {
+    let silo = Silo::start(&["--workers", "2"]);
+    let client = silo.client();
+    client.deploy("rogue", "[actor.limits]\nturn = \"1s\"\n");
+    client.deploy("counter", "");
+    let leavers: Vec<String> = (0..4).map(|n| format!("rogue/spin-deactivate-{n}")).collect();
+    for rogue in &leavers {
+        assert_eq!(client.call(rogue, "ping", &json!([])).number(), 1);
+    }
+    let stays = |rogue: &String| !client.inspect(rogue)["activation"].is_null();
+    let answered = thread::scope(|scope| {
+        for rogue in &leavers {
+            let client = client.clone();
+            scope.spawn(move || client.send("POST", &format!("/v1/actors/{rogue}/-/deactivate"), &[], b"").expect(200));
+        }
+        let mut answered = 0;
+        while leavers.iter().any(stays) {
+            answered += 1;
+            assert_eq!(client.call("counter/neighbour", "increment", &json!([1])).number(), answered);
+        }
+        answered
+    });
+    assert!(answered > 3, "only {answered} calls were answered while four actors left");
+    assert!(client.metric("quark_long_turns_total") >= 4.0);
+    // The hook was ended, and that is all: they wake again.
+    for rogue in &leavers {
+        let failure = client.inspect(rogue)["last_failure"].to_string();
+        assert!(failure.contains("limits.turn"), "{failure}");
+        assert_eq!(client.call(rogue, "ping", &json!([])).number(), 1);
+    }
+}
+
+#[test]
 fn a_turn_that_lasts_calls_others_and_is_called_back_as_any_other() {
     for sample in ["ping-pong", "async/ping-pong"] {
         let silo = Silo::start(&["--workers", "1"]);
