@@ -538,16 +538,12 @@ impl Activation {
 
     async fn leave(&self, silo: &Arc<Inner>, _turn: Turn, why: Why) {
         let slot = self.take_slot();
-        if let Slot::Live(live) = slot {
-            let (live, done) = live.deactivate(silo, why).await;
+        let (mut live, mut left) = (None, Write::default());
+        if let Slot::Live(lives) = slot {
+            let done;
+            (live, done) = lives.deactivate(silo, why).await;
             match done {
-                Ok(write) => {
-                    let mut machine = self.machine.lock();
-                    let write = machine.with_standing(write);
-                    let point = (!write.is_empty()).then(|| machine.commit_point(write, Output::Nothing));
-                    drop(machine);
-                    point.into_iter().for_each(|point| self.pass(silo, point));
-                }
+                Ok(write) => left = write,
                 Err(trap) => {
                     let is_child = {
                         let mut machine = self.machine.lock();
@@ -560,8 +556,14 @@ impl Activation {
                     }
                 }
             }
-            drop(live);
         }
+        // Also what its row lists and is its child no more: the next one to load it would see by the children's rows.
+        let mut machine = self.machine.lock();
+        let left = machine.with_standing(left);
+        let point = (!left.is_empty()).then(|| machine.commit_point(left, Output::Nothing));
+        drop(machine);
+        point.into_iter().for_each(|point| self.pass(silo, point));
+        drop(live);
         self.cancel_timers(silo);
         silo.metrics.deactivated(why);
         self.upgraded.store(why == Why::Upgraded, Ordering::Relaxed);

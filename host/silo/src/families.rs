@@ -39,8 +39,16 @@ const LEVELS_MAX: u32 = 64;
 #[derive(Default)]
 pub(crate) struct Families {
     table: Mutex<Table>,
-    /// Actors that are becoming children, and whose.
-    adopting: Mutex<HashMap<ActorId, ActorId>>,
+    /// Locked before any machine.
+    adopting: Mutex<Adopting>,
+}
+
+/// Actors that are becoming children, and whose.
+#[derive(Default)]
+struct Adopting {
+    by: HashMap<ActorId, ActorId>,
+    /// How many have begun to.
+    begun: u64,
 }
 
 #[derive(Default)]
@@ -264,6 +272,11 @@ impl Families {
         false
     }
 
+    /// The policy of the parent's kind as it is now: a new version may have come since the parent was loaded.
+    fn follows(&self, parent: &ActorId, policy: Supervision) {
+        self.table.lock().families.get_mut(parent).iter_mut().for_each(|family| family.children.set_policy(policy));
+    }
+
     /// A child failed, and its instance is over. False when it is none.
     fn failed(&self, parent: &ActorId, child: &ActorId, directive: Directive, reason: &str, now: Time) -> bool {
         let mut table = self.table.lock();
@@ -373,6 +386,17 @@ impl Families {
         let table = self.table.lock();
         let Some(family) = table.families.get(parent) else { return Vec::new() };
         family.children.iter().map(|(id, _)| id).filter(|id| family.is_down(id)).cloned().collect()
+    }
+
+    /// All below that actor that are down.
+    fn down_below(&self, parent: &ActorId) -> Vec<ActorId> {
+        let (mut known, mut to_do, mut down) = (HashSet::new(), vec![parent.clone()], Vec::new());
+        while let Some(id) = to_do.pop() {
+            let below: Vec<_> = self.down_in(&id).into_iter().filter(|below| known.insert(below.clone())).collect();
+            to_do.extend_from_slice(&below);
+            down.extend(below);
+        }
+        down
     }
 
     /// The parent's own, as its row had it.

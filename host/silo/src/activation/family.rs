@@ -206,7 +206,12 @@ impl Activation {
         waits: Option<Box<Recorded>>,
         last: tokio::time::Instant,
     ) {
-        if let Err(error) = self.check_adoption(silo, &parent).await {
+        let checked = async {
+            self.check_adoption(silo, &parent).await?;
+            // Whom it has as children is certain here.
+            silo.check_above(&parent, &self.id).await
+        };
+        if let Err(error) = checked.await {
             self.not_begun(turn);
             return drop(reply.send(Err(error)));
         }

@@ -31,15 +31,18 @@ const DOUBTS_MAX: u32 = 2;
 /// How often the children of one that is being stopped are stopped before it, if it spawns others meanwhile.
 const ROUNDS_MAX: u32 = 4;
 
+/// How often a child is looked at that is none any more, while others are being adopted.
+const LOOKS_MAX: u32 = 64;
+
 /// That actor is becoming a child of that parent, as long as this lives: until the parent lists it.
-struct Adopting {
+struct Adoption {
     silo: Arc<Inner>,
     child: ActorId,
 }
 
-impl Drop for Adopting {
+impl Drop for Adoption {
     fn drop(&mut self) {
-        self.silo.families.adopting.lock().remove(&self.child);
+        self.silo.families.adopting.lock().by.remove(&self.child);
     }
 }
 
@@ -79,7 +82,7 @@ impl Asker {
 
 impl Families {
     fn is_adopted(&self, child: &ActorId, by: &ActorId) -> bool {
-        self.adopting.lock().get(child) == Some(by)
+        self.adopting.lock().by.get(child) == Some(by)
     }
 }
 
@@ -126,30 +129,45 @@ impl Inner {
             landed.await.unwrap_or(Err(CommitError::Unknown)).map_err(commit_failed)
         };
         if let Err(error) = adopted.await {
-            self.look_again(parent, &child).await;
+            self.look_again(parent, &child, true).await;
             return Err(error);
         }
         // A turn that is over took its children along.
         if let Some(row) = asker.stage(self, |row| row.list(&child, lifetime)) {
             let policy = self.supervision_of(parent);
             let spawned = self.families.spawned((parent, row.parent.as_ref()), &child, lifetime, policy);
-            self.look_again(parent, &child).await;
+            self.look_again(parent, &child, true).await;
             return spawned.map_err(|error| denied(error.to_string()));
         }
         Ok(())
     }
 
     /// Whether that child still says that it is one; else it is none. Whoever stops it and whoever spawns it anew may
-    /// come at once, and each looks when it is done.
-    async fn look_again(self: &Arc<Self>, parent: &ActorId, child: &ActorId) {
-        if self.standing_of(child).await.is_ok_and(|row| row.stopped || row.parent.as_ref() != Some(parent)) {
+    /// come at once, and each looks when it is done; who `adopts` it has begun to and not ended.
+    async fn look_again(self: &Arc<Self>, parent: &ActorId, child: &ActorId, adopts: bool) {
+        for _ in 0..LOOKS_MAX {
+            let begun = self.families.adopting.lock().begun;
+            match self.standing_of(child).await {
+                Ok(row) if row.stopped || row.parent.as_ref() != Some(parent) => {}
+                Ok(_) | Err(_) => return,
+            }
+            // As long as this is locked nobody begins to adopt it.
+            let adopting = self.families.adopting.lock();
+            if !adopts && adopting.by.get(child) == Some(parent) {
+                return;
+            }
+            if !adopts && adopting.begun != begun {
+                // It may have been adopted anew since it was looked at.
+                continue;
+            }
             // In this order: a parent that is just being loaded takes those for its children that its row has.
             if let Some(activation) = self.catalog.get(parent) {
                 activation.machine.lock().forget_child(child);
             }
             self.families.forget(parent, child);
+            drop(adopting);
             // It may just have been held with others, whose start does not mean it any more.
-            self.go_on(child);
+            return self.go_on(child);
         }
     }
 
@@ -170,42 +188,56 @@ impl Inner {
         in_time(answer, self.clock.instant(deadline), ring).await
     }
 
-    fn begin_to_adopt(self: &Arc<Self>, child: &ActorId, parent: &ActorId) -> Result<Adopting, CallError> {
+    fn begin_to_adopt(self: &Arc<Self>, child: &ActorId, parent: &ActorId) -> Result<Adoption, CallError> {
         let mut adopting = self.families.adopting.lock();
-        if let Some(other) = adopting.get(child) {
+        if let Some(other) = adopting.by.get(child) {
             return Err(denied(format!("{child} is just being spawned by {other}")));
         }
-        adopting.insert(child.clone(), parent.clone());
-        Ok(Adopting { silo: self.clone(), child: child.clone() })
+        adopting.by.insert(child.clone(), parent.clone());
+        adopting.begun += 1;
+        Ok(Adoption { silo: self.clone(), child: child.clone() })
     }
 
     /// Refuses a child that is its own parent's ancestor. Two that are adopted at once see each other.
-    async fn check_above(&self, parent: &ActorId, child: &ActorId) -> Result<(), CallError> {
-        let mut line = vec![parent.clone()];
-        while let Some(last) = line.last() {
-            if last == child {
-                let line: Vec<String> = line.iter().rev().map(ToString::to_string).collect();
-                let line = line.join(" -> ");
-                return Err(denied(format!("{child} would be above itself ({line} -> {child})")));
+    pub(crate) async fn check_above(&self, parent: &ActorId, child: &ActorId) -> Result<(), CallError> {
+        // Who was found, and below whom; in the order of their levels.
+        let mut found: Vec<(ActorId, Option<usize>)> = vec![(parent.clone(), None)];
+        let mut at = 0;
+        while let Some((id, below)) = found.get(at).cloned() {
+            if id == *child {
+                let line = std::iter::successors(below, |below| found[*below].1);
+                let line: Vec<_> = line.map(|below| format!("{} -> ", found[below].0)).collect();
+                return Err(denied(format!("{child} would be above itself ({child} -> {}{child})", line.concat())));
             }
-            if line.len() > LEVELS_ABOVE_MAX {
+            if found.len() > LEVELS_ABOVE_MAX {
                 return Err(denied(format!(
                     "{parent} has more than {LEVELS_ABOVE_MAX} actors above it: a deeper tree is refused"
                 )));
             }
-            let Some(above) = self.parent_of(last).await.map_err(unreadable)? else { break };
-            line.push(above);
+            for above in self.parents_of(&id).await.map_err(unreadable)? {
+                if found.iter().all(|(known, _)| *known != above) {
+                    found.push((above, Some(at)));
+                }
+            }
+            at += 1;
         }
         Ok(())
     }
 
-    /// The parent of that actor that lists it, or is about to.
-    pub(crate) async fn parent_of(&self, id: &ActorId) -> Result<Option<ActorId>, StoreError> {
-        if let Some(parent) = self.families.adopting.lock().get(id) {
-            return Ok(Some(parent.clone()));
+    /// The one that is about to have that actor as a child, which may be refused yet; and the parent that lists it.
+    async fn parents_of(&self, id: &ActorId) -> Result<Vec<ActorId>, StoreError> {
+        let mut parents = Vec::from_iter(self.families.adopting.lock().by.get(id).cloned());
+        if let Some(parent) = self.standing_of(id).await?.parent
+            && self.lists(&parent, id).await?
+        {
+            parents.push(parent);
         }
-        let Some(parent) = self.standing_of(id).await?.parent else { return Ok(None) };
-        Ok(self.lists(&parent, id).await?.then_some(parent))
+        Ok(parents)
+    }
+
+    /// The parent of that actor that lists it, else the one that is about to.
+    pub(crate) async fn parent_of(&self, id: &ActorId) -> Result<Option<ActorId>, StoreError> {
+        Ok(self.parents_of(id).await?.pop())
     }
 
     /// Whether that actor is that parent's child, or about to be.
@@ -254,7 +286,9 @@ impl Inner {
             if row.stopped && row.children.is_empty() && id != *root {
                 continue;
             }
-            let below = self.own_children(&id, &row).await.map_err(unreadable)?;
+            let mut below = self.own_children(&id, &row).await.map_err(unreadable)?;
+            // One that waits for the end of this one is not below it, whatever rows say.
+            below.retain(|child| to_do.iter().all(|(id, seen)| *seen == 0 || id != child));
             if seen < ROUNDS_MAX && !below.is_empty() {
                 to_do.push((id, seen + 1));
                 to_do.extend(below.into_iter().map(|child| (child, 0)));
@@ -315,7 +349,7 @@ impl Inner {
     /// It was stopped, durably: those that had it as a child have it no longer, and whoever watches it is told.
     async fn ended(self: &Arc<Self>, id: &ActorId, parents: [Option<ActorId>; 2], reason: &str) {
         for parent in parents.iter().flatten() {
-            self.look_again(parent, id).await;
+            self.look_again(parent, id, false).await;
         }
         self.go_on(id);
         self.tell_watchers(id, reason);
@@ -329,7 +363,12 @@ impl Inner {
         row: &Standing,
     ) -> Result<Vec<ActorId>, StoreError> {
         let mut gone = Vec::new();
+        let above = self.line_above(parent, row).await?;
         for child in &row.children {
+            if above.contains(&child.id) {
+                gone.push(child.id.clone());
+                continue;
+            }
             if self.families.knows(parent, &child.id) {
                 continue;
             }
@@ -339,5 +378,21 @@ impl Inner {
             }
         }
         Ok(gone)
+    }
+
+    /// Who is above that actor, if it has children. None of them may be its child: such rows mean nothing.
+    async fn line_above(&self, id: &ActorId, row: &Standing) -> Result<Vec<ActorId>, StoreError> {
+        let (mut line, mut last) = (Vec::new(), id.clone());
+        let mut above = row.parent.clone().filter(|_| !row.children.is_empty());
+        while let Some(parent) = above.take()
+            && line.len() <= LEVELS_ABOVE_MAX
+            && !line.contains(&parent)
+            && self.lists(&parent, &last).await?
+        {
+            above = self.standing_of(&parent).await?.parent;
+            line.push(parent.clone());
+            last = parent;
+        }
+        Ok(line)
     }
 }

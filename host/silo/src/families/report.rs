@@ -17,9 +17,9 @@ use crate::supervision::millis;
 /// The service that an actor with children asks for.
 pub(crate) const CHILDREN: &str = "quark:actor/children@0.1.0";
 /// The most actors that are looked at for those that have children.
-const LOOKED_AT_MAX: usize = 10_000;
+const LOOKED_AT_MAX: usize = 100_000;
 /// The most levels that are shown.
-const LEVELS_SHOWN_MAX: u32 = 64;
+const LEVELS_SHOWN_MAX: u32 = 48;
 
 /// How many actors may still be shown.
 struct Left {
@@ -42,7 +42,13 @@ impl Inner {
                 break;
             }
             let row = self.standing_of(&root).await?;
-            report.roots.push(Box::pin(self.node(root, row, None, LEVELS_SHOWN_MAX, &mut left)).await?);
+            let mut child = None;
+            if let Some(parent) = self.parent_of(&root).await? {
+                let listed = self.standing_of(&parent).await?.children.into_iter().find(|child| child.id == root);
+                child = listed.map(|listed| (parent, listed));
+            }
+            let child = child.as_ref().map(|(parent, listed)| (parent, listed));
+            report.roots.push(Box::pin(self.node(root, row, child, LEVELS_SHOWN_MAX, &mut left)).await?);
         }
         report.truncated = left.truncated;
         Ok(report)

@@ -157,6 +157,17 @@ fn one_that_is_stopped_and_spawned_anew_while_it_is_held_does_not_wait() {
 }
 
 #[test]
+fn a_child_that_fails_is_judged_by_its_parents_newest_policy() {
+    let families = Families::default();
+    spawn(&families, None, "p", &["a", "b"], Strategy::OneForOne);
+    families.follows(&actor("p"), policy(Strategy::AllForOne));
+    assert!(fail(&families, "p", "a"));
+    assert_eq!(to_do(&families, "p"), ["hold b", "start a", "start b"]);
+    families.follows(&actor("q"), policy(Strategy::AllForOne));
+    assert_eq!(kept(&families), (1, 1), "nobody's family is made by that");
+}
+
+#[test]
 fn a_family_without_children_is_not_kept() {
     let families = Families::default();
     families.loaded(&actor("p"), &Standing::default(), Supervision::default());

@@ -57,6 +57,7 @@ impl Inner {
                 return silo.rules_itself(&child);
             }
             let directive = silo.directive(&parent, &child, &reason).await;
+            silo.families.follows(&parent, silo.supervision_of(&parent));
             let now = silo.clock.now();
             if silo.families.failed(&parent, &child, directive, &reason, now) {
                 silo.work(&parent);
@@ -70,7 +71,9 @@ impl Inner {
     pub(crate) fn child_ended(self: &Arc<Self>, parent: ActorId, child: ActorId) {
         let silo = self.clone();
         self.spawn(async move {
-            if !silo.is_family(&parent, &child).await || !silo.families.ended(&parent, &child, silo.clock.now()) {
+            let is_family = silo.is_family(&parent, &child).await;
+            silo.families.follows(&parent, silo.supervision_of(&parent));
+            if !is_family || !silo.families.ended(&parent, &child, silo.clock.now()) {
                 return;
             }
             // A message that woke it meanwhile said so before it was known to have ended.
@@ -280,11 +283,8 @@ impl Inner {
             Some(Verdict::CoolDown(until)) => {
                 self.families.cool(id, until, &reason);
                 // Those that wait for it, or for one below it, are told when it would be loaded for them.
-                let mut told = vec![id.clone()];
-                while let Some(id) = told.pop() {
-                    self.go_on(&id);
-                    told.extend(self.families.down_in(&id));
-                }
+                self.go_on(id);
+                self.families.down_below(id).iter().for_each(|below| self.go_on(below));
             }
             Some(Verdict::Restart(at)) => {
                 let (silo, id) = (self.clone(), id.clone());
@@ -315,9 +315,7 @@ impl Inner {
 
     /// The same for all below that actor that are down.
     fn turn_back_below(self: &Arc<Self>, parent: &ActorId) {
-        let mut down = self.families.down_in(parent);
-        while let Some(id) = down.pop() {
-            down.extend(self.families.down_in(&id));
+        for id in self.families.down_below(parent) {
             self.catalog.get(&id).iter().for_each(|activation| self.turn_back(activation));
         }
     }

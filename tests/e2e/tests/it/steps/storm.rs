@@ -176,6 +176,77 @@ fn storms(sample: &'static str, manifest: &'static str) {
     });
 }
 
+/// Those that adopt one another.
+const RIVALS: [Name; 3] = ["crew/c", "crew/d", "crew/e"];
+/// How often everybody does something then.
+const RIVALRIES: u64 = 80;
+
+impl Run {
+    async fn rivalry(&self, rng: &mut Rng) {
+        let parent = rng.one_of(&RIVALS);
+        let child = rng.one_of(&RIVALS);
+        let (kind, key) = child.split_once('/').unwrap();
+        let done = match rng.below(8) {
+            0 => self.silo.set_stopped(kind, key, true).await.map(Value::from),
+            1 | 2 => self.silo.set_stopped(kind, key, false).await.map(Value::from),
+            3 | 4 => self.silo.deactivate(kind, key).await.map(Value::from),
+            _ => {
+                let child = json!({"kind": id(child).kind.as_str(), "key": key});
+                self.call(parent, "adopt", &json!([child, "permanent"])).await
+            }
+        };
+        check(&format!("{parent} and {child}"), done, "");
+    }
+
+    /// Whom those rows have above one another.
+    fn ring(&self) -> Option<Vec<String>> {
+        RIVALS.iter().find_map(|rival| {
+            let mut line = vec![(*rival).to_owned()];
+            while let Some(parent) = line.last().and_then(|last| self.parent_by_rows(last)) {
+                line.push(parent);
+                if line[1..].contains(&line[0]) || line.len() > RIVALS.len() {
+                    return Some(line);
+                }
+            }
+            None
+        })
+    }
+
+    fn parent_by_rows(&self, child: &str) -> Option<String> {
+        RIVALS.iter().map(|of| (*of).to_owned()).find(|of| self.children_by_rows(of).contains(&child.to_owned()))
+    }
+}
+
+#[test]
+fn a_storm_of_those_that_adopt_one_another_makes_no_ring() {
+    on_a_large_stack(|| {
+        let count = std::env::var("QUARK_STORMS").map_or(STORMS, |count| count.parse().expect("a number"));
+        let first = std::env::var("QUARK_STORM").map_or(1, |first| first.parse().expect("a number"));
+        let deployed = Deployed::new(Flavour { sample: "crew", manifest: PATIENT });
+        for seed in first..first + count {
+            let shown = Shown(format!("rivals, seed {seed}"));
+            let mut runtime = if seed % 2 == 0 { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+            let runtime = runtime.worker_threads(2).thread_stack_size(STACK_BYTES).enable_all().build().unwrap();
+            let run = deployed.start_on(&Arc::new(MemoryStore::new()), runtime);
+            run.runtime.block_on(async {
+                let hands = (0..HANDS).map(|hand| {
+                    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(hand) | 1);
+                    let run = &run;
+                    async move {
+                        for _ in 0..RIVALRIES {
+                            run.rivalry(&mut rng).await;
+                            assert_eq!(run.ring(), None);
+                        }
+                    }
+                });
+                futures_util::future::join_all(hands).await;
+            });
+            run.kill();
+            drop(shown);
+        }
+    });
+}
+
 /// Failures never add up to an escalation.
 const PATIENT: &str = r#"
 [[actor]]
