@@ -103,13 +103,14 @@ impl Trace {
         if self.on || self.off {
             return self.switch(&client, out);
         }
-        let asked = if self.failed || self.slower.is_some() { PAGE } else { self.limit };
+        let asked = if self.failed || self.slower.is_some() || self.follow { PAGE } else { self.limit };
         let mut report: TraceReport = client.get(&format!("{}?limit={asked}", self.path()))?;
+        let known: BTreeSet<u64> = report.turns.iter().map(|turn| turn.sequence).collect();
         report.turns.retain(|turn| self.wants(turn));
         let more = report.turns.len().saturating_sub(usize::try_from(self.limit).unwrap_or(usize::MAX));
         report.turns.drain(..more);
         if self.follow {
-            return self.go_on(&client, report, out);
+            return self.go_on(&client, report, known, out);
         }
         if self.json {
             out.json(&report);
@@ -190,8 +191,15 @@ impl Trace {
         }
     }
 
-    /// Shows those that end until the reader goes away.
-    fn go_on(&self, client: &Client, mut report: TraceReport, out: &mut Output<'_>) -> Done {
+    /// Shows these, and those that end until the reader goes away; those that it `left_out` never.
+    fn go_on(
+        &self,
+        client: &Client,
+        mut report: TraceReport,
+        mut left_out: BTreeSet<u64>,
+        out: &mut Output<'_>,
+    ) -> Done {
+        report.turns.iter().for_each(|turn| _ = left_out.remove(&turn.sequence));
         let colour = out.is_terminal() && may_colour(&std::io::stdout());
         let mut widths = WIDTHS;
         if !self.json {
@@ -199,7 +207,7 @@ impl Trace {
             self.hint(&report).into_iter().for_each(|hint| out.said(hint));
             out.said(padded(&COLUMNS.map(|(name, _)| name.to_owned()), &mut widths));
         }
-        let (mut last, mut shown) = (0, BTreeSet::new());
+        let (mut last, mut shown) = (left_out.last().copied().unwrap_or(0), left_out);
         loop {
             for turn in &report.turns {
                 last = last.max(turn.sequence);

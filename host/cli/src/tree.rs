@@ -82,7 +82,12 @@ impl Tree {
 
     fn lines(&self, report: &TreeReport, kinds: &[KindReport], look: Look) -> Vec<String> {
         if report.roots.is_empty() {
-            return vec![look.note("no actor has children")];
+            let none = if report.truncated {
+                "none of the actors that were looked at has children, and there are more: KIND/KEY shows one's tree"
+            } else {
+                "no actor has children"
+            };
+            return vec![look.note(none)];
         }
         let mut lines = drawn(report, kinds, look);
         if report.truncated {

@@ -138,14 +138,35 @@ impl Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
-        let stopped = error == CallError::Stopped;
         Self {
             code: error.code().into(),
             message: error.to_string(),
-            next: stopped.then(|| "`quark start` lets it be woken again".into()),
+            next: next_after(&error).map(Into::into),
             retry_after_ms: error.retry_after_ms(),
             may_be_done: error.may_be_done(),
         }
+    }
+}
+
+/// What helps after a failure that a repeat alone does not mend.
+const fn next_after(error: &CallError) -> Option<&'static str> {
+    match error {
+        CallError::Stopped => Some("`quark start` lets it be woken again"),
+        CallError::Failed(_) => Some("`quark inspect` shows its last failure"),
+        CallError::DeadlineExceeded => Some("`quark inspect` shows what it does; or give the call a longer timeout"),
+        CallError::UnknownOutcome(_)
+        | CallError::Cancelled
+        | CallError::CoolsDown { .. }
+        | CallError::Downstream(_)
+        | CallError::Unreachable(_)
+        | CallError::Overloaded(_)
+        | CallError::Unavailable(_)
+        | CallError::TooLarge(_)
+        | CallError::Incompatible(_)
+        | CallError::Deadlock(_)
+        | CallError::Denied(_)
+        | CallError::KeyReused(_)
+        | CallError::Other(_) => None,
     }
 }
 

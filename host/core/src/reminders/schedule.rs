@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{CRON_BYTES_MAX, ReminderRefusal};
 
+/// The letters of a name of a day or a month; marks as `L` have fewer.
+const NAME_LETTERS: usize = 3;
+
 /// The shortest time between two times of a reminder, in milliseconds.
 pub const EVERY_MIN: u64 = 100;
 /// The most times that passed for each of which [`Missed::FireAll`] has a turn: the latest of them.
@@ -138,6 +141,11 @@ fn parse(text: &str) -> Result<Cron, String> {
     // The parser knows names for some schedules; five fields are what the contract has.
     if text.split_whitespace().count() != 5 {
         return Err("it has another number of fields".into());
+    }
+    // The parser takes the names of days and months in every field, for the numbers that they stand for.
+    let named = |field: &&str| field.split(|c: char| !c.is_alphabetic()).any(|word| word.len() >= NAME_LETTERS);
+    if let Some(field) = text.split_whitespace().take(3).find(named) {
+        return Err(format!("`{field}` names a day or a month where it must be a number"));
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     parser.parse(text).map_err(|error| error.to_string())

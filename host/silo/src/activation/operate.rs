@@ -64,6 +64,10 @@ impl Activation {
             return output.fail(silo, error);
         }
         machine.turns.end(None);
+        if machine.standing().stopped {
+            // Nothing can be done with it in memory. The token is held, so this cannot grant it.
+            machine.turns.deactivate(Why::Requested);
+        }
         drop(machine);
         self.pass(silo, point);
         self.wait_on(silo);

@@ -27,6 +27,7 @@ fn times_of_the_day_are_in_utc() {
     assert_eq!(cron("*/5 * * * *").first(NEW_YEAR - 1), Ok(NEW_YEAR));
     assert_eq!(cron("30 4 * * *").first(NEW_YEAR), Ok(NEW_YEAR + 4 * HOUR + 30 * MINUTE));
     assert_eq!(cron("0 0 * * MON").first(NEW_YEAR), Ok(NEW_YEAR + 4 * 24 * HOUR));
+    assert_eq!(cron("0 0 L JAN *").first(NEW_YEAR), Ok(NEW_YEAR + 30 * 24 * HOUR));
     assert_eq!(cron("0 12 29 2 *").first(NEW_YEAR), Ok(1_835_438_400_000), "2028 has that day");
     let hourly = cron("0 * * * *");
     assert_eq!(hourly.after(NEW_YEAR, None), Some(NEW_YEAR + HOUR));
@@ -38,7 +39,9 @@ fn times_of_the_day_are_in_utc() {
 fn what_is_no_schedule_of_five_fields_is_refused() {
     let long = "1,".repeat(200);
     let long = format!("{long}1 * * * *");
-    for bad in ["", "* * * *", "* * * * * *", "61 * * * *", "x * * * *", "@daily", "0 0 30 2 *", &long, "* * * * *\0"] {
+    let odd = ["", "* * * *", "* * * * * *", "61 * * * *", "x * * * *", "@daily", "0 0 30 2 *", &long, "* * * * *\0"];
+    let names = ["MON * * * *", "0 JAN * * *", "0 0 MON * *", "0 0 1,tue * *"];
+    for bad in odd.into_iter().chain(names) {
         let refused = cron(bad).first(NEW_YEAR);
         assert!(matches!(refused, Err(ReminderRefusal::Cron(..))), "{bad}: {refused:?}");
     }
