@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use quark_silo::api::{Failure, codes};
+use serde_json::json;
 
 use crate::output::{may_colour, plain};
 
@@ -63,10 +64,10 @@ pub(crate) fn usage(message: impl Into<String>) -> Failure {
     Failure::new(codes::BAD_REQUEST, message)
 }
 
-/// Says on standard error what went wrong and what to do next.
-pub(crate) fn report(failure: &Failure) {
+/// Says on standard error what went wrong and what to do next; in `json` as the body of an HTTP answer has it.
+pub(crate) fn report(failure: &Failure, json: bool) {
     let mut stderr = io::stderr();
-    let text = told(failure, may_colour(&stderr));
+    let text = if json { format!("{}\n", json!({ "error": failure })) } else { told(failure, may_colour(&stderr)) };
     // There is nobody left to tell.
     let _ = stderr.write_all(text.as_bytes());
 }

@@ -1,6 +1,7 @@
 //! `quark`: starts a silo, and talks to one. The order of the modules is the reading order: a file
 //! uses only files above it.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -87,10 +88,16 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => {
             let _ = out.finish();
-            exit::report(&failure);
+            exit::report(&failure, for_machines(std::env::args_os()));
             Exit::of(&failure).into()
         }
     }
+}
+
+/// Whether the command line asks for JSON.
+fn for_machines(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut options = arguments.take_while(|argument| argument != "--");
+    options.any(|argument| argument == "--json" || argument.as_encoded_bytes().starts_with(b"--json="))
 }
 
 fn run(command: Command, out: &mut Output<'_>) -> exit::Done {

@@ -86,3 +86,11 @@ fn wrong_usage_exits_with_two() {
         assert_eq!(code, Some(2), "{line:?}");
     }
 }
+
+#[test]
+fn errors_are_json_where_the_command_line_asks_for_json() {
+    let asks = |line: &[&str]| for_machines(line.iter().map(OsString::from));
+    assert!(asks(&["quark", "call", "counter/a", "increment", "--json", "[5]"]) && asks(&["quark", "ps", "--json"]));
+    assert!(asks(&["quark", "call", "counter/a", "increment", "--json=[5]"]));
+    assert!(!asks(&["quark", "ps"]) && !asks(&["quark", "call", "greeter/a", "greet", "--", "--json"]));
+}

@@ -227,7 +227,10 @@ impl Inner {
         let exports = |name: &str| component.kinds.iter().any(|kind| kind.name.short() == name);
         match manifest.kinds().find(|name| !exports(name)) {
             Some(name) => {
-                Err(bad_manifest(format!("it has a table for `{name}`, which the component does not export")))
+                let kinds: Vec<_> = component.kinds.iter().map(|kind| kind.name.short().to_owned()).collect();
+                let kinds = first(kinds, NAMES_MAX).join(", ");
+                Err(bad_manifest(format!("it has a table for `{name}`, which the component does not export"))
+                    .next(format!("the component's kinds are {kinds}")))
             }
             None => Ok(component),
         }

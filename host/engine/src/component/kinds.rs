@@ -17,6 +17,8 @@ use crate::wit::{self, Wit};
 
 /// The most kinds that one component may export.
 const KINDS_MAX: usize = 256;
+/// The most methods that an error names.
+const METHODS_SHOWN: usize = 10;
 /// The most methods that one kind may have.
 const METHODS_MAX: usize = 1000;
 
@@ -245,6 +247,15 @@ impl KindReader<'_> {
     }
 }
 
+/// Its methods by name, for people; some of them when there are many.
+fn methods(kind: &Kind) -> String {
+    let names: Vec<&str> = kind.methods.iter().map(|method| &*method.signature.name).collect();
+    match names.len() {
+        0..=METHODS_SHOWN => names.join(", "),
+        all => format!("{} and {} more", names[..METHODS_SHOWN].join(", "), all - METHODS_SHOWN),
+    }
+}
+
 /// What the manifest says must be of this kind and of this silo.
 pub(super) fn check_policy(engine: &Engine, kind: &Kind) -> Result<(), AdmissionError> {
     let Kind { name, policy, by_name, .. } = kind;
@@ -252,7 +263,7 @@ pub(super) fn check_policy(engine: &Engine, kind: &Kind) -> Result<(), Admission
         return Err(AdmissionError::Method {
             kind: name.to_string(),
             method: method.clone(),
-            reason: "the manifest names it, the component has no such method".into(),
+            reason: format!("the manifest names it, the component has no such method; it has {}", methods(kind)),
         });
     }
     if let Some((method, reason)) = kind.methods.iter().find_map(|method| Some((method, cannot_remember(method)?))) {

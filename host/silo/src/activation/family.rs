@@ -209,7 +209,7 @@ impl Activation {
         let checked = async {
             self.check_adoption(silo, &parent).await?;
             // Whom it has as children is certain here.
-            silo.check_above(&parent, &self.id).await
+            silo.check_above(&parent, &self.id, false).await
         };
         if let Err(error) = checked.await {
             self.not_begun(turn);

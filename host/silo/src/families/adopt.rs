@@ -24,6 +24,8 @@ use crate::waits::in_time;
 
 /// The most actors above one that spawns.
 const LEVELS_ABOVE_MAX: usize = 32;
+/// The most actors that are looked at there: who has them as children, and who is just adopting them.
+const ABOVE_MAX: usize = 256;
 /// How long the end of one actor of a tree may take: it waits for its running turn.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a stop is repeated of which nobody knows whether it was made.
@@ -121,7 +123,7 @@ impl Inner {
             return Err(denied(TooManyChildren.to_string()));
         }
         let _adopting = self.begin_to_adopt(&child, parent)?;
-        self.check_above(parent, &child).await?;
+        self.check_above(parent, &child, true).await?;
         let (reply, answer) = oneshot::channel();
         let adopt = Work::Adopt(Box::new(Adopt { parent: parent.clone(), reply }));
         let adopted = async {
@@ -198,25 +200,26 @@ impl Inner {
         Ok(Adoption { silo: self.clone(), child: child.clone() })
     }
 
-    /// Refuses a child that is its own parent's ancestor. Two that are adopted at once see each other.
-    pub(crate) async fn check_above(&self, parent: &ActorId, child: &ActorId) -> Result<(), CallError> {
-        // Who was found, and below whom; in the order of their levels.
-        let mut found: Vec<(ActorId, Option<usize>)> = vec![(parent.clone(), None)];
+    /// Refuses a child that is its own parent's ancestor. When it `begins` to be adopted, also one that may come to be
+    /// one: of two that are adopted at once the later sees the other.
+    pub(crate) async fn check_above(&self, parent: &ActorId, child: &ActorId, begins: bool) -> Result<(), CallError> {
+        // Who was found, below whom and on which level; in the order of their levels.
+        let mut found: Vec<(ActorId, Option<usize>, usize)> = vec![(parent.clone(), None, 0)];
         let mut at = 0;
-        while let Some((id, below)) = found.get(at).cloned() {
+        while let Some((id, below, level)) = found.get(at).cloned() {
             if id == *child {
                 let line = std::iter::successors(below, |below| found[*below].1);
                 let line: Vec<_> = line.map(|below| format!("{} -> ", found[below].0)).collect();
                 return Err(denied(format!("{child} would be above itself ({child} -> {}{child})", line.concat())));
             }
-            if found.len() > LEVELS_ABOVE_MAX {
+            if level >= LEVELS_ABOVE_MAX || found.len() > ABOVE_MAX {
                 return Err(denied(format!(
                     "{parent} has more than {LEVELS_ABOVE_MAX} actors above it: a deeper tree is refused"
                 )));
             }
-            for above in self.parents_of(&id).await.map_err(unreadable)? {
-                if found.iter().all(|(known, _)| *known != above) {
-                    found.push((above, Some(at)));
+            for (above, adopts) in self.parents_of(&id).await.map_err(unreadable)? {
+                if (begins || !adopts) && found.iter().all(|(known, ..)| *known != above) {
+                    found.push((above, Some(at), level + 1));
                 }
             }
             at += 1;
@@ -224,20 +227,21 @@ impl Inner {
         Ok(())
     }
 
-    /// The one that is about to have that actor as a child, which may be refused yet; and the parent that lists it.
-    async fn parents_of(&self, id: &ActorId) -> Result<Vec<ActorId>, StoreError> {
-        let mut parents = Vec::from_iter(self.families.adopting.lock().by.get(id).cloned());
+    /// The one that adopts that actor just now, true, which may be refused yet; and the parent that lists it.
+    async fn parents_of(&self, id: &ActorId) -> Result<Vec<(ActorId, bool)>, StoreError> {
+        let adopts = self.families.adopting.lock().by.get(id).cloned();
+        let mut parents = Vec::from_iter(adopts.map(|adopts| (adopts, true)));
         if let Some(parent) = self.standing_of(id).await?.parent
             && self.lists(&parent, id).await?
         {
-            parents.push(parent);
+            parents.push((parent, false));
         }
         Ok(parents)
     }
 
     /// The parent of that actor that lists it, else the one that is about to.
     pub(crate) async fn parent_of(&self, id: &ActorId) -> Result<Option<ActorId>, StoreError> {
-        Ok(self.parents_of(id).await?.pop())
+        Ok(self.parents_of(id).await?.pop().map(|(parent, _)| parent))
     }
 
     /// Whether that actor is that parent's child, or about to be.

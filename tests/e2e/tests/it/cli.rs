@@ -67,6 +67,9 @@ fn call_prints_the_result_and_exits_by_its_outcome() {
         let ran = silo.cli(&usage).exits(2);
         assert!(ran.stderr.contains(about) && ran.stdout.is_empty(), "{usage:?}: {ran:?}");
     }
+    let ran = silo.cli(&["call", "rogue/r", "trap", "--json", "[\"boo\"]"]).exits(3);
+    let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((&error["error"]["code"], &error["error"]["may_be_done"]), (&json!("failed"), &json!(true)), "{error}");
     let ran = silo.cli(&["call", "rogue/r", "trap", "\"boo\""]).exits(3);
     assert!(ran.stderr.contains("boo"), "{ran:?}");
     let ran = silo.cli(&["call", "rogue/r", "sleep", "2000", "--timeout", "100ms"]).exits(3);

@@ -214,6 +214,8 @@ fn a_stopped_actor_stays_so_until_it_is_started() {
     assert_eq!(stand(&client, "rogue/a", "start"), json!({ "started": false }));
     assert_eq!(stand(&client, "rogue/a", "stop"), json!({ "stopped": true }));
     assert_eq!(stand(&client, "rogue/a", "stop"), json!({ "stopped": false }));
+    let left = || client.inspect("rogue/a")["activation"].is_null().then_some(());
+    eventually("it has left memory", left);
     is_stopped(&client, "rogue/a");
     is_stopped(&client, "rogue/a");
     assert_eq!(ping(&client, "rogue/b"), 1);

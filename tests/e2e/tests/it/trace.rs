@@ -304,7 +304,14 @@ fn whoever_follows_sees_each_turn_once() {
     let shown: Vec<_> = BufReader::new(people.stdout.take().unwrap()).lines().take(3).map(Result::unwrap).collect();
     let column = shown[0].find("METHOD").unwrap();
     assert!(shown[1..].iter().all(|line| line[column..].starts_with("increment")), "{shown:?}");
-    for mut child in [follower, people] {
+    // What is left out at first never comes.
+    let mut limited = follow(&["--json", "--limit", "2"]);
+    let mut lines = BufReader::new(limited.stdout.take().unwrap()).lines();
+    let mut next = || number(&serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap(), "sequence");
+    assert_eq!([next(), next()], all[all.len() - 2..]);
+    increment(&client, "counter/a");
+    assert!(next() > all[all.len() - 1]);
+    for mut child in [follower, people, limited] {
         child.kill().unwrap();
         child.wait().unwrap();
     }

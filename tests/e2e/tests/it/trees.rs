@@ -271,6 +271,24 @@ fn an_operator_and_a_deploy_end_the_wait_of_a_child() {
 }
 
 #[test]
+fn settings_that_come_while_a_parent_sleeps_hold_for_its_children() {
+    let (_silo, client) = plain(AT_ONCE);
+    hire_all(&client, "crew/a", &["ann"]);
+    client
+        .deploy("crew", "[[actor]]\nname = \"crew\"\n[actor.supervision]\nbackoff = { min = \"1h\", max = \"1h\" }\n");
+    eventually("the parent sleeps", || client.inspect("crew/a")["activation"].is_null().then_some(()));
+    crash(&client, "worker/a.ann");
+    assert_eq!(starts(&client, "worker/a.ann"), 2);
+    crash(&client, "worker/a.ann");
+    eventually("it waits", || client.inspect("worker/a.ann")["held"].is_object().then_some(()));
+    // A tree that begins with a child shows it as one.
+    let tree = client.get("/v1/tree/worker/a.ann").expect(200).json();
+    let node = &tree["roots"][0];
+    assert_eq!((&node["state"], &node["lifetime"]), (&json!("down"), &json!("permanent")), "{tree}");
+    assert!(node["left_ms"].as_u64().is_some_and(|ms| ms > 60_000), "{tree}");
+}
+
+#[test]
 fn a_parent_that_ends_takes_its_tree_along() {
     let (mut silo, client) = plain(AT_ONCE);
     hire_all(&client, "crew/w", &["ann", "bob", "cid"]);
