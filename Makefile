@@ -40,7 +40,7 @@ e2e: setup ## the real binary, real components, real kills
 soak: setup ## silos that are killed under load again and again: KILLS=100 times each
 	@scripts/test.sh samples build
 	QUARK_KILLS=$(or $(KILLS),100) cargo test --locked -p quark-e2e -- kill_9
-	QUARK_STORMS=$(or $(STORMS),100) cargo test --locked -p quark-e2e -- steps::storm
+	QUARK_STORMS=$(or $(STORMS),100) cargo test --locked -p quark-e2e -- steps::storm steps::rivals
 
 bench: setup ## ratios against raw wasmtime, tokio, kameo and ractor; JSON in target/bench; GROUPS="hot nested" for some
 	@scripts/build-actors.sh

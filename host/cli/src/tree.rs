@@ -278,6 +278,9 @@ mod tests {
         report.truncated = true;
         let lines = tree(false).lines(&report, &[], PAPER.look);
         assert_eq!(lines[2], "more than 7 actors: the rest is left out; --limit or KIND/KEY shows it");
+        report.roots.clear();
+        let lines = tree(false).lines(&report, &[], PAPER.look);
+        assert!(lines.len() == 1 && lines[0].contains("KIND/KEY shows one's tree"), "{lines:?}");
     }
 
     #[test]

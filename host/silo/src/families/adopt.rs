@@ -32,7 +32,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const DOUBTS_MAX: u32 = 2;
 /// How often the children of one that is being stopped are stopped before it, if it spawns others meanwhile.
 const ROUNDS_MAX: u32 = 4;
-
 /// How often a child is looked at that is none any more, while others are being adopted.
 const LOOKS_MAX: u32 = 64;
 

@@ -168,6 +168,18 @@ fn a_child_that_fails_is_judged_by_its_parents_newest_policy() {
 }
 
 #[test]
+fn all_that_are_down_below_one_are_found_once() {
+    let families = Families::default();
+    for (parent, children) in [("p", &["a", "b"][..]), ("a", &["x"]), ("x", &["p"])] {
+        spawn(&families, None, parent, children, Strategy::OneForOne);
+        assert!(families.down(&actor(parent)));
+    }
+    let mut below: Vec<_> = families.down_below(&actor("p")).iter().map(|id| id.key.to_string()).collect();
+    below.sort_unstable();
+    assert_eq!(below, ["a", "b", "p", "x"], "though they are a ring");
+}
+
+#[test]
 fn a_family_without_children_is_not_kept() {
     let families = Families::default();
     families.loaded(&actor("p"), &Standing::default(), Supervision::default());

@@ -10,6 +10,7 @@ mod keyed;
 mod model;
 mod run;
 mod storm;
+mod rivals;
 mod history;
 mod due;
 

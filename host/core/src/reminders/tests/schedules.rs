@@ -27,6 +27,7 @@ fn times_of_the_day_are_in_utc() {
     assert_eq!(cron("*/5 * * * *").first(NEW_YEAR - 1), Ok(NEW_YEAR));
     assert_eq!(cron("30 4 * * *").first(NEW_YEAR), Ok(NEW_YEAR + 4 * HOUR + 30 * MINUTE));
     assert_eq!(cron("0 0 * * MON").first(NEW_YEAR), Ok(NEW_YEAR + 4 * 24 * HOUR));
+    assert_eq!(cron("0 8 * JAN-MAR MON").first(NEW_YEAR), Ok(NEW_YEAR + (4 * 24 + 8) * HOUR));
     assert_eq!(cron("0 0 L JAN *").first(NEW_YEAR), Ok(NEW_YEAR + 30 * 24 * HOUR));
     assert_eq!(cron("0 12 29 2 *").first(NEW_YEAR), Ok(1_835_438_400_000), "2028 has that day");
     let hourly = cron("0 * * * *");

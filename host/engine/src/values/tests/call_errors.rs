@@ -94,6 +94,13 @@ fn every_case_of_the_contract_has_its_own_case() {
 }
 
 #[test]
+fn a_cool_down_is_a_failure_to_actors() {
+    let cools = CallError::CoolsDown { retry_ms: 7, reason: "boom".into() };
+    let told = fill(&ty(TYPES, "result<u8, call-error>"), &cools);
+    assert_eq!(told, Some(err(case("failed", text(&cools.to_string())))));
+}
+
+#[test]
 fn a_case_that_the_type_lacks_becomes_other() {
     let old = ty(TYPES, "result<u8, old>");
     assert_eq!(fill(&old, &CallError::Stopped), Some(err(case("stopped", None))));

@@ -1,6 +1,7 @@
 //! Everybody does everything to a tree at once. When all is over nobody waits any more, and trees, rosters and rows
 //! say the same.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::run::{Deployed, Flavour, Name, Run, id};
 use super::{STACK_BYTES, Shown, on_a_large_stack};
 
 /// What is done at once.
-const HANDS: u64 = 6;
+pub(super) const HANDS: u64 = 6;
 /// What each of them does in one storm.
 const DEEDS: u64 = 40;
 /// Storms in CI for each kind of them, unless `QUARK_STORMS` says otherwise.
@@ -32,17 +33,22 @@ const WORKERS: [Name; 7] =
     ["worker/c.a", "worker/c.a.x", "worker/c.a.x.z", "worker/c.a.y", "worker/c.b", "worker/c.b.x", "worker/d.a"];
 
 /// A generator of Marsaglia's xorshift family.
-struct Rng(u64);
+pub(super) struct Rng(u64);
 
 impl Rng {
-    fn below(&mut self, bound: usize) -> usize {
+    /// That of one hand in a storm.
+    pub(super) fn of(seed: u64, hand: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(hand) | 1)
+    }
+
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 20) as usize % bound
     }
 
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
 }
@@ -127,7 +133,7 @@ fn waits(node: &TreeNode) -> bool {
 }
 
 /// Whose call lasts until its deadline waited for something that never came.
-fn check(deed: &str, done: Result<Value, Failure>, seen: &str) {
+pub(super) fn check(deed: &str, done: Result<Value, Failure>, seen: &str) {
     if let Err(failure) = done {
         assert!(!matches!(&*failure.code, "deadline-exceeded" | "internal"), "{deed}: {failure:?}\n{seen}");
     }
@@ -135,14 +141,11 @@ fn check(deed: &str, done: Result<Value, Failure>, seen: &str) {
 
 fn storm(deployed: &Deployed, seed: u64, workers: usize, doubts: bool, shown: &str) {
     let shown = Shown(format!("{shown}, seed {seed}, {workers} threads, doubts: {doubts}"));
-    let mut runtime = if workers == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
-    let runtime = runtime.worker_threads(workers).thread_stack_size(STACK_BYTES).enable_all().build().unwrap();
-    let rows = Arc::new(MemoryStore::new());
-    let run = deployed.start_on(&rows, runtime);
-    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let run = start(deployed, &Arc::new(MemoryStore::new()), workers);
+    let mut rng = Rng::of(seed, 0);
     run.runtime.block_on(async {
         let hands = (0..HANDS).map(|hand| {
-            let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(hand) | 1);
+            let mut rng = Rng::of(seed, hand);
             let run = &run;
             async move {
                 for _ in 0..DEEDS {
@@ -165,104 +168,30 @@ fn storm(deployed: &Deployed, seed: u64, workers: usize, doubts: bool, shown: &s
     drop(shown);
 }
 
+/// One after the other: the first is `QUARK_STORM`, their number `QUARK_STORMS`.
+pub(super) fn seeds() -> Range<u64> {
+    let number = |name: &str, or: u64| std::env::var(name).map_or(or, |text| text.parse().expect("a number"));
+    let first = number("QUARK_STORM", 1);
+    first..first + number("QUARK_STORMS", STORMS)
+}
+
+pub(super) fn start(deployed: &Deployed, rows: &Arc<MemoryStore>, workers: usize) -> Run {
+    let mut runtime = if workers == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    let runtime = runtime.worker_threads(workers).thread_stack_size(STACK_BYTES).enable_all().build().unwrap();
+    deployed.start_on(rows, runtime)
+}
+
 fn storms(sample: &'static str, manifest: &'static str) {
     on_a_large_stack(|| {
-        let count = std::env::var("QUARK_STORMS").map_or(STORMS, |count| count.parse().expect("a number"));
-        let first = std::env::var("QUARK_STORM").map_or(1, |first| first.parse().expect("a number"));
         let deployed = Deployed::new(Flavour { sample, manifest });
-        for seed in first..first + count {
+        for seed in seeds() {
             storm(&deployed, seed, 1 + usize::from(seed % 2 == 0), seed % 3 == 0, &format!("{sample}: {manifest}"));
         }
     });
 }
 
-/// Those that adopt one another.
-const RIVALS: [Name; 3] = ["crew/c", "crew/d", "crew/e"];
-/// How often more rows are read that seem to make a ring.
-const LOOKS: u32 = 8;
-/// How often everybody does something then.
-const RIVALRIES: u64 = 80;
-
-impl Run {
-    async fn rivalry(&self, rng: &mut Rng) {
-        let parent = rng.one_of(&RIVALS);
-        let child = rng.one_of(&RIVALS);
-        let (kind, key) = child.split_once('/').unwrap();
-        let done = match rng.below(8) {
-            0 => self.silo.set_stopped(kind, key, true).await.map(Value::from),
-            1 | 2 => self.silo.set_stopped(kind, key, false).await.map(Value::from),
-            3 | 4 => self.silo.deactivate(kind, key).await.map(Value::from),
-            _ => {
-                let child = json!({"kind": id(child).kind.as_str(), "key": key});
-                self.call(parent, "adopt", &json!([child, "permanent"])).await
-            }
-        };
-        check(&format!("{parent} and {child}"), done, "");
-    }
-
-    /// Whom those rows have above one another. Rows change while they are read one after the other: a ring stays.
-    fn ring(&self) -> Option<Vec<String>> {
-        let seen = self.looks_like_a_ring()?;
-        (0..LOOKS).all(|_| self.looks_like_a_ring().as_ref() == Some(&seen)).then_some(seen)
-    }
-
-    fn looks_like_a_ring(&self) -> Option<Vec<String>> {
-        RIVALS.iter().find_map(|rival| {
-            let mut line = vec![(*rival).to_owned()];
-            while let Some(parent) = line.last().and_then(|last| self.parent_by_rows(last)) {
-                line.push(parent);
-                if line[1..].contains(&line[0]) || line.len() > RIVALS.len() {
-                    return Some(line);
-                }
-            }
-            None
-        })
-    }
-
-    fn parent_by_rows(&self, child: &str) -> Option<String> {
-        RIVALS.iter().map(|of| (*of).to_owned()).find(|of| self.children_by_rows(of).contains(&child.to_owned()))
-    }
-}
-
-#[test]
-fn a_storm_of_those_that_adopt_one_another_makes_no_ring() {
-    on_a_large_stack(|| {
-        let count = std::env::var("QUARK_STORMS").map_or(STORMS, |count| count.parse().expect("a number"));
-        let first = std::env::var("QUARK_STORM").map_or(1, |first| first.parse().expect("a number"));
-        let deployed = Deployed::new(Flavour { sample: "crew", manifest: PATIENT });
-        for seed in first..first + count {
-            let shown = Shown(format!("rivals, seed {seed}"));
-            let mut runtime = if seed % 2 == 0 { Builder::new_multi_thread() } else { Builder::new_current_thread() };
-            let runtime = runtime.worker_threads(2).thread_stack_size(STACK_BYTES).enable_all().build().unwrap();
-            let run = deployed.start_on(&Arc::new(MemoryStore::new()), runtime);
-            run.runtime.block_on(async {
-                let hands = (0..HANDS).map(|hand| {
-                    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(hand) | 1);
-                    let run = &run;
-                    async move {
-                        for _ in 0..RIVALRIES {
-                            run.rivalry(&mut rng).await;
-                            assert_eq!(run.ring(), None);
-                        }
-                    }
-                });
-                futures_util::future::join_all(hands).await;
-                assert_eq!(run.ring(), None);
-                // Nobody waits for anybody for ever.
-                for rival in RIVALS {
-                    let (kind, key) = rival.split_once('/').unwrap();
-                    run.silo.set_stopped(kind, key, false).await.unwrap();
-                    run.call(rival, "roster", &json!([])).await.unwrap();
-                }
-            });
-            run.kill();
-            drop(shown);
-        }
-    });
-}
-
 /// Failures never add up to an escalation.
-const PATIENT: &str = r#"
+pub(super) const PATIENT: &str = r#"
 [[actor]]
 name = "crew"
 [actor.supervision]
