@@ -139,6 +139,10 @@ impl Client {
     /// Sends a request; none is there when the connection broke.
     #[must_use]
     pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
+        self.exchange(method, path, headers, body).ok()
+    }
+
+    fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -151,7 +155,7 @@ impl Client {
         } else {
             self.agent.run(request.body(body).unwrap())
         };
-        sent.ok().and_then(answer)
+        answer(sent?)
     }
 
     /// Sends a request.
@@ -161,7 +165,8 @@ impl Client {
     #[track_caller]
     #[must_use]
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        self.try_send(method, path, headers, body).unwrap_or_else(|| panic!("no answer to {method} {path}"))
+        let answer = self.exchange(method, path, headers, body);
+        answer.unwrap_or_else(|error| panic!("no answer to {method} {path}: {error}"))
     }
 
     /// Asks for a path.
@@ -253,14 +258,14 @@ impl Client {
     }
 }
 
-fn answer(mut response: Response<ureq::Body>) -> Option<Answer> {
+fn answer(mut response: Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     let header = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
         (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let headers = response.headers().iter().map(header).collect();
     let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(1 << 30).read_to_vec().ok()?;
-    Some(Answer { status, headers, body })
+    let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+    Ok(Answer { status, headers, body })
 }
 
 fn path(actor: &str, method: &str) -> String {

@@ -1,10 +1,14 @@
 //! Bodies, within bounds of size, time and memory.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderMap, header};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -20,6 +24,60 @@ pub(super) struct Room(Arc<Semaphore>);
 pub(super) struct Received {
     pub(super) bytes: Vec<u8>,
     pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// What a handler has not read of a body.
+///
+/// A connection can serve a next request only once all of a body has been read, and hyper closes the
+/// connection of one that has not without saying so in the answer: a client that keeps connections would
+/// have its next request, whatever that is, end without one.
+pub(super) struct Unread(Arc<Mutex<Lent>>);
+
+struct Lent {
+    parts: BodyDataStream,
+    /// The client sends the body once it is asked for, and nobody has.
+    is_held_back: bool,
+    is_at_end: bool,
+}
+
+impl Unread {
+    /// Lends a body to a handler.
+    pub(super) fn lend(body: Body, head: &HeaderMap) -> (Body, Self) {
+        let is_held_back = head.contains_key(header::EXPECT);
+        let lent = Arc::new(Mutex::new(Lent { parts: body.into_data_stream(), is_held_back, is_at_end: false }));
+        let handlers = Arc::clone(&lent);
+        (Body::from_stream(stream::poll_fn(move |context| handlers.lock().poll(context))), Self(lent))
+    }
+
+    /// Reads what there is left; false when that is too much, too slow or broken, so that the connection
+    /// has to end with its answer.
+    pub(super) async fn finish(self) -> bool {
+        let lent = self.0;
+        if lent.lock().is_held_back {
+            return false;
+        }
+        let mut left = UNREAD_BYTES_MAX;
+        let rest = async {
+            while let Some(part) = poll_fn(|context| lent.lock().poll(context)).await {
+                let Some(less) = part.ok().and_then(|part| left.checked_sub(part.len())) else { return false };
+                left = less;
+            }
+            true
+        };
+        timeout(UNREAD_TIME_MAX, rest).await.unwrap_or(false)
+    }
+}
+
+impl Lent {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, axum::Error>>> {
+        if self.is_at_end {
+            return Poll::Ready(None);
+        }
+        self.is_held_back = false;
+        let next = self.parts.poll_next_unpin(context);
+        self.is_at_end = matches!(next, Poll::Ready(None | Some(Err(_))));
+        next
+    }
 }
 
 impl Room {
@@ -85,3 +143,7 @@ impl BodyBounds {
 
 /// Permits count KiB, because a semaphore's count is small.
 const UNIT: usize = 1024;
+
+/// How much of a body that nobody wants is read, and how long its answer waits for that.
+const UNREAD_BYTES_MAX: usize = 64 << 10;
+const UNREAD_TIME_MAX: Duration = Duration::from_millis(100);

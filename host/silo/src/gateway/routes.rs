@@ -12,6 +12,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::FutureExt;
 
+use super::body::Unread;
 use super::edge::{Edge, RequestId};
 use super::failure::{NO_SUCH_ROUTE, Refused, WRONG_METHOD};
 use super::head;
@@ -75,8 +76,11 @@ const ROUTES: &str = "there are POST /v1/actors/KIND/KEY/METHOD, GET /v1/actors/
     GET /openapi.json, GET /healthz, GET /readyz, GET /metrics";
 
 /// Gives the request its id, and answers even if a handler panics.
-async fn identify(mut request: Request, next: Next) -> Response {
+async fn identify(request: Request, next: Next) -> Response {
     let began = Instant::now();
+    let (head, body) = request.into_parts();
+    let (body, unread) = Unread::lend(body, &head.headers);
+    let mut request = Request::from_parts(head, body);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (id, mut response) = match request_id(request.headers()) {
         Ok(id) => {
@@ -88,7 +92,11 @@ async fn identify(mut request: Request, next: Next) -> Response {
     };
     let status = response.status().as_u16();
     tracing::debug!(%method, path, status, request_id = id, took = ?began.elapsed(), "answered");
+    let is_read = unread.finish().await;
     let headers = response.headers_mut();
+    if !is_read {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(REQUEST_ID, id);
     }

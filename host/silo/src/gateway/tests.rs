@@ -381,6 +381,21 @@ async fn read_answer(stream: &mut TcpStream) -> Answer {
     parse(&bytes)
 }
 
+/// Reads one answer of a connection that stays, by the length that it says.
+async fn read_one(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    loop {
+        let answer = parse(&bytes);
+        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        if bytes.windows(4).any(|end| end == b"\r\n\r\n") && answer.body.len() >= length {
+            return answer;
+        }
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read_buf(&mut bytes));
+        let read = read.await.expect("the gateway answers").expect("no reset");
+        assert!(read > 0, "the connection ended without notice after {answer:?}");
+    }
+}
+
 fn parse(bytes: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));

@@ -131,6 +131,55 @@ async fn slow_heads_slow_bodies_and_idle_connections_are_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_outlives_a_refusal_or_its_answer_says_not() {
+    let silo = start().await;
+    let refused = format!("{ECHO} HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nquark-timeout-ms: soon\r\n");
+    // A body that comes a moment after its head, and then the next request on the same connection.
+    let (mut kept, mut stream) = (0, None);
+    for round in 0..100 {
+        let mut on = match stream.take() {
+            Some(kept) => kept,
+            None => silo.connect().await,
+        };
+        on.set_nodelay(true).unwrap();
+        on.write_all(format!("{refused}Content-Length: 3\r\n\r\n").as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+        on.write_all(b"[1]").await.unwrap();
+        let answer = read_one(&mut on).await;
+        assert_eq!(answer.status, 400, "round {round}: {answer:?}");
+        // A machine that stands still for a while makes the body one that stays away.
+        if answer.header("connection").is_none() {
+            on.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            assert_eq!(read_one(&mut on).await.status, 200, "round {round}");
+            stream = Some(on);
+            kept += 1;
+        }
+    }
+    assert!(kept > 0, "every answer ended its connection");
+    // A body that stays away, one that is too much, and one that the client keeps back until it is asked for.
+    for head in [
+        "Content-Length: 3\r\n\r\n[",
+        "Content-Length: 70000000\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n",
+        "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+    ] {
+        let mut stream = silo.connect().await;
+        stream.write_all(format!("{refused}{head}").as_bytes()).await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{head}: {answer:?}");
+    }
+    // Whoever is asked for it and sends it keeps its connection.
+    let mut stream = silo.connect().await;
+    let head =
+        format!("{ECHO} HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(read_one(&mut stream).await.status, 100);
+    stream.write_all(b"[1]").await.unwrap();
+    let answer = read_one(&mut stream).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, None), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_is_dropped() {
     let silo = start_with(Fake::default(), |config| {
         config.bounds.write_pause = Duration::from_millis(200);
