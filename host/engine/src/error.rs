@@ -191,6 +191,10 @@ pub enum Trap {
     /// It waited long after its caller had given up. Not the guest's failure.
     #[error("it still waited long after its caller had given up")]
     Abandoned,
+    /// Its `deactivate` hook was given up after that many seconds. Not the guest's failure: it may have waited for
+    /// others, or for a processor.
+    #[error("its `deactivate` hook did not end within {0} s, and nothing that it staged stands")]
+    Overdue(u64),
     /// Its instance ended for a neighbour's failure, of which this is the reason. Not its own failure.
     #[error("its instance ended with the turn of a neighbour: {0}")]
     Neighbour(String),
@@ -219,7 +223,7 @@ impl Trap {
     pub const fn is_own_failure(&self) -> bool {
         match self {
             Self::Guest(_) | Self::Refused(_) | Self::Failed(_) | Self::Commit(_) => true,
-            Self::Abandoned | Self::Neighbour(_) | Self::Unbegun => false,
+            Self::Abandoned | Self::Overdue(_) | Self::Neighbour(_) | Self::Unbegun => false,
             Self::CoolsDown { .. } | Self::Stopped | Self::NoRoom(_) => false,
         }
     }

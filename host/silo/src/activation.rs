@@ -149,7 +149,7 @@ impl Live {
         let hook = async move {
             let nests = self.served.component.nests();
             let hook = tokio::time::timeout(HOOK_GRACE, self.instance.deactivate(why_name(why)));
-            let done = alone(nests, hook).await.unwrap_or(Err(Trap::Abandoned));
+            let done = alone(nests, hook).await.unwrap_or(Err(Trap::Overdue(HOOK_GRACE.as_secs())));
             (Some(self), done)
         };
         let done = Lasting::new(&silo.long_turns, Box::pin(hook), false).end().await;

@@ -182,6 +182,7 @@ fn failed(id: &ActorId, trap: Trap) -> Failure {
         }
         trap @ (Trap::Failed(_)
         | Trap::Abandoned
+        | Trap::Overdue(_)
         | Trap::Neighbour(_)
         | Trap::Unbegun
         | Trap::CoolsDown { .. }

@@ -36,7 +36,14 @@ impl Rogue {
     }
 
     fn on_deactivate(&mut self, _: Deactivation) -> Result<(), String> {
-        if context::key().starts_with("spin-deactivate-") { spin() } else { Ok(()) }
+        match context::key() {
+            key if key.starts_with("spin-deactivate-") => spin(),
+            key if key.starts_with("wait-deactivate-") => {
+                sleep(Duration::from_mins(1));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn on_timer(&self, name: String) -> Result<(), String> {

@@ -96,7 +96,7 @@ const fn trapped(trap: &Trap) -> Ended {
         Trap::Refused(_) => Ended::Refused,
         Trap::Failed(_) => Ended::Error,
         Trap::Commit(_) => Ended::NotCommitted,
-        Trap::Abandoned => Ended::Abandoned,
+        Trap::Abandoned | Trap::Overdue(_) => Ended::Abandoned,
         Trap::Neighbour(_) | Trap::Unbegun => Ended::Neighbour,
         Trap::CoolsDown { .. } => Ended::CoolsDown,
         Trap::Stopped => Ended::Stopped,

@@ -662,6 +662,6 @@ pub(super) fn trap_error(trap: Trap) -> CallError {
         Trap::CoolsDown { retry_ms, reason } => CallError::CoolsDown { retry_ms, reason },
         Trap::Stopped => CallError::Stopped,
         Trap::Unbegun => CallError::Overloaded(NO_ROOM_RETRY_MS),
-        Trap::Abandoned => CallError::DeadlineExceeded,
+        Trap::Abandoned | Trap::Overdue(_) => CallError::DeadlineExceeded,
     }
 }

@@ -155,16 +155,20 @@ fn many_short_turns_in_a_row_are_answered() {
 fn a_neighbour_answers_while_more_actors_spin_than_there_are_workers() {
     let silo = Silo::start(&["--workers", "2"]);
     let client = silo.client();
-    client.deploy("rogue", "[actor.limits]\nturn = \"3s\"\n");
+    client.deploy("rogue", "[actor.limits]\nturn = \"1s\"\n");
     client.deploy("counter", "");
     assert_eq!(client.call("counter/neighbour", "increment", &json!([1])).number(), 1);
+    // However busy the machine is otherwise.
+    let patient = [("quark-timeout-ms", "80000")];
     let spinning = AtomicUsize::new(4);
     let answered = thread::scope(|scope| {
         for n in 0..4 {
             let (client, spinning) = (client.clone(), &spinning);
             scope.spawn(move || {
-                let _ = client.call(&format!("rogue/{n}"), "spin", &json!([])).failure(502, "failed");
+                let ended = client.call_with(&format!("rogue/{n}"), "spin", &json!([]), &patient);
+                // Before anything can go wrong here, which would leave the neighbour's caller without an end.
                 spinning.fetch_sub(1, Ordering::Relaxed);
+                let _ = ended.failure(502, "failed");
             });
         }
         for n in 0..4 {
@@ -223,7 +227,8 @@ fn actors_that_spin_as_they_leave_do_so_beside_the_workers() {
     // The hook was ended, and that is all: they wake again.
     for rogue in &leavers {
         let failure = client.inspect(rogue)["last_failure"].to_string();
-        assert!(failure.contains("limits.turn"), "{failure}");
+        // On a busy machine its time is over before it had a second of a processor.
+        assert!(failure.contains("limits.turn") || failure.contains("its `deactivate` hook did not end"), "{failure}");
         assert_eq!(client.call(rogue, "ping", &json!([])).number(), 1);
     }
 }

@@ -100,6 +100,19 @@ fn an_operator_puts_an_actor_to_sleep() {
 }
 
 #[test]
+fn a_hook_that_waits_as_its_actor_leaves_is_given_up() {
+    let silo = Silo::with(&["rogue"]);
+    let client = silo.client();
+    let rogue = "rogue/wait-deactivate-1";
+    assert_eq!(client.call(rogue, "ping", &json!([])).number(), 1);
+    // It would wait for a minute, and has a few seconds.
+    let _ = client.send("POST", &format!("/v1/actors/{rogue}/-/deactivate"), &[], b"").expect(200);
+    let failure = client.inspect(rogue)["last_failure"]["reason"].to_string();
+    assert!(failure.contains("its `deactivate` hook did not end within 5 s"), "{failure}");
+    assert_eq!(client.call(rogue, "ping", &json!([])).number(), 1);
+}
+
+#[test]
 fn calls_and_turns_are_counted_beyond_the_lives_of_actors() {
     let silo = Silo::with(&["counter"]);
     let client = silo.client();

@@ -248,7 +248,7 @@ fn a_full_mailbox_loses_no_timer() {
 fn a_neighbour_answers_while_timers_spin() {
     let silo = Silo::start(&["--workers", "2"]);
     let client = silo.client();
-    client.deploy("rogue", "[actor.limits]\nturn = \"2s\"\n");
+    client.deploy("rogue", "[actor.limits]\nturn = \"1s\"\n");
     client.deploy("counter", "");
     assert_eq!(client.call("counter/neighbour", "increment", &json!([1])).number(), 1);
     for n in 0..4 {
