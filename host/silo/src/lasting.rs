@@ -7,6 +7,8 @@
 //! while there are short turns as well.
 
 use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -95,18 +97,19 @@ fn start(gate: &Gate) -> Option<Threads> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let has_last = processors > 1 && workers >= processors;
     let threads = if has_last { processors - 1 } else { workers };
-    let no_threads = |error: &std::io::Error| tracing::warn!(%error, "fewer threads for long turns, or none");
-    let most = some(threads).inspect_err(no_threads).ok()?;
-    let last = has_last.then(|| some(1).inspect_err(no_threads).ok()).flatten();
+    let no_threads = |error: &io::Error| tracing::warn!(%error, "fewer threads for long turns, or none");
+    let most = some(threads, WORKER_STACK_BYTES).inspect_err(no_threads).ok()?;
+    let last = has_last.then(|| some(1, WORKER_STACK_BYTES).inspect_err(no_threads).ok()).flatten();
     gate.open(threads, last.is_some());
     Some(Threads { most, last })
 }
 
-fn some(threads: usize) -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+fn some(threads: usize, stack_bytes: usize) -> io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
         .worker_threads(threads)
         .thread_name("quark-long")
-        .thread_stack_size(WORKER_STACK_BYTES)
+        .thread_stack_size(stack_bytes)
         .on_thread_start(|| {
             // Turns of others would be held up with the one that calls them.
             never_inline();
@@ -114,8 +117,9 @@ fn some(threads: usize) -> std::io::Result<Runtime> {
                 tracing::warn!(%error, "long turns have the same priority as others");
             }
         })
-        .enable_time()
-        .build()
+        .enable_time();
+    // It panics where the system refuses it a thread.
+    catch_unwind(AssertUnwindSafe(|| builder.build())).unwrap_or_else(|_| Err(io::Error::other("no more threads")))
 }
 
 /// What became of work in these threads; and whether it took more than one slice.
@@ -239,5 +243,19 @@ async fn slices<T>(mut work: Work<T>, inside: Inside) -> Slice<T> {
             return Slice::Moves(work);
         }
         tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_refuses_threads_is_an_error() {
+        // No system has room for such a stack.
+        assert!(some(2, 1 << 60).is_err());
+        let two = some(2, WORKER_STACK_BYTES).unwrap();
+        assert_eq!(two.metrics().num_workers(), 2);
+        two.shutdown_background();
     }
 }
