@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quark_core::idempotency::IdempotencyKey;
-use quark_silo::api::{CLI_REQUESTS, Failure, codes};
+use quark_silo::api::{CALL_TIMEOUT_MS_MAX, CLI_REQUESTS, Failure, codes};
 use serde::Deserialize;
 use ureq::http::Method;
 
@@ -62,8 +62,8 @@ struct Message {
     /// The arguments as a JSON array, none if it is left out; the answer is JSON too.
     #[arg(long, value_name = "ARRAY", num_args = 0..=1, default_missing_value = "[]", value_parser = array)]
     json: Option<String>,
-    /// How long to wait for the answer: 500ms, 5s, 2m.
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    /// How long to wait for the answer: 500ms, 5s, 2m; a day at most.
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
     timeout: Option<Duration>,
     /// A header that travels with the call chain; may be repeated.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
@@ -168,6 +168,12 @@ fn array(text: &str) -> Result<String, String> {
     Err("write the arguments as a JSON array, for example '[5]'".to_owned())
 }
 
+fn timeout(text: &str) -> Result<Duration, String> {
+    let most = Duration::from_millis(CALL_TIMEOUT_MS_MAX);
+    units::duration(text)
+        .and_then(|time| if time <= most { Ok(time) } else { Err("a day (24h) is the most".to_owned()) })
+}
+
 fn key(text: &str) -> Result<String, String> {
     IdempotencyKey::parse(text).map(|key| key.to_string()).map_err(|error| error.to_string())
 }
@@ -215,6 +221,8 @@ mod tests {
         for bad in ["", "x", "=v", "a b=c"] {
             assert!(header(bad).is_err(), "{bad}");
         }
+        assert_eq!(timeout("24h"), Ok(Duration::from_hours(24)));
+        assert_eq!(timeout("25h"), Err("a day (24h) is the most".into()));
         assert!(array(" [1]").is_ok());
         assert!(array("{}").is_err());
     }

@@ -15,7 +15,7 @@ use crate::exit::usage;
 
 /// How long a silo may take to accept a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// The longest wait for an answer that says nothing itself; above what a silo lets a call wait.
+/// The longest wait for the answer to a request that names no time of its own.
 const ANSWER_TIME: Duration = Duration::from_mins(11);
 /// What is added to a call's own timeout for the way there and back.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);

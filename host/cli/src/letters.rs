@@ -3,12 +3,14 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use quark_silo::api::DeadLetter;
+use quark_silo::api::{DeadLetter, KindReport};
 use serde::{Deserialize, Serialize};
 
-use crate::address::encoded;
+use crate::address::{Address, encoded};
 use crate::client::{Client, Remote};
+use crate::deployed::KindList;
 use crate::exit::{Done, Exit};
+use crate::look::short_actor;
 use crate::output::{Output, plain};
 use crate::table::table;
 use crate::units::shown_ago;
@@ -36,8 +38,8 @@ pub(crate) struct DeadLetters {
     #[arg(long)]
     reason: Option<String>,
     /// Only those to or from this actor: KIND/KEY.
-    #[arg(long, value_name = "KIND/KEY")]
-    actor: Option<String>,
+    #[arg(long, value_name = "KIND/KEY", value_parser = Address::parse)]
+    actor: Option<Address>,
     /// Go on with those that come, the oldest first, until interrupted.
     #[arg(long)]
     follow: bool,
@@ -66,7 +68,8 @@ impl DeadLetters {
             out.line("no dead letters");
         } else {
             let columns = [("WHEN", true), ("TO", false), ("METHOD", false), ("FROM", false), ("REASON", false)];
-            out.line(table(&columns, letters.dead_letters.iter().map(row)));
+            let kinds = client.get::<KindList>("/v1/kinds")?.kinds;
+            out.line(table(&columns, letters.dead_letters.iter().map(|letter| row(letter, &kinds))));
         }
         Ok(Exit::Done)
     }
@@ -74,7 +77,7 @@ impl DeadLetters {
     fn path(&self, limit: u32, after: Option<u64>) -> String {
         let option = |name: &str, value: Option<String>| value.map(|value| format!("&{name}={}", encoded(&value)));
         let reason = option("reason", self.reason.clone()).unwrap_or_default();
-        let actor = option("actor", self.actor.clone()).unwrap_or_default();
+        let actor = option("actor", self.actor.as_ref().map(Address::to_string)).unwrap_or_default();
         let after = option("after", after.map(|after| after.to_string())).unwrap_or_default();
         format!("/v1/dead-letters?limit={limit}{reason}{actor}{after}")
     }
@@ -82,12 +85,13 @@ impl DeadLetters {
     /// Shows what comes until the reader goes away.
     fn go_on(&self, client: &Client, mut letters: Letters, out: &mut Output<'_>) -> Done {
         let mut last = 0;
+        let kinds = if self.json { Vec::new() } else { client.get::<KindList>("/v1/kinds")?.kinds };
         loop {
             for letter in letters.dead_letters.iter().rev() {
                 last = last.max(letter.id);
                 match (self.json, serde_json::to_string(letter)) {
                     (true, Ok(json)) => out.said(json),
-                    (true, Err(_)) | (false, _) => out.said(row(letter).join("  ")),
+                    (true, Err(_)) | (false, _) => out.said(row(letter, &kinds).join("  ")),
                 }
             }
             if out.is_closed() {
@@ -99,11 +103,11 @@ impl DeadLetters {
     }
 }
 
-fn row(letter: &DeadLetter) -> Vec<String> {
-    let from = letter.from.clone().unwrap_or_else(|| "outside".to_owned());
+fn row(letter: &DeadLetter, kinds: &[KindReport]) -> Vec<String> {
+    let from = letter.from.as_ref().map_or_else(|| "outside".to_owned(), |from| short_actor(kinds, from));
     let reason = match letter.detail.as_str() {
         "" => letter.reason.clone(),
         detail => format!("{}: {}", letter.reason, plain(detail)),
     };
-    vec![shown_ago(letter.at_ms), letter.to.clone(), letter.method.clone(), from, reason]
+    vec![shown_ago(letter.at_ms), short_actor(kinds, &letter.to), letter.method.clone(), from, reason]
 }

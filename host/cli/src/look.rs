@@ -1,5 +1,6 @@
 //! What is there: `ps`, `inspect`; and `deactivate`.
 
+use quark_core::id::split_address;
 use quark_silo::api::{ActivationReport, ActorReport, Health, KindReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -109,6 +110,16 @@ pub(crate) fn short(kinds: &[KindReport], full: &str) -> String {
     let name = full.rsplit('#').next().unwrap_or(full);
     let ambiguous = kinds.iter().filter(|kind| kind.name == name).count() > 1;
     if ambiguous { full } else { name }.to_owned()
+}
+
+/// An actor whose kind is named in full, with the kind as it is [`short`] where there is such a kind.
+pub(crate) fn short_actor(kinds: &[KindReport], full: &str) -> String {
+    match split_address(full) {
+        Ok((kind, key)) if kinds.iter().any(|known| known.kind == kind) => {
+            format!("{}/{}", short(kinds, kind), key.as_str())
+        }
+        _ => full.to_owned(),
+    }
 }
 
 /// Show everything about one actor.
@@ -278,6 +289,9 @@ mod tests {
         let kinds = [kind("a:b/c#counter"), kind("x:y/z#counter"), kind("a:b/c#hello")];
         assert_eq!(short(&kinds, "a:b/c#counter"), "a:b/c#counter");
         assert_eq!(short(&kinds, "a:b/c#hello"), "hello");
+        assert_eq!(short_actor(&kinds, "a:b/c#counter/a/b#c"), "a:b/c#counter/a/b#c");
+        assert_eq!(short_actor(&kinds, "a:b/c#hello/a/b#c"), "hello/a/b#c");
+        assert_eq!(short_actor(&kinds, "a:b/c#gone/a"), "a:b/c#gone/a");
         let text = shown(|out| show_kinds(&kinds[2..], out));
         assert_eq!(
             text,

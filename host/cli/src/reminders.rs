@@ -1,12 +1,14 @@
 //! `reminders`: what actors are to be told at their times.
 
-use quark_silo::api::{ReminderReport, ReminderReports};
+use quark_silo::api::{KindReport, ReminderReport, ReminderReports};
 use serde_json::json;
 use ureq::http::Method;
 
 use crate::address::Address;
 use crate::client::{Client, Remote};
+use crate::deployed::KindList;
 use crate::exit::{Done, Exit};
+use crate::look::short_actor;
 use crate::output::{Output, plain};
 use crate::table::table;
 use crate::units::shown_until;
@@ -72,7 +74,7 @@ impl Reminders {
         if self.json {
             out.json(&reports);
         } else {
-            self.show(&reports, out);
+            self.show(&reports, &client.get::<KindList>("/v1/kinds")?.kinds, out);
         }
         Ok(Exit::Done)
     }
@@ -83,7 +85,7 @@ impl Reminders {
         format!("{list}?limit={}", self.limit)
     }
 
-    fn show(&self, reports: &ReminderReports, out: &mut Output<'_>) {
+    fn show(&self, reports: &ReminderReports, kinds: &[KindReport], out: &mut Output<'_>) {
         if reports.reminders.is_empty() {
             return out.line("no reminders");
         }
@@ -95,17 +97,17 @@ impl Reminders {
             ("MISSED", false),
             ("TRIES", true),
         ];
-        out.line(table(&columns, reports.reminders.iter().map(row)));
+        out.line(table(&columns, reports.reminders.iter().map(|reminder| row(reminder, kinds))));
         if reports.truncated {
             out.line(format!("more than {}: the rest is left out; --limit or KIND/KEY shows it", self.limit));
         }
     }
 }
 
-fn row(reminder: &ReminderReport) -> Vec<String> {
+fn row(reminder: &ReminderReport, kinds: &[KindReport]) -> Vec<String> {
     vec![
         shown_until(reminder.next_ms),
-        reminder.actor.clone(),
+        short_actor(kinds, &reminder.actor),
         plain(&reminder.name),
         plain(&reminder.schedule),
         reminder.missed.clone(),
@@ -143,7 +145,7 @@ mod tests {
         };
         let shown = |reports: &ReminderReports| {
             let mut bytes = Vec::new();
-            reminders(None).show(reports, &mut Output::new(&mut bytes, false));
+            reminders(None).show(reports, &[], &mut Output::new(&mut bytes, false));
             String::from_utf8(bytes).unwrap()
         };
         assert_eq!(shown(&ReminderReports::default()), "no reminders\n");

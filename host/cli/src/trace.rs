@@ -268,7 +268,7 @@ fn row(turn: &TurnReport) -> Vec<String> {
     };
     let outcome = match turn.detail.as_str() {
         "" => turn.outcome.clone(),
-        detail => format!("{}: {}", turn.outcome, detail.chars().take(DETAIL_CHARS_MAX).collect::<String>()),
+        detail => format!("{}: {}", turn.outcome, cut(detail)),
     };
     vec![
         shown_ago(turn.at_ms),
@@ -285,6 +285,12 @@ fn row(turn: &TurnReport) -> Vec<String> {
         from(turn),
         outcome,
     ]
+}
+
+/// As much of a reason as a line shows; `--json` has all of it.
+fn cut(detail: &str) -> String {
+    let cut: String = detail.chars().take(DETAIL_CHARS_MAX).collect();
+    if cut.len() < detail.len() { cut + "..." } else { cut }
 }
 
 fn from(turn: &TurnReport) -> String {
@@ -366,7 +372,9 @@ mod tests {
             (&*shown[2], &*shown[6], &*shown[11]),
             ("total (inside)", "2 in 3.0 ms", "cart/1.go -> pay/2.charge")
         );
-        assert_eq!(shown[12].len(), "trapped: ".len() + DETAIL_CHARS_MAX);
+        assert_eq!(shown[12], format!("trapped: {}...", "x".repeat(DETAIL_CHARS_MAX)));
+        turn.detail.truncate(DETAIL_CHARS_MAX);
+        assert_eq!(row(&turn)[12], format!("trapped: {}", "x".repeat(DETAIL_CHARS_MAX)));
         (turn.path, turn.occasion, turn.caller) = (Vec::new(), "tell".into(), "a:b/c#cart/7".into());
         assert_eq!(from(&turn), "tell by cart/7");
         (turn.occasion, turn.caller) = ("reminder".into(), "silo".into());

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub use self::journal::{EventReport, JournalPage, JournalReport, JournalState, Moment};
 pub use self::trace::{CLI_REQUESTS, TraceReport, TurnReport, TurnsWanted};
 
+/// The longest that a caller from outside may wait, in milliseconds: a day, as for a method's own timeout.
+pub const CALL_TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
 /// The format of arguments and of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -8,7 +8,7 @@ use quark_core::activation::{Phase, Why};
 use quark_core::commit::CommitError;
 use quark_core::envelope::{Chain, Head, Path, Tell};
 use quark_core::error::CallError;
-use quark_core::id::{ActorId, Key};
+use quark_core::id::{ActorId, Key, split_address};
 use quark_core::standing::Standing;
 use quark_core::state::{ANSWERS, STANDING, is_reserved};
 use quark_core::time::Time;
@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 
 use crate::activation::Activation;
 use crate::api::{
-    ActivationReport, ActorReport, Contract, DeadLetter, DeployReport, DeployRequest, Failure, Format, Health,
-    HeldReport, JournalPage, JournalState, KindContract, KindReport, LettersWanted, LiveReport, Moment,
+    ActivationReport, ActorReport, CALL_TIMEOUT_MS_MAX, Contract, DeadLetter, DeployReport, DeployRequest, Failure,
+    Format, Health, HeldReport, JournalPage, JournalState, KindContract, KindReport, LettersWanted, LiveReport, Moment,
     ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue, TraceReport, TreeReport,
     TurnsWanted, ValueReport, VersionReport, codes,
 };
@@ -36,8 +36,6 @@ use crate::silo::{Inner, Silo};
 use crate::store::{StoreError, StoreHealth};
 use crate::supervision::millis;
 
-/// The longest that a caller from outside may wait.
-const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
 /// How long an operator's turn may wait for its place.
 const OPERATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -125,7 +123,7 @@ impl Silo {
             path: Path::START,
             chain: Arc::new(chain),
             deadline: Time::NEVER,
-            timeout: request.timeout_ms.map(|ms| std::time::Duration::from_millis(ms.min(TIMEOUT_MS_MAX))),
+            timeout: request.timeout_ms.map(|ms| std::time::Duration::from_millis(ms.min(CALL_TIMEOUT_MS_MAX))),
             key: request.idempotency_key,
         };
         let activation = self.0.activation(&to);
@@ -503,6 +501,9 @@ impl Service for Silo {
     }
 
     fn dead_letters(&self, wanted: &LettersWanted) -> Result<Vec<DeadLetter>, Failure> {
+        if let Some(Err(error)) = wanted.actor.as_deref().map(split_address) {
+            return Err(Failure::new(codes::BAD_REQUEST, error.to_string()).next("write it like counter/alice"));
+        }
         let names = Reason::ALL.map(Reason::name);
         match wanted.reason.as_deref().filter(|reason| !names.contains(reason)) {
             None => Ok(self.0.dead_letters.newest(wanted)),

@@ -10,6 +10,9 @@ use super::{CRON_BYTES_MAX, ReminderRefusal};
 /// The letters of a name of a day or a month; marks as `L` have fewer.
 const NAME_LETTERS: usize = 3;
 
+/// The longest steps of the fields: a longer one leads beyond the field's last value.
+const STEPS_MAX: [u32; 5] = [59, 23, 30, 11, 7];
+
 /// The shortest time between two times of a reminder, in milliseconds.
 pub const EVERY_MIN: u64 = 100;
 /// The most times that passed for each of which [`Missed::FireAll`] has a turn: the latest of them.
@@ -71,6 +74,7 @@ impl Schedule {
             Self::Every(each) => Ok(now.saturating_add(*each).min(LAST_MS)),
             Self::Cron(text) => {
                 let refused = |why: &str| ReminderRefusal::Cron(text.chars().take(80).collect(), why.into());
+                check(text).map_err(|why| refused(&why))?;
                 let cron = parse(text).map_err(|why| refused(&why))?;
                 next_of(&cron, now).ok_or_else(|| refused("it never comes"))
             }
@@ -134,7 +138,8 @@ impl Missed {
     }
 }
 
-fn parse(text: &str) -> Result<Cron, String> {
+/// What the parser takes, and means another thing than whoever wrote it would think.
+fn check(text: &str) -> Result<(), String> {
     if text.len() > CRON_BYTES_MAX {
         return Err(format!("it has {} bytes, and {CRON_BYTES_MAX} are the most", text.len()));
     }
@@ -147,6 +152,16 @@ fn parse(text: &str) -> Result<Cron, String> {
     if let Some(field) = text.split_whitespace().take(3).find(named) {
         return Err(format!("`{field}` names a day or a month where it must be a number"));
     }
+    for (field, most) in text.split_whitespace().zip(STEPS_MAX) {
+        let mut steps = field.split(',').filter_map(|part| part.split_once('/'));
+        if let Some((part, step)) = steps.find(|(_, step)| step.parse::<u32>().is_ok_and(|step| step > most)) {
+            return Err(format!("the step of `{part}/{step}` is over {most}, so it would never be taken"));
+        }
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<Cron, String> {
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     parser.parse(text).map_err(|error| error.to_string())
 }

@@ -14,9 +14,9 @@ use serde_json::json;
 
 use super::edge::{Edge, RequestId, bad_query};
 use super::failure::Refused;
-use super::openapi::{ACTOR_ERROR, IDEMPOTENCY_KEY, JSON, OUTCOME, TIMEOUT, TIMEOUT_MS_MAX, WAVE};
+use super::openapi::{ACTOR_ERROR, IDEMPOTENCY_KEY, JSON, OUTCOME, TIMEOUT, WAVE};
 use super::target::Target;
-use crate::api::{self, Format, Reply, codes};
+use crate::api::{self, CALL_TIMEOUT_MS_MAX, Format, Reply, codes};
 
 /// Headers with this prefix travel with the call chain, without it.
 const CHAIN_PREFIX: &str = "quark-header-";
@@ -106,10 +106,10 @@ pub(super) fn wrong_content_type(given: &str, expected: &str) -> Refused {
 fn timeout_of(headers: &HeaderMap) -> Result<Option<u64>, Refused> {
     let Some(given) = headers.get(TIMEOUT) else { return Ok(None) };
     match given.to_str().ok().and_then(|given| given.parse().ok()) {
-        Some(ms) if (1..=TIMEOUT_MS_MAX).contains(&ms) => Ok(Some(ms)),
+        Some(ms) if (1..=CALL_TIMEOUT_MS_MAX).contains(&ms) => Ok(Some(ms)),
         _ => Err(Refused::new(
             codes::BAD_REQUEST,
-            format!("{TIMEOUT} is not a whole number of milliseconds from 1 to {TIMEOUT_MS_MAX}"),
+            format!("{TIMEOUT} is not a whole number of milliseconds from 1 to {CALL_TIMEOUT_MS_MAX}"),
             "write it like `quark-timeout-ms: 5000`",
         )),
     }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::failure::of_calls;
 use super::service::Service;
-use crate::api::Contract;
+use crate::api::{CALL_TIMEOUT_MS_MAX, Contract};
 
 /// The formats of a call.
 pub(super) const JSON: &str = "application/json";
@@ -21,8 +21,6 @@ pub(super) const ACTOR_ERROR: &str = "actor-error";
 pub(super) const TIMEOUT: &str = "quark-timeout-ms";
 /// The header that names a call, so that a repeat of it has its effect once.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// A day, as for a method's own timeout.
-pub(super) const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// The document as it was when last asked for, with the version of what it describes.
 #[derive(Default)]
@@ -176,7 +174,7 @@ fn key_parameter() -> Value {
 fn timeout_parameter() -> Value {
     json!({
         "name": TIMEOUT, "in": "header", "description": "how long to wait, in milliseconds",
-        "schema": { "type": "integer", "minimum": 1, "maximum": TIMEOUT_MS_MAX },
+        "schema": { "type": "integer", "minimum": 1, "maximum": CALL_TIMEOUT_MS_MAX },
     })
 }
 

@@ -53,6 +53,11 @@ fn a_full_mailbox_is_told_of_and_does_not_push_out_the_rest() {
     assert_eq!(ran.json()["dead_letters"], json!([all[0]]));
     let ran = silo.cli(&["dead-letters", "--reason", "bad-luck"]).exits(2);
     assert!(ran.stderr.contains("overflow"), "{ran:?}");
+    let ran = silo.cli(&["dead-letters", "--actor", "rogue"]).exits(2);
+    assert!(ran.stderr.contains("KIND/KEY"), "{ran:?}");
+    let _ = client.get("/v1/dead-letters?actor=rogue").failure(400, "bad-request");
+    let ran = silo.cli(&["dead-letters", "--actor", "rogue/a"]).exits(0);
+    assert!(ran.stdout.contains("  rogue/a  "), "{ran:?}");
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn a_tell_to_a_kind_that_nothing_serves_is_told_of_to_whoever_follows() {
     let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    for part in ["sample:counter/counters#counter/x", "reset", "sample:relay/relays#relay/a", "undeliverable"] {
+    for part in ["sample:counter/counters#counter/x", "reset", "  relay/a", "undeliverable"] {
         assert!(line.contains(part), "{line}");
     }
     assert_eq!(count(&client, "undeliverable"), 1.0);

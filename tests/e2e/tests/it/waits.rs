@@ -238,6 +238,8 @@ fn deadlines_shrink_on_the_way() {
     let answer = client.call_with("relay/a", "time-left", &json!([["b", "c"]]), &[("quark-timeout-ms", "20000")]);
     let left: Vec<u64> = answer.ok().as_array().unwrap().iter().map(|left| left.as_u64().unwrap()).collect();
     assert_eq!(left.len(), 3);
+    let long = client.call_with("relay/a", "time-left", &json!([[]]), &[("quark-timeout-ms", "86400000")]).ok();
+    assert!(long[0].as_u64().is_some_and(|left| left > 80_000_000), "a day may be waited for: {long}");
     assert!(left[0] <= 20_000 && left.windows(2).all(|pair| pair[1] <= pair[0] / 2), "{left:?}");
 }
 

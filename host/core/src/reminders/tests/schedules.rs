@@ -42,11 +42,21 @@ fn what_is_no_schedule_of_five_fields_is_refused() {
     let long = format!("{long}1 * * * *");
     let odd = ["", "* * * *", "* * * * * *", "61 * * * *", "x * * * *", "@daily", "0 0 30 2 *", &long, "* * * * *\0"];
     let names = ["MON * * * *", "0 JAN * * *", "0 0 MON * *", "0 0 1,tue * *"];
-    for bad in odd.into_iter().chain(names) {
+    let steps = [
+        "*/60 * * * *",
+        "5,0-30/61 * * * *",
+        "0 */24 * * *",
+        "0 0 */31 * *",
+        "0 0 1 */12 *",
+        "0 0 * * */8",
+        "*/0 * * * *",
+    ];
+    for bad in odd.into_iter().chain(names).chain(steps) {
         let refused = cron(bad).first(NEW_YEAR);
         assert!(matches!(refused, Err(ReminderRefusal::Cron(..))), "{bad}: {refused:?}");
     }
     let text = cron("0 0 30 2 *").first(NEW_YEAR).unwrap_err().to_string();
+    assert!(cron("*/59 */23 */30 */11 */7").first(NEW_YEAR).is_ok());
     assert!(text.contains("`0 0 30 2 *` is no schedule of five fields") && text.contains("never comes"), "{text}");
 }
 
