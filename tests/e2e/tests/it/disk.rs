@@ -113,6 +113,57 @@ fn a_disk_without_room_for_a_start_is_told_as_such() {
 }
 
 #[test]
+fn a_silo_does_not_fill_its_disk_so_far_that_none_can_start() {
+    let floor = ["--free-space-floor", "1MiB"];
+    let mut silo = Silo::new();
+    let Some(_disk) = Disk::mount(&silo.data(), 32) else { return };
+    silo.restart(&floor);
+    silo.client().deploy("rogue", "");
+    let text = "x".repeat(200_000);
+    let mut stored = 0;
+    // Killed while much is in the log alone, and again when there is no room for more.
+    for lives in 0..2 {
+        let client = silo.client();
+        let mut refused = 0;
+        eventually("there is no room", || {
+            let answer = client.call(&format!("rogue/r{stored}"), "store", &json!([text]));
+            if answer.status == 200 {
+                (stored, refused) = (stored + 1, 0);
+            } else {
+                let _ = answer.failure(503, "unavailable");
+                refused += 1;
+            }
+            (refused > lives * 20).then_some(())
+        });
+        silo.kill();
+        silo.restart(&floor);
+        for n in 0..stored {
+            assert_eq!(silo.client().call(&format!("rogue/r{n}"), "stored", &json!([])).ok(), text.as_str(), "r{n}");
+        }
+    }
+    assert!(stored > 20, "{stored}");
+    // The last of its room is enough for its end too.
+    assert!(silo.stop().success());
+    silo.restart(&floor);
+}
+
+#[test]
+fn a_start_without_room_for_its_log_says_how_much_it_needs() {
+    let floor = ["--free-space-floor", "0"];
+    let Some((mut silo, disk)) = silo_on_disk(&floor) else { return };
+    assert_eq!(silo.client().call("counter/a", "increment", &json!([1])).number(), 6);
+    silo.kill();
+    disk.fill();
+    let ran = run(silo.command(&floor)).exits(3);
+    for part in ["too little room", "nothing is lost", "MiB free"] {
+        assert!(ran.stderr.contains(part), "{ran:?}");
+    }
+    disk.make_room();
+    silo.restart(&floor);
+    assert_eq!(value(&silo.client(), "counter/a"), 6);
+}
+
+#[test]
 fn a_disk_that_takes_no_writes_is_told_as_such() {
     let Some((mut silo, disk)) = silo_on_disk(&FLOOR) else { return };
     assert!(silo.stop().success());

@@ -1,6 +1,7 @@
 //! The thread that brings the log into the tables while the writer goes on in the log's next file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quark_core::commit::CommitError;
 
@@ -8,9 +9,13 @@ use super::desk::{Sealed, Task};
 use super::queue::{Job, Reply, Verdict, Work, answer};
 use super::segment::{Disk, Segment, Step};
 use super::shared::Shared;
+use super::space::{SPACE_RETRY_MS, of_tables};
 use super::tables::Broken;
 use super::view::Base;
 use super::{REOPEN_RETRY_MS, checkpoint, deploys};
+
+/// How often a checkpoint that waits for room looks for it.
+const ROOM_LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) struct Checkpointer {
     pub(super) shared: Arc<Shared>,
@@ -28,9 +33,23 @@ impl Checkpointer {
                 continue;
             };
             let opened = base.opened;
+            // redb would have to be opened again after a write that there was no room for, with nothing to read
+            // meanwhile. What waits here is in the log.
+            let has_room = |bytes| self.shared.space.has(bytes);
             let ended = match task {
-                Task::Checkpoint(sealed) => self.checkpoint(&base, sealed).map(Some),
+                Task::Checkpoint(sealed) => {
+                    if self.wait_for_room(sealed.overlay.room()) {
+                        self.checkpoint(&base, sealed).map(Some)
+                    } else {
+                        Ok(None)
+                    }
+                }
+                Task::Deploy(job) if !has_room(of_tables(job.bytes().unwrap_or(0), 1)) => {
+                    answer(vec![job], |_| Err(CommitError::Unavailable { retry_ms: SPACE_RETRY_MS }));
+                    Ok(None)
+                }
                 Task::Deploy(job) => self.deploy(&base, job).map(|()| None),
+                Task::Reserve if !has_room(of_tables(0, 1)) => Ok(None),
                 Task::Reserve => self.commit(&base, |_| Ok(()), || Ok(())).map(|()| None).map_err(|(why, _)| why),
             };
             match ended {
@@ -42,6 +61,20 @@ impl Checkpointer {
                 }
             }
         }
+    }
+
+    /// False when that is given up.
+    fn wait_for_room(&self, bytes: u64) -> bool {
+        let mut told = false;
+        while !self.shared.space.has(bytes) {
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(bytes, "what was logged waits for so much room on the disk before its tables take it");
+            }
+            if !self.shared.desk.wait_for_room(ROOM_LOOK_EVERY) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Brings a sealed generation into the tables, and gives back its file for the one after next.

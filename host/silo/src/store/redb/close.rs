@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use redb::Database;
 
 use super::segment::{Disk, Step};
+use super::space::Space;
 use super::start::clean;
 use super::tables::Broken;
 use super::view::{Base, View};
@@ -16,10 +17,14 @@ use super::{checkpoint, guarded};
 const READERS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Brings what is left into the tables, and closes them for good once those who read have ended.
-pub(super) fn shut(view: View, disk: &Disk) {
+pub(super) fn shut(view: View, disk: &Disk, space: &Space) {
+    let has_room = space.has(view.room());
     let View { base, sealed, active } = view;
     let Base { database, .. } = base;
     let written = guarded(|| {
+        if !has_room {
+            return Err(Broken::Io("there is no room on the disk".into()));
+        }
         let tx = checkpoint::begin(&database)?;
         if let Some(sealed) = sealed {
             checkpoint::fill(&tx, &sealed)?;

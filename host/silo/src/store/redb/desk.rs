@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use quark_core::commit::CommitError;
@@ -39,8 +40,19 @@ struct State {
     /// The log's next file: empty, and durably there.
     spare: Option<Segment>,
     busy: bool,
+    /// What is being done waits for room on the disk.
+    short: bool,
     failed: bool,
     closing: bool,
+}
+
+/// Why there is no spare file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoSpare {
+    /// The checkpointer failed, so that there will be none.
+    Failed,
+    /// There is none before there is room on the disk.
+    Short,
 }
 
 /// What the checkpointer does next.
@@ -62,14 +74,34 @@ impl Desk {
         self.state.lock().spare.take()
     }
 
-    /// Waits until there is a spare file; false when there will be none, because the checkpointer
-    /// failed.
-    pub(super) fn wait_for_spare(&self) -> bool {
+    /// Waits until there is a spare file.
+    pub(super) fn wait_for_spare(&self) -> Result<(), NoSpare> {
         let mut state = self.state.lock();
-        while state.spare.is_none() && !state.failed {
-            self.changed.wait(&mut state);
+        loop {
+            match &*state {
+                State { failed: true, .. } => return Err(NoSpare::Failed),
+                State { spare: Some(_), .. } => return Ok(()),
+                State { short: true, .. } => return Err(NoSpare::Short),
+                State { .. } => self.changed.wait(&mut state),
+            }
         }
-        !state.failed
+    }
+
+    /// The task that was taken waits for room, a while at most. False when it is to be given up: its log is
+    /// on the disk.
+    pub(super) fn wait_for_room(&self, most: Duration) -> bool {
+        let mut state = self.state.lock();
+        state.short = true;
+        self.changed.notify_all();
+        if !state.failed && !state.closing {
+            self.changed.wait_for(&mut state, most);
+        }
+        !state.failed && !state.closing
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_short(&self) -> bool {
+        self.state.lock().short
     }
 
     pub(super) fn seal(&self, sealed: Sealed) {
@@ -104,6 +136,7 @@ impl Desk {
     pub(super) fn clear(&self) {
         let mut state = self.state.lock();
         state.failed = true;
+        self.changed.notify_all();
         while state.busy {
             self.changed.wait(&mut state);
         }
@@ -141,6 +174,7 @@ impl Desk {
     pub(super) fn done(&self, spare: Option<Segment>, failed: bool) {
         let mut state = self.state.lock();
         state.busy = false;
+        state.short = false;
         state.failed |= failed;
         if spare.is_some() {
             state.spare = spare;

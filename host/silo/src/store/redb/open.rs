@@ -26,7 +26,7 @@ const PID_BYTES_MAX: u64 = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder does not exist and cannot be made.
-    #[error("the data folder {} cannot be made; make it yourself or name another one", path.display())]
+    #[error("the data folder {} cannot be made ({source}); make it yourself or name another one", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -71,6 +71,19 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
+        reason: String,
+    },
+    /// There is too little room on its disk to bring what was logged into its tables.
+    #[error(
+        "there is too little room in {} to start ({reason}); nothing is lost: make {} MiB free there and start again",
+        path.display(), need.div_ceil(1024 * 1024)
+    )]
+    NoRoom {
+        /// The folder.
+        path: PathBuf,
+        /// How many bytes it takes at the most.
+        need: u64,
+        /// What failed.
         reason: String,
     },
     /// The system failed otherwise.
@@ -119,6 +132,10 @@ impl Folder {
         }
         write_pid(&mut lock).map_err(|error| failed(&at, error))?;
         Ok(Self { path: path.into(), _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn data_file(&self) -> PathBuf {

@@ -13,6 +13,7 @@ use quark_core::state::Value;
 
 use super::journals::Journals;
 use super::rows::Item;
+use super::space::of_tables;
 use crate::store::reminders::ReminderRows;
 
 /// What a row counts beside its bytes.
@@ -161,6 +162,11 @@ impl Overlay {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Room for bringing it into the tables.
+    pub(super) fn room(&self) -> u64 {
+        if self.is_empty() { 0 } else { of_tables(self.bytes, self.rows) }
     }
 
     pub(super) fn journals(&self) -> &Journals {

@@ -13,7 +13,7 @@ use super::frame::{FRAME_BYTES, HEADER_BYTES, Header, RECORD_BYTES_MAX};
 
 /// A file grows in steps of this many bytes of zeros, so that a sync writes data and not also a
 /// new size. A file that is used again does not grow.
-const GROW_BYTES: u64 = 1024 * 1024;
+pub(super) const GROW_BYTES: u64 = 1024 * 1024;
 /// What a file keeps of its size when it is used again.
 const KEEP_BYTES: u64 = 32 * 1024 * 1024;
 /// A longer file is not one of the log's: a segment that is full takes one more record.
@@ -122,8 +122,11 @@ impl Disk {
         let new = self.folder.join(NEW_FILE);
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&new)?;
         let header = Header { number, salt: rand::random() };
-        let segment = Segment { disk: self.clone(), file, path: new, header, end: 0, size: 0 };
-        segment.start(number)
+        let segment = Segment { disk: self.clone(), file, path: new.clone(), header, end: 0, size: 0 };
+        segment.start(number).inspect_err(|_| {
+            // It may take the room that is missing.
+            let _ = fs::remove_file(&new);
+        })
     }
 
     fn sync_folder(&self) -> io::Result<()> {
@@ -176,7 +179,7 @@ impl Segment {
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), Unwritten> {
         let end = self.end + record.len() as u64;
         self.grow(end)
-            .map_err(|error| if is_full(&error) { Unwritten::NoRoom(error) } else { Unwritten::Surely(error) })?;
+            .map_err(|error| if is_full(&error) { self.give_back(error) } else { Unwritten::Surely(error) })?;
         if let Err(error) = self.write(record, self.end) {
             // Some of it may be there. Without its frame it is nothing.
             let cut = self.write(&[0; FRAME_BYTES], self.end).and_then(|()| self.sync());
@@ -185,6 +188,14 @@ impl Segment {
         self.sync().map_err(Unwritten::Perhaps)?;
         self.end = end;
         Ok(())
+    }
+
+    /// What it grew by before there was no room is left to others, the tables above all.
+    fn give_back(&self, full: io::Error) -> Unwritten {
+        match self.file.set_len(self.size) {
+            Ok(()) => Unwritten::NoRoom(full),
+            Err(error) => Unwritten::Surely(error),
+        }
     }
 
     fn grow(&mut self, end: u64) -> io::Result<()> {

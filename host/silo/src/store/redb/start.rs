@@ -8,7 +8,8 @@ use super::checkpoint::{self, Meta};
 use super::frame::{self, HEADER_BYTES, Header, LOG_FORMAT, Unreadable};
 use super::open::{Folder, OpenError, OpenFile, failed};
 use super::overlay::Overlay;
-use super::segment::{Disk, Segment, forget_cached};
+use super::segment::{Disk, GROW_BYTES, Segment, forget_cached};
+use super::space::Space;
 use super::tables::{Broken, FORMAT, FORMAT_LOGGED};
 use super::view::{Base, View};
 use super::{guarded, rows};
@@ -65,23 +66,39 @@ pub(super) fn start(
         // What is there has been in the tables since they were closed.
         None => (Overlay::default(), there.last().copied().unwrap_or(0)),
     };
-    let active = disk.make(last + 1).map_err(logged)?;
     let reserved = meta.reserved + u64::from(opening.reserve);
-    let base = guarded(|| {
-        let tx = checkpoint::begin(&database)?;
-        checkpoint::fill(&tx, &overlay)?;
-        checkpoint::set_log(&tx, active.number())?;
-        checkpoint::set_reserved(&tx, reserved)?;
-        tx.commit()?;
-        Ok(Base { database: Arc::new(database), opened: opening.opened })
-    })
-    .map_err(broken)?;
-    if !overlay.is_empty() {
-        tracing::info!(rows = overlay.rows(), "what was logged is in the tables");
+    let rows = overlay.rows();
+    let begin = || -> Result<_, OpenError> {
+        let active = disk.make(last + 1).map_err(logged)?;
+        guarded(|| {
+            let tx = checkpoint::begin(&database)?;
+            checkpoint::fill(&tx, &overlay)?;
+            checkpoint::set_log(&tx, active.number())?;
+            checkpoint::set_reserved(&tx, reserved)?;
+            Ok(tx.commit()?)
+        })
+        .map_err(broken)?;
+        Ok((active, disk.make(last + 2).map_err(logged)?))
+    };
+    let (active, spare) = begin().map_err(|error| or_no_room(error, folder, &overlay))?;
+    if rows > 0 {
+        tracing::info!(rows, "what was logged is in the tables");
     }
-    let spare = disk.make(last + 2).map_err(logged)?;
+    let base = Base { database: Arc::new(database), opened: opening.opened };
     clean(disk, there.into_iter().filter(|number| *number <= last));
     Ok(Started { view: View::new(base), active, spare, reserved })
+}
+
+/// The same, but for what fails where there is less room than it can take.
+fn or_no_room(error: OpenError, folder: &Folder, logged: &Overlay) -> OpenError {
+    let need = logged.room() + 2 * GROW_BYTES;
+    let path = folder.path();
+    if let OpenError::Failed { reason, .. } = &error
+        && !Space::new(path, 0).has(need)
+    {
+        return OpenError::NoRoom { path: path.into(), need, reason: reason.clone() };
+    }
+    error
 }
 
 /// Removes files that nobody needs; the next start tries again with those that stay.
@@ -105,6 +122,10 @@ pub(super) fn replay(disk: &Disk, first: u64, there: &[u64]) -> Result<(Overlay,
         }
         expect += 1;
         let file = disk.read(number).map_err(|error| failed(&path, error))?;
+        if (file.len() as u64) < GROW_BYTES {
+            // A file has its name only once it has so many, durably.
+            return Err(damaged(path, format!("it was cut off after {} bytes", file.len())));
+        }
         let read = replay.file(number, &file);
         match read {
             Ok(true) => last = number,

@@ -45,6 +45,11 @@ impl View {
         Self { base, sealed: None, active: Overlay::default() }
     }
 
+    /// Room for bringing all of it into the tables.
+    pub(super) fn room(&self) -> u64 {
+        self.active.room() + self.sealed.as_ref().map_or(0, |sealed| sealed.room())
+    }
+
     pub(super) fn snapshot(&self) -> Result<ReadTransaction, Broken> {
         Ok(self.base.database.begin_read()?)
     }

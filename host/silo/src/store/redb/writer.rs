@@ -9,15 +9,16 @@ use quark_core::commit::CommitError;
 use super::REOPEN_RETRY_MS;
 use super::batch::{self, Batch};
 use super::close::shut;
-use super::desk::Sealed;
+use super::desk::{NoSpare, Sealed};
 use super::log::{Bounds, Log};
 use super::open::{Folder, OpenFile};
 use super::queue::{Job, Taken, Verdict, Work, answer};
-use super::segment::{Disk, Unwritten};
+use super::segment::{Disk, GROW_BYTES, Unwritten};
 use super::shared::Shared;
-use super::space::SPACE_RETRY_MS;
+use super::space::{SPACE_RETRY_MS, of_tables};
 use super::start::{self, Opening, Started};
 use super::tables::Broken;
+use super::view::View;
 
 /// The first wait after a reopening that failed; it doubles with each further one.
 const REOPEN_WAIT_MIN: Duration = Duration::from_millis(20);
@@ -78,7 +79,7 @@ impl Writer {
             tracing::error!("the checkpointer panicked");
         }
         if let Some(view) = self.shared.bar("it is closed".into()) {
-            shut(view, &self.disk);
+            shut(view, &self.disk, &self.shared.space);
         }
         drop(self.folder);
         self.shared.gone.send_replace(true);
@@ -115,10 +116,23 @@ impl Writer {
             refuse(jobs, SPACE_RETRY_MS);
             return Ok(());
         }
-        if let Err(why) = self.make_room() {
-            self.bar(&why);
-            refuse(jobs, REOPEN_RETRY_MS);
-            return Err(why);
+        match self.make_room() {
+            Ok(()) => {}
+            Err(NoSpare::Short) => {
+                refuse(jobs, SPACE_RETRY_MS);
+                return Ok(());
+            }
+            Err(NoSpare::Failed) => {
+                let why = Broken::Io("its tables could not be written".into());
+                self.bar(&why);
+                refuse(jobs, REOPEN_RETRY_MS);
+                return Err(why);
+            }
+        }
+        if !self.tables_have_room(&jobs) {
+            self.seal();
+            refuse(jobs, SPACE_RETRY_MS);
+            return Ok(());
         }
         let (deploys, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| matches!(job.work, Work::Deploy(..)));
         if self.shared.numbers.low().is_some() {
@@ -197,15 +211,24 @@ impl Writer {
     }
 
     /// Seals a generation that is full; waits when it is much too full.
-    fn make_room(&mut self) -> Result<(), Broken> {
+    fn make_room(&mut self) -> Result<(), NoSpare> {
         let Bounds { bytes, rows, bytes_max, rows_max, .. } = self.bounds;
-        if self.is_over(bytes_max, rows_max) && !self.shared.desk.wait_for_spare() {
-            return Err(Broken::Io("its tables could not be written".into()));
+        if self.is_over(bytes_max, rows_max) {
+            self.shared.desk.wait_for_spare()?;
         }
         if self.is_over(bytes, rows) {
             self.seal();
         }
         Ok(())
+    }
+
+    /// Whether the disk has room for the tables to take these too, when they take all that was logged: else a
+    /// log could become so large that no start could ever bring it in.
+    fn tables_have_room(&self, jobs: &[Job]) -> bool {
+        let bytes: usize = jobs.iter().filter_map(Job::bytes).sum();
+        let logged = self.shared.view.read().as_ref().map_or(0, View::room);
+        // Their bytes in the log itself come first, and a start has two more files before it takes the old ones away.
+        self.shared.space.has(bytes as u64 + logged + of_tables(bytes, jobs.len()) + 2 * GROW_BYTES)
     }
 
     fn is_over(&self, bytes: u64, rows: usize) -> bool {

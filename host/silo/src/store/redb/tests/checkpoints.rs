@@ -322,6 +322,45 @@ async fn a_fault_at_any_step_loses_nothing_and_mends_itself() {
     }
 }
 
+#[tokio::test]
+async fn a_checkpoint_waits_for_room_and_readers_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let hold = Arc::new(AtomicBool::new(true));
+    let store = open_hasty(folder.path(), holding(&hold));
+    let mut claim = store.claim(&actor("a")).await.unwrap();
+    // More commits than one checkpoint takes; the first of those is held up while there is room still.
+    while store.shared.view.read().as_ref().unwrap().sealed.is_none() {
+        commit(&store, next(&mut claim)).await.unwrap();
+    }
+    for _ in 0..3 {
+        commit(&store, next(&mut claim)).await.unwrap();
+    }
+    let told = claim.etag;
+    store.shared.space.pretend(Some(0));
+    hold.store(false, Ordering::SeqCst);
+    let refused = commit(&store, next(&mut claim)).await;
+    assert!(matches!(refused, Err(CommitError::Unavailable { .. })), "{refused:?}");
+    // Nothing shows that a checkpoint does not begin, but time in which it would.
+    tokio::time::sleep(HASTY.quiet * 40).await;
+    assert!(!store.shared.view.read().as_ref().unwrap().active.is_empty() || store.shared.desk.is_short());
+    assert_eq!(whole(&store).await, told, "what was logged can be read, and so can the tables");
+    assert_eq!(store.health(), StoreHealth::Writable, "it is not being opened again");
+    let left = copy(folder.path());
+    store.shared.space.pretend(None);
+    settled(&store).await;
+    let mut claim = store.claim(&actor("a")).await.unwrap();
+    assert_eq!(claim.etag, told);
+    commit(&store, next(&mut claim)).await.unwrap();
+    // It ends without room too, and what it leaves is whole.
+    store.shared.space.pretend(Some(0));
+    store.close().await;
+    for (folder, etag) in [(folder.path(), told + 1), (left.path(), told)] {
+        let store = open(folder);
+        assert_eq!(whole(&store).await, etag);
+        store.close().await;
+    }
+}
+
 async fn well(store: &RedbStore) {
     for _ in 0..500 {
         if store.health() == StoreHealth::Writable {
