@@ -461,6 +461,7 @@ fn begin(turn: &mut TurnContext, read_only: bool, input: &mut TurnInput<'_>) {
     turn.read_only = read_only;
     turn.timeout = None;
     turn.calls = 0;
+    turn.undecided = false;
     turn.handled = input.handles.cloned();
 }
 
@@ -548,5 +549,6 @@ pub(crate) fn trap(guest: &Guest, error: &wasmtime::Error) -> Trap {
     if let Some(at) = at.filter(|_| !reason.contains("panicked at")) {
         reason = format!("{reason}, in `{at:#}`");
     }
-    Trap::Guest(reason.replace('\n', " "))
+    let reason = reason.replace('\n', " ");
+    if guest.turn.undecided && guest.turn.key().is_some() { Trap::Undecided(reason) } else { Trap::Guest(reason) }
 }

@@ -179,6 +179,10 @@ pub enum Trap {
     /// The guest trapped, panicked or passed a limit; the reason in one line.
     #[error("{0}")]
     Guest(String),
+    /// The same in the turn of a call with a key, after a call of its own had failed. So it leaves open what became
+    /// of that until it is repeated: its failure, but no sign that the next turns will fail.
+    #[error("{0}")]
+    Undecided(String),
     /// The actor refused to wake: `activate` or the constructor answered with an error.
     #[error("it refused to wake: {0}")]
     Refused(String),
@@ -222,13 +226,13 @@ impl Trap {
     #[must_use]
     pub const fn is_own_failure(&self) -> bool {
         match self {
-            Self::Guest(_) | Self::Refused(_) | Self::Failed(_) | Self::Commit(_) => true,
+            Self::Guest(_) | Self::Undecided(_) | Self::Refused(_) | Self::Failed(_) | Self::Commit(_) => true,
             Self::Abandoned | Self::Overdue(_) | Self::Neighbour(_) | Self::Unbegun => false,
             Self::CoolsDown { .. } | Self::Stopped | Self::NoRoom(_) => false,
         }
     }
 
-    /// Whether it counts against the limit of its restarts: what is the store's fault does not.
+    /// Whether it counts against the limit of its restarts: what is the fault of the store or of others does not.
     #[must_use]
     pub const fn counts(&self) -> bool {
         matches!(self, Self::Guest(_) | Self::Refused(_) | Self::Failed(_))

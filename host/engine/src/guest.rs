@@ -44,6 +44,8 @@ pub(crate) struct TurnContext {
     pub(crate) calls: u32,
     /// Its commit point that failed.
     pub(crate) broken: Option<CommitError>,
+    /// A call of its own failed.
+    pub(crate) undecided: bool,
     pub(crate) clock: TurnClock,
 }
 
@@ -59,6 +61,7 @@ impl TurnContext {
             handled: None,
             calls: 0,
             broken: None,
+            undecided: false,
             clock,
         }
     }
@@ -67,6 +70,11 @@ impl TurnContext {
     pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
         let keyed = self.head.keyed.as_ref().filter(|_| matches!(self.runs, Runs::Method(_)))?;
         Some(&keyed.key)
+    }
+
+    /// A call that it made failed.
+    pub(crate) fn call_failed(&mut self) {
+        self.undecided = true;
     }
 }
 

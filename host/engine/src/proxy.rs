@@ -223,17 +223,18 @@ fn answered(
             Ok(())
         }
         Err(CallFailure::Commit(error)) => Err(store.data_mut().broken(error)),
-        Err(CallFailure::Call(error)) => match call_errors::fill(ty, &error) {
-            Some(val) => {
-                results[0] = val;
-                Ok(())
-            }
-            // A result without room for a call error: the failure ends the calling turn.
-            None => Err(wasmtime::Error::msg(format!(
-                "the call of `{}` failed and its result has no room to say so: {error}",
-                signature.name
-            ))),
-        },
+        Err(CallFailure::Call(error)) => {
+            store.data_mut().turn.call_failed();
+            let Some(val) = call_errors::fill(ty, &error) else {
+                // A result without room for a call error: the failure ends the calling turn.
+                return Err(wasmtime::Error::msg(format!(
+                    "the call of `{}` failed and its result has no room to say so: {error}",
+                    signature.name
+                )));
+            };
+            results[0] = val;
+            Ok(())
+        }
     }
 }
 

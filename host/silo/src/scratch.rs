@@ -176,7 +176,7 @@ fn failed(id: &ActorId, trap: Trap) -> Failure {
             let message = format!("{id}: the store is unavailable; nothing was changed");
             Failure { retry_after_ms: Some(RETRY_MS), ..Failure::new("unavailable", message) }
         }
-        Trap::Refused(reason) | Trap::Guest(reason) => {
+        Trap::Refused(reason) | Trap::Guest(reason) | Trap::Undecided(reason) => {
             Failure::new("failed", format!("{id} could not be made as it was: {reason}"))
                 .next("nothing was harmed; the version that is deployed must be able to apply its old events")
         }

@@ -114,7 +114,10 @@ impl Guest {
     ) -> wasmtime::Result<Result<String, types::CallError>> {
         match answer {
             Ok(answer) => Ok(Ok(answer.json)),
-            Err(CallFailure::Call(error)) => Ok(Err(call_error(error))),
+            Err(CallFailure::Call(error)) => {
+                self.turn.call_failed();
+                Ok(Err(call_error(error)))
+            }
             Err(CallFailure::Commit(error)) => Err(self.broken(error)),
         }
     }

@@ -92,7 +92,7 @@ fn answered(outcome: &Result<&Payload, &CallError>) -> (u64, Ended, String) {
 /// How a turn ended that trapped, or did not begin.
 const fn trapped(trap: &Trap) -> Ended {
     match trap {
-        Trap::Guest(_) => Ended::Trapped,
+        Trap::Guest(_) | Trap::Undecided(_) => Ended::Trapped,
         Trap::Refused(_) => Ended::Refused,
         Trap::Failed(_) => Ended::Error,
         Trap::Commit(_) => Ended::NotCommitted,

@@ -654,7 +654,7 @@ pub(super) fn answer_trap(silo: &Arc<Inner>, origin: Origin, trap: Trap) {
 /// What a caller is told of a turn that ended so.
 pub(super) fn trap_error(trap: Trap) -> CallError {
     match trap {
-        Trap::Guest(reason) | Trap::Failed(reason) => CallError::Failed(reason),
+        Trap::Guest(reason) | Trap::Undecided(reason) | Trap::Failed(reason) => CallError::Failed(reason),
         Trap::Refused(reason) => CallError::Failed(format!("it refused to wake: {reason}")),
         Trap::Commit(error) => commit_failed(error),
         Trap::NoRoom(_) => CallError::Overloaded(NO_ROOM_RETRY_MS),

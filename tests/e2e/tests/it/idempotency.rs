@@ -357,6 +357,39 @@ fn check_payments(flavour: &str, more: &str, kills: u64) {
 }
 
 #[test]
+fn accounts_that_pay_each_other_at_once_come_to_their_ends() {
+    const PAYMENTS: u64 = 25;
+    // Actors of packs that wait for one another do so until their deadlines.
+    for (flavour, more) in WAYS.into_iter().filter(|(_, more)| !more.contains("packed")) {
+        let silo = Silo::start(&[]);
+        let client = silo.client();
+        client.deploy(&format!("{flavour}bank"), &marking(BANK, more));
+        for account in ["a", "b"] {
+            let _ = client.call(&format!("account/{account}"), "deposit", &json!([1_000])).ok();
+        }
+        let never = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for (n, (from, to)) in [("a", "b"), ("b", "a"), ("a", "b"), ("b", "a")].into_iter().enumerate() {
+                let (client, never) = (&client, &never);
+                scope.spawn(move || {
+                    for payment in 0..PAYMENTS {
+                        let key = format!("p{n}-{payment}");
+                        let account = format!("account/{from}");
+                        let _ = until_answered(client, never, &account, "pay", &json!([to, 1]), &key).unwrap().ok();
+                    }
+                });
+            }
+        });
+        for account in ["account/a", "account/b"] {
+            assert_eq!(client.call(account, "balance", &json!([])).number(), 1_000, "{flavour} {more} {account}");
+            // Turns that closed a ring left open what became of them, and were repeated; nobody had to wait for it.
+            let standing = client.inspect(account)["last_failure"]["reason"].to_string();
+            assert!(standing == "null" || standing.contains("Deadlock"), "{flavour} {more} {account}: {standing}");
+        }
+    }
+}
+
+#[test]
 fn each_payment_is_made_once_amid_kill_9() {
     check_payments("", "", kills());
 }
