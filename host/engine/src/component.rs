@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use quark_core::id::KindName;
 use quark_core::manifest::{Isolation, Manifest, MemoryProfile, Reentrancy};
+use wasmtime::ResourcesRequired;
 use wasmtime::component::{InstancePre, Linker, Resource, ResourceType};
 
 pub use self::bytes::{content_hash, embedded_manifest};
@@ -127,6 +128,7 @@ impl Component {
         let (mut kinds, older) = versions::newest(exported, &wit)?;
         kinds.iter_mut().for_each(|kind| kind.hooks.clone_from(&hooks));
         kinds.iter().try_for_each(|kind| kinds::check_policy(engine, kind))?;
+        kinds.iter().try_for_each(|kind| has_memory(kind, &compiled))?;
         kinds.iter().try_for_each(|kind| may_share(kind, &imports))?;
         let doubted = reentrancy::choose(&mut kinds, Toolchain::of(&component_bytes)?, &imports)?;
         let pre = link(engine, &compiled, &imports)?;
@@ -210,8 +212,7 @@ fn fits(
 ) -> Result<(), AdmissionError> {
     let Some(needs) = compiled.resources_required() else { return Ok(()) };
     let slot = slot_bytes(profile);
-    // It counts pages, whatever its name.
-    if let Some(memory) = needs.max_initial_memory_size.map(|pages| pages.saturating_mul(PAGE_BYTES))
+    if let Some(memory) = starts_with(&needs)
         && memory > slot
     {
         let what = format!("its memory starts at {memory} bytes");
@@ -224,6 +225,22 @@ fn fits(
         return Err(AdmissionError::TooMuch(format!("its table starts at {elements} elements; at most {most} fit")));
     }
     Ok(())
+}
+
+/// Bytes of its memory when it starts. The number is of pages, whatever its name.
+fn starts_with(needs: &ResourcesRequired) -> Option<u64> {
+    Some(needs.max_initial_memory_size?.saturating_mul(PAGE_BYTES))
+}
+
+/// A kind whose limit is below what it starts with would fail at each call.
+fn has_memory(kind: &Kind, compiled: &wasmtime::component::Component) -> Result<(), AdmissionError> {
+    let starts = compiled.resources_required().as_ref().and_then(starts_with);
+    match (kind.policy.limits.memory, starts) {
+        (Some(limit), Some(starts)) if starts > limit => {
+            Err(AdmissionError::Memory { kind: kind.name.short().to_owned(), limit, starts })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn link(

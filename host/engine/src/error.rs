@@ -151,6 +151,16 @@ pub enum AdmissionError {
         /// Bytes of a slot.
         slot: u64,
     },
+    /// Its manifest gives a kind less memory than it starts with.
+    #[error("the manifest gives `{kind}` {limit} bytes of memory (limits.memory), and it starts with {starts}")]
+    Memory {
+        /// The kind's short name.
+        kind: String,
+        /// Bytes of the limit.
+        limit: u64,
+        /// Bytes at the start.
+        starts: u64,
+    },
     /// Its kinds disagree on their memory profile.
     #[error(
         "`{}` is to be {} and `{}` {}: the kinds of one component share its memory profile",

@@ -157,13 +157,13 @@ const fn next_after(error: &CallError) -> Option<&'static str> {
         CallError::Stopped => Some("`quark start` lets it be woken again"),
         CallError::Failed(_) => Some("`quark inspect` shows its last failure"),
         CallError::DeadlineExceeded => Some("`quark inspect` shows what it does; or give the call a longer timeout"),
+        CallError::Unavailable(_) => Some("try again; while it lasts, `quark ps` and /readyz say why"),
         CallError::UnknownOutcome(_)
         | CallError::Cancelled
         | CallError::CoolsDown { .. }
         | CallError::Downstream(_)
         | CallError::Unreachable(_)
         | CallError::Overloaded(_)
-        | CallError::Unavailable(_)
         | CallError::TooLarge(_)
         | CallError::Incompatible(_)
         | CallError::Deadlock(_)

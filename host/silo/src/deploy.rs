@@ -61,6 +61,7 @@ fn bad_component(error: AdmissionError) -> Failure {
              limits.memory), or say memory-profile = \"roomy\" in its manifest"
         }
         AdmissionError::Slot { profile: MemoryProfile::Roomy, .. } => "make it smaller, or lower limits.memory",
+        AdmissionError::Memory { .. } => "give it more in its manifest, or make it smaller",
         AdmissionError::Profiles(..) => "say the same memory-profile for all of them, or make two components of it",
         AdmissionError::Method { .. } => "change the component, or what its manifest says of it, and deploy it again",
         AdmissionError::Returns { .. } => "leave `reentrancy` out of its manifest",

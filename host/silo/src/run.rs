@@ -10,9 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{SiloConfig, StoreConfig};
 use crate::gateway::{BindError, Gateway, GatewayConfig, token};
 use crate::silo::{Silo, StartError};
-use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::redb::{OpenError, RedbOptions, RedbStore};
+use crate::store::{Store, StoreHealth};
 
 /// The stack of a thread that runs turns: in the direct lane, guests run on it.
 pub(crate) const WORKER_STACK_BYTES: usize = 16 << 20;
@@ -68,6 +68,9 @@ async fn serve(config: SiloConfig, started: impl FnOnce(std::net::SocketAddr)) -
             // Whoever can write there can run code as the silo.
             let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(&compiled);
             made.inspect_err(|error| tracing::warn!(%error, "no cache of compiled components")).ok();
+            if let StoreHealth::ReadOnly(reason) = store.health() {
+                tracing::warn!(reason, "the store takes no writes");
+            }
             (Arc::new(store), Cache::at(&compiled))
         }
     };

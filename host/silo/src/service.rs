@@ -44,7 +44,7 @@ pub(crate) fn unavailable(error: StoreError) -> Failure {
         StoreError::Unavailable { retry_ms, .. } => {
             let mut failure = Failure::new("unavailable", error.to_string());
             failure.retry_after_ms = Some(retry_ms);
-            failure
+            failure.next("try again; while it lasts, `quark ps` and /readyz say why")
         }
         StoreError::Damaged(_) => Failure::new(codes::INTERNAL, error.to_string()),
     }

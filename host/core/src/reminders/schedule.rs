@@ -152,6 +152,9 @@ fn check(text: &str) -> Result<(), String> {
     if let Some(field) = text.split_whitespace().take(3).find(named) {
         return Err(format!("`{field}` names a day or a month where it must be a number"));
     }
+    if let Some(field) = text.split_whitespace().find(|field| field.split(',').any(str::is_empty)) {
+        return Err(format!("a part of `{field}` is empty"));
+    }
     for (field, most) in text.split_whitespace().zip(STEPS_MAX) {
         let mut steps = field.split(',').filter_map(|part| part.split_once('/'));
         if let Some((part, step)) = steps.find(|(_, step)| step.parse::<u32>().is_ok_and(|step| step > most)) {

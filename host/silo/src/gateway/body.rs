@@ -38,13 +38,20 @@ struct Lent {
     /// The client sends the body once it is asked for, and nobody has.
     is_held_back: bool,
     is_at_end: bool,
+    /// It has no end that anybody could find.
+    is_broken: bool,
 }
 
 impl Unread {
     /// Lends a body to a handler.
     pub(super) fn lend(body: Body, head: &HeaderMap) -> (Body, Self) {
         let is_held_back = head.contains_key(header::EXPECT);
-        let lent = Arc::new(Mutex::new(Lent { parts: body.into_data_stream(), is_held_back, is_at_end: false }));
+        let lent = Arc::new(Mutex::new(Lent {
+            parts: body.into_data_stream(),
+            is_held_back,
+            is_at_end: false,
+            is_broken: false,
+        }));
         let handlers = Arc::clone(&lent);
         (Body::from_stream(stream::poll_fn(move |context| handlers.lock().poll(context))), Self(lent))
     }
@@ -53,7 +60,11 @@ impl Unread {
     /// has to end with its answer.
     pub(super) async fn finish(self) -> bool {
         let lent = self.0;
-        if lent.lock().is_held_back {
+        let (is_held_back, is_broken) = {
+            let lent = lent.lock();
+            (lent.is_held_back, lent.is_broken)
+        };
+        if is_held_back || is_broken {
             return false;
         }
         let mut left = UNREAD_BYTES_MAX;
@@ -75,7 +86,8 @@ impl Lent {
         }
         self.is_held_back = false;
         let next = self.parts.poll_next_unpin(context);
-        self.is_at_end = matches!(next, Poll::Ready(None | Some(Err(_))));
+        self.is_broken = matches!(next, Poll::Ready(Some(Err(_))));
+        self.is_at_end = self.is_broken || matches!(next, Poll::Ready(None));
         next
     }
 }
@@ -136,7 +148,10 @@ impl BodyBounds {
 
     fn broken(self, received: usize, announced: Option<u64>) -> Refused {
         let of = announced.map_or_else(String::new, |announced| format!(" of {announced}"));
-        let message = format!("{} broke off after {received}{of} bytes; nothing was done", self.what);
+        let message = format!(
+            "{} broke off, or is not divided as HTTP has it, after {received}{of} bytes; nothing was done",
+            self.what
+        );
         Refused::new(codes::BAD_REQUEST, message, "repeat the upload")
     }
 }

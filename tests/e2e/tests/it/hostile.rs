@@ -4,11 +4,14 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use quark_e2e::{Client, Silo, eventually};
+use quark_e2e::{Client, Silo, component, eventually};
 use serde_json::{Value, json};
 
 /// A short leash, so that the tests are.
 const LEASH: &str = "[actor.limits]\nturn = \"300ms\"\n";
+
+/// However busy the machine is otherwise.
+const PATIENT: [(&str, &str); 1] = [("quark-timeout-ms", "80000")];
 
 /// What threads of long turns are.
 const NICE: i32 = 10;
@@ -63,6 +66,16 @@ fn an_abort_is_told() {
 #[test]
 fn endless_recursion_is_ended() {
     check_fails("recurse", &json!([]), "deeper");
+}
+
+#[test]
+fn a_limit_below_what_the_component_starts_with_is_refused_at_the_deploy() {
+    let silo = Silo::start(&[]);
+    let rogue = component("rogue");
+    let manifest = "[actor.limits]\nmemory = \"65KiB\"\n";
+    let failure = silo.client().deploy_bytes(&rogue, manifest).failure(400, "bad-component");
+    let text = failure.to_string();
+    assert!(text.contains("`rogue` 66560 bytes of memory (limits.memory), and it starts with"), "{text}");
 }
 
 #[test]
@@ -158,14 +171,12 @@ fn a_neighbour_answers_while_more_actors_spin_than_there_are_workers() {
     client.deploy("rogue", "[actor.limits]\nturn = \"1s\"\n");
     client.deploy("counter", "");
     assert_eq!(client.call("counter/neighbour", "increment", &json!([1])).number(), 1);
-    // However busy the machine is otherwise.
-    let patient = [("quark-timeout-ms", "80000")];
     let spinning = AtomicUsize::new(4);
     let answered = thread::scope(|scope| {
         for n in 0..4 {
             let (client, spinning) = (client.clone(), &spinning);
             scope.spawn(move || {
-                let ended = client.call_with(&format!("rogue/{n}"), "spin", &json!([]), &patient);
+                let ended = client.call_with(&format!("rogue/{n}"), "spin", &json!([]), &PATIENT);
                 // Before anything can go wrong here, which would leave the neighbour's caller without an end.
                 spinning.fetch_sub(1, Ordering::Relaxed);
                 let _ = ended.failure(502, "failed");
@@ -241,7 +252,8 @@ fn a_turn_that_lasts_calls_others_and_is_called_back_as_any_other() {
         client.deploy(sample, "");
         // It computes for long between its calls, and so do those that it calls, which call it.
         for _ in 0..2 {
-            assert_eq!(client.call("ping-pong/a", "practise", &json!([["b", "a"], 200, 30_000])).number(), 200);
+            let arguments = json!([["b", "a"], 200, 30_000]);
+            assert_eq!(client.call_with("ping-pong/a", "practise", &arguments, &PATIENT).number(), 200);
         }
         assert!(client.metric("quark_long_turns_total") >= 2.0, "{sample}");
     }

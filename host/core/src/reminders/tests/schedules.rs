@@ -29,6 +29,9 @@ fn times_of_the_day_are_in_utc() {
     assert_eq!(cron("0 0 * * MON").first(NEW_YEAR), Ok(NEW_YEAR + 4 * 24 * HOUR));
     assert_eq!(cron("0 8 * JAN-MAR MON").first(NEW_YEAR), Ok(NEW_YEAR + (4 * 24 + 8) * HOUR));
     assert_eq!(cron("0 0 L JAN *").first(NEW_YEAR), Ok(NEW_YEAR + 30 * 24 * HOUR));
+    assert_eq!(cron("0 0 13 * FRI").first(NEW_YEAR), Ok(NEW_YEAR + 24 * HOUR), "either day will do");
+    assert_eq!(cron("0 0 * * 5L").first(NEW_YEAR), Ok(NEW_YEAR + 29 * 24 * HOUR), "the last Friday");
+    assert_eq!(cron("0 0 * * 5#2").first(NEW_YEAR), Ok(NEW_YEAR + 8 * 24 * HOUR), "the second Friday");
     assert_eq!(cron("0 12 29 2 *").first(NEW_YEAR), Ok(1_835_438_400_000), "2028 has that day");
     let hourly = cron("0 * * * *");
     assert_eq!(hourly.after(NEW_YEAR, None), Some(NEW_YEAR + HOUR));
@@ -50,6 +53,8 @@ fn what_is_no_schedule_of_five_fields_is_refused() {
         "0 0 1 */12 *",
         "0 0 * * */8",
         "*/0 * * * *",
+        "1, * * * *",
+        "1,,2 * * * *",
     ];
     for bad in odd.into_iter().chain(names).chain(steps) {
         let refused = cron(bad).first(NEW_YEAR);

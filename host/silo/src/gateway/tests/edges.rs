@@ -168,6 +168,12 @@ async fn a_connection_outlives_a_refusal_or_its_answer_says_not() {
         let answer = read_answer(&mut stream).await;
         assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{head}: {answer:?}");
     }
+    // One that cannot be read to its end.
+    let mut stream = silo.connect().await;
+    let head = format!("{ECHO} HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{answer:?}");
     // Whoever is asked for it and sends it keeps its connection.
     let mut stream = silo.connect().await;
     let head =

@@ -157,6 +157,7 @@ impl RedbStore {
             checkpointer: spawned.map_err(not_spawned)?,
             log: Some(Log::new(active)),
             opened: opening.opened,
+            short: false,
         };
         let spawned = thread::Builder::new().name("store-writer".into()).spawn(|| writer.run());
         if spawned.is_err() {

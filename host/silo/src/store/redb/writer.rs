@@ -44,6 +44,8 @@ pub(super) struct Writer {
     /// None while the store is down.
     pub(super) log: Option<Log>,
     pub(super) opened: u64,
+    /// Whether there was less room than must stay free when somebody wrote last.
+    pub(super) short: bool,
 }
 
 /// The database is closed after an error.
@@ -112,7 +114,12 @@ impl Writer {
             refuse(jobs, REOPEN_RETRY_MS);
             return Err(why);
         }
-        if self.shared.space.shortage().is_some() {
+        let shortage = self.shared.space.shortage();
+        let was_short = std::mem::replace(&mut self.short, shortage.is_some());
+        if let Some(shortage) = shortage {
+            if !was_short {
+                tracing::warn!(%shortage, "no writes are taken");
+            }
             refuse(jobs, SPACE_RETRY_MS);
             return Ok(());
         }
