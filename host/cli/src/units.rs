@@ -5,11 +5,11 @@ use std::time::Duration;
 use quark_core::time::moment_ms;
 use quark_silo::api::Moment;
 
-/// `500ms`, `5s`, `2m`, `1h`.
+/// `500ms`, `5s`, `2m`, `1h`, `1d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     match number(text, &units) {
-        Some(0) | None => Err("write a duration above zero such as 500ms, 5s, 2m or 1h".to_owned()),
+        Some(0) | None => Err("write a duration above zero such as 500ms, 5s, 2m, 1h or 1d".to_owned()),
         Some(ms) => Ok(Duration::from_millis(ms)),
     }
 }
@@ -109,8 +109,11 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
-        for bad in ["", "5", "s", "-1s", "1.5s", "0s", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(duration(bad).is_err(), "{bad}");
+        assert_eq!(duration("2d"), Ok(Duration::from_hours(48)));
+        assert_eq!(duration("213503982334d"), Ok(Duration::from_millis(213_503_982_334 * 86_400_000)));
+        let too_long = ["99999999999999999999s", "18446744073709551615h", "213503982335d"];
+        for bad in ["", "5", "s", "d", "-1s", "1.5s", "0s", "0d"].into_iter().chain(too_long) {
+            assert!(duration(bad).is_err_and(|error| error.contains("1d")), "{bad}");
         }
         assert!(duration("5us").is_err());
         for (text, us) in [("5us", 5), ("5µs", 5), ("5ms", 5_000), ("5s", 5_000_000)] {
@@ -131,6 +134,7 @@ mod tests {
     fn moments_are_read() {
         assert_eq!(moment("7"), Ok(Moment::Sequence(7)));
         assert_eq!(moment("1970-01-01T00:00:01Z"), Ok(Moment::Time(1000)));
+        assert!(matches!(moment("2d"), Ok(Moment::Time(at)) if now_ms() - at >= 172_800_000));
         assert!(matches!(moment("1h"), Ok(Moment::Time(at)) if now_ms() - at >= 3_600_000));
         for bad in ["", "-1", "now", "2026-11-26"] {
             assert!(moment(bad).is_err_and(|error| error.contains("how long ago")), "{bad}");
