@@ -48,6 +48,11 @@ impl fmt::Display for Address {
     }
 }
 
+/// A name that is to be a part of a path: without it that would be another path.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("the name is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// One part of a path, or a value of a query. Dots alone would mean a folder to some readers.
 pub(crate) fn encoded(part: &str) -> String {
     match part {

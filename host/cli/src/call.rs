@@ -7,7 +7,7 @@ use quark_silo::api::{CALL_TIMEOUT_MS_MAX, CLI_REQUESTS, Failure, codes};
 use serde::Deserialize;
 use ureq::http::Method;
 
-use crate::address::Address;
+use crate::address::{Address, name};
 use crate::client::{Client, Remote};
 use crate::exit::{Done, Exit};
 use crate::output::Output;
@@ -55,6 +55,7 @@ struct Message {
     #[arg(value_name = "KIND/KEY", value_parser = Address::parse)]
     actor: Address,
     /// The method.
+    #[arg(value_parser = name)]
     method: String,
     /// The arguments, each a WAVE value.
     #[arg(value_name = "ARGS", allow_negative_numbers = true, conflicts_with = "json")]

@@ -4,7 +4,7 @@ use quark_silo::api::{KindReport, ReminderReport, ReminderReports};
 use serde_json::json;
 use ureq::http::Method;
 
-use crate::address::Address;
+use crate::address::{Address, name};
 use crate::client::{Client, Remote};
 use crate::deployed::KindList;
 use crate::exit::{Done, Exit};
@@ -28,10 +28,10 @@ pub(crate) struct Reminders {
     #[arg(value_name = "KIND/KEY", value_parser = Address::parse)]
     actor: Option<Address>,
     /// Fire that one now; its times go on from there.
-    #[arg(long, value_name = "NAME", requires = "actor", conflicts_with = "delete")]
+    #[arg(long, value_name = "NAME", value_parser = name, requires = "actor", conflicts_with = "delete")]
     fire: Option<String>,
     /// Take that one away.
-    #[arg(long, value_name = "NAME", requires = "actor")]
+    #[arg(long, value_name = "NAME", value_parser = name, requires = "actor")]
     delete: Option<String>,
     /// At most this many.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -10,7 +10,7 @@ use quark_silo::api::{ActorReport, Failure};
 use serde_json::json;
 use ureq::http::Method;
 
-use crate::address::Address;
+use crate::address::{Address, name};
 use crate::client::{Client, Remote};
 use crate::exit::{Done, Exit, usage};
 use crate::look::show_values;
@@ -47,6 +47,7 @@ enum Action {
     /// Print a value's bytes.
     Get {
         /// The value's name.
+        #[arg(value_parser = name)]
         name: String,
         /// Write the bytes to this file instead.
         #[arg(long, value_name = "FILE")]
@@ -55,6 +56,7 @@ enum Action {
     /// Replace a value.
     Set {
         /// The value's name.
+        #[arg(value_parser = name)]
         name: String,
         /// The bytes, as text.
         #[arg(required_unless_present = "file", conflicts_with = "file")]
@@ -66,6 +68,7 @@ enum Action {
     /// Remove a value.
     Delete {
         /// The value's name.
+        #[arg(value_parser = name)]
         name: String,
     },
     /// List names and sizes.
