@@ -4,7 +4,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use quark_silo::api::Failure;
 
 mod output;
 mod exit;
@@ -80,7 +82,14 @@ struct Completions {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && for_machines(std::env::args_os()) => {
+            exit::report(&misread(&error), true);
+            return Exit::Usage.into();
+        }
+        Err(error) => error.exit(),
+    };
     let mut out = Output::stdout();
     let done = run(cli.command, &mut out);
     // What was printed goes out before what is said about it.
@@ -98,6 +107,16 @@ fn main() -> ExitCode {
 fn for_machines(arguments: impl Iterator<Item = OsString>) -> bool {
     let mut options = arguments.take_while(|argument| argument != "--");
     options.any(|argument| argument == "--json" || argument.as_encoded_bytes().starts_with(b"--json="))
+}
+
+/// The failure to understand the command line: what is wrong, without what is said below it for people.
+fn misread(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let message = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|below| message.find(below)).min();
+    let message = message.get(..end.unwrap_or(message.len())).unwrap_or(message).trim();
+    let fits = error.get(ContextKind::Usage).map_or_else(|| "--help says what fits".to_owned(), ToString::to_string);
+    exit::usage(message).next(fits)
 }
 
 fn run(command: Command, out: &mut Output<'_>) -> exit::Done {

@@ -99,3 +99,23 @@ fn errors_are_json_where_the_command_line_asks_for_json() {
     assert!(asks(&["quark", "call", "counter/a", "increment", "--json=[5]"]));
     assert!(!asks(&["quark", "ps"]) && !asks(&["quark", "call", "greeter/a", "greet", "--", "--json"]));
 }
+
+#[test]
+fn wrong_usage_is_a_failure_like_others_for_machines() {
+    for (line, says, next) in [
+        (&["call", "counter", "--json"][..], "KIND/KEY", "--help"),
+        (&["ps", "--limit", "x", "--json"], "invalid value 'x' for '--limit <LIMIT>'", "--help"),
+        (&["trace", "--on", "--json"], "<KIND[/KEY]>", "Usage: quark trace"),
+        (&["kinds", "counter", "--wit", "--json"], "cannot be used with", "Usage: quark kinds"),
+        (&["journal", "ledger/none", "--limit", "0", "--json"], "0 is not in 1..", "--help"),
+        (&["state", "counter/a", "set", "", "v", "--json"], "the name is empty", "--help"),
+        (&["ps", "--jsn"], "--jsn", "Usage: quark ps"),
+    ] {
+        let failure = misread(&parse(line).err().unwrap());
+        assert_eq!(Exit::of(&failure), Exit::Usage, "{line:?}");
+        let (message, hint) = (&failure.message, failure.next.as_deref().unwrap());
+        assert!(message.contains(says) && hint.contains(next), "{message}\n{hint}");
+        let people = message.starts_with("error") || message.contains("Usage:") || message.contains("For more");
+        assert!(!people, "{message}");
+    }
+}

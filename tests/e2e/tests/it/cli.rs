@@ -83,6 +83,28 @@ fn call_prints_the_result_and_exits_by_its_outcome() {
 }
 
 #[test]
+fn wrong_usage_is_json_where_json_is_asked_for() {
+    let silo = Silo::new();
+    for line in [
+        &["call", "counter", "--json"][..],
+        &["ps", "--limit", "x", "--json"],
+        &["trace", "--on", "--json"],
+        &["kinds", "counter", "--wit", "--json"],
+        &["call", "--json=[5]"],
+    ] {
+        let ran = silo.cli(line).exits(2);
+        let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+        assert_eq!((&error["error"]["code"], &*ran.stdout), (&json!("bad-request"), ""), "{ran:?}");
+        assert!(error["error"]["next"].is_string(), "{ran:?}");
+    }
+    let ran = silo.cli(&["call", "counter", "--", "--json"]).exits(2);
+    assert!(ran.stderr.starts_with("error: "), "{ran:?}");
+    for text in [["ps", "--json", "--help"], ["ps", "--help", "--json"]] {
+        assert!(silo.cli(&text).exits(0).stdout.contains("Usage: quark ps"));
+    }
+}
+
+#[test]
 fn the_looking_glasses_show_what_is_there() {
     let silo = deployed(&["counter"]);
     let _ = silo.cli(&["call", "counter/alice", "increment", "5"]).exits(0);
