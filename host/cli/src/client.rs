@@ -56,7 +56,10 @@ impl Client {
     /// A client for `remote`; connects when it first asks. `timeout` is that of a call.
     pub(crate) fn new(remote: &Remote, timeout: Option<Duration>) -> Result<Self, Failure> {
         let base = base(&remote.url);
-        let (host, port, local) = parts(&base)?;
+        let (host, port, local) = parts(&base).ok_or_else(|| {
+            usage(format!("`{}`, of --url or QUARK_URL, is no address of a silo", remote.url))
+                .next("write it like --url http://127.0.0.1:7070")
+        })?;
         let given = remote.token.clone().filter(|token| !token.is_empty());
         let token = match given {
             Some(token) => Some(token),
@@ -164,6 +167,13 @@ impl Client {
         if matches!(error, ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve)) {
             return nobody(": the connection took too long");
         }
+        if let Some(plain) = base.strip_prefix("https://")
+            && no_tls(&error)
+        {
+            return Failure::new("unreachable", format!("{base} answers, but not in TLS")).next(format!(
+                "a silo itself speaks plain HTTP: write http://{plain}, or name a proxy that speaks TLS for it"
+            ));
+        }
         let failure = if matches!(error, ureq::Error::Timeout(_)) {
             Failure::new("deadline-exceeded", format!("{base} did not answer in time"))
         } else {
@@ -174,6 +184,11 @@ impl Client {
         }
         Failure { may_be_done: true, ..failure }.next("it may have been done: look before you repeat it")
     }
+}
+
+/// Whether what came back was none of TLS; nothing was asked then. The library tells it in words alone.
+fn no_tls(error: &ureq::Error) -> bool {
+    error.to_string().contains("received corrupt message")
 }
 
 fn refused(kind: io::ErrorKind) -> bool {
@@ -189,24 +204,23 @@ fn base(url: &str) -> String {
 }
 
 /// Host, port, and whether that is this machine.
-fn parts(base: &str) -> Result<(String, u16, bool), Failure> {
-    let bad = || usage(format!("`{base}` is no address of a silo")).next("write it like http://127.0.0.1:7070");
-    let uri: Uri = base.parse().map_err(|_| bad())?;
+fn parts(base: &str) -> Option<(String, u16, bool)> {
+    let uri: Uri = base.parse().ok()?;
     let default_port = match uri.scheme_str() {
         Some("http") => 80,
         Some("https") => 443,
-        Some(_) | None => return Err(bad()),
+        Some(_) | None => return None,
     };
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(bad)?;
+    let host = uri.host().filter(|host| !host.is_empty())?;
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     // A port that is no number, or somebody's name and password.
     let odd = authority.len() > host.len() && uri.port_u16().is_none() || authority.contains('@');
     if odd || uri.path().len() > 1 || uri.query().is_some() {
-        return Err(bad());
+        return None;
     }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let local = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    Ok((host.to_owned(), uri.port_u16().unwrap_or(default_port), local))
+    Some((host.to_owned(), uri.port_u16().unwrap_or(default_port), local))
 }
 
 /// The token that a silo at that address published, if one did.
@@ -227,7 +241,7 @@ mod tests {
 
     #[test]
     fn urls_are_read_as_people_write_them() {
-        let read = |url: &str| parts(&base(url)).ok();
+        let read = |url: &str| parts(&base(url));
         assert_eq!(read("http://127.0.0.1:7070/"), Some(("127.0.0.1".into(), 7070, true)));
         assert_eq!(read("localhost:1"), Some(("localhost".into(), 1, true)));
         assert_eq!(read("[::1]:7070"), Some(("[::1]".into(), 7070, true)));
@@ -235,6 +249,37 @@ mod tests {
         for bad in ["", "ftp://x", "http://", "http://a b", "http://h/v1", "http://h:99999", "http://u:p@h:1"] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_no_url_says_where_it_was_written() {
+        let remote = |url: &str| Remote { url: url.to_owned(), token: Some("t".into()) };
+        for bad in ["", "h/v1"] {
+            let failure = Client::new(&remote(bad), None).err().unwrap();
+            let message = format!("`{bad}`, of --url or QUARK_URL, is no address of a silo");
+            assert_eq!((failure.code.as_str(), failure.message), ("bad-request", message));
+            assert!(failure.next.is_some_and(|next| next.contains("--url http://127.0.0.1:7070")));
+        }
+    }
+
+    #[test]
+    fn an_address_without_tls_says_so() {
+        use std::io::{Read as _, Write as _};
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let silo = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap();
+        });
+        let remote = Remote { url: format!("https://{address}"), token: Some("t".into()) };
+        let client = Client::new(&remote, None).unwrap();
+        let failure = client.send(Method::POST, "/v1/x", &[], Some(b"[]")).err().unwrap();
+        silo.join().unwrap();
+        assert_eq!((failure.code.as_str(), failure.may_be_done), ("unreachable", false));
+        assert_eq!(failure.message, format!("https://{address} answers, but not in TLS"));
+        assert!(failure.next.is_some_and(|next| next.contains(&format!("write http://{address},"))));
     }
 
     #[test]
