@@ -42,6 +42,7 @@ const USAGE: &[&str] = &[
     codes::BREAKING_CHANGE,
     codes::CONFLICT,
     codes::BODY_TOO_LARGE,
+    codes::UNAUTHORIZED,
     "incompatible",
     "key-reused",
 ];
@@ -107,10 +108,11 @@ mod tests {
             "conflict",
             "body-too-large",
             "not-found",
+            "unauthorized",
         ] {
             assert_eq!(Exit::of(&Failure::new(code, "")), Exit::Usage, "{code}");
         }
-        for code in ["failed", "unreachable", "deadline-exceeded", "unauthorized", "new"] {
+        for code in ["failed", "unreachable", "deadline-exceeded", "new"] {
             assert_eq!(Exit::of(&Failure::new(code, "")), Exit::Platform, "{code}");
         }
         assert_eq!(Exit::Done as u8, 0);
