@@ -73,6 +73,17 @@ pub(crate) fn report(failure: &Failure, json: bool) {
     let _ = stderr.write_all(text.as_bytes());
 }
 
+/// Says on standard error what is no failure, and no part of the output either; in `json` in the shape of one.
+pub(crate) fn note(code: &str, message: &str, json: bool) {
+    let shown = if json {
+        json!({ "note": { "code": code, "message": message } }).to_string()
+    } else {
+        format!("note: {}", lines(message))
+    };
+    // There is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{shown}");
+}
+
 fn told(failure: &Failure, colour: bool) -> String {
     let (red, cyan, off) = if colour { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
     let mut text = format!("{red}error:{off} {}\n", lines(&failure.message));

@@ -1,13 +1,12 @@
 //! `quark journal`: the events that an actor appended.
 
-use std::thread::sleep;
 use std::time::Duration;
 
-use quark_silo::api::{EventReport, JournalPage, JournalState, Moment};
+use quark_silo::api::{ActorReport, EventReport, Failure, JournalPage, JournalReport, JournalState, Moment};
 
 use crate::address::Address;
 use crate::client::{Client, Remote};
-use crate::exit::{Done, Exit};
+use crate::exit::{Done, Exit, note};
 use crate::output::{Output, plain};
 use crate::table::table;
 use crate::units::{self, shown_ago, shown_bytes};
@@ -16,6 +15,8 @@ use crate::units::{self, shown_ago, shown_bytes};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The most that one answer has.
 const PAGE: u64 = 1000;
+/// How many are listed where it is not said.
+const LIMIT: u64 = 100;
 /// How much of a payload a line shows.
 const PAYLOAD_CHARS_MAX: usize = 200;
 
@@ -23,7 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   quark journal ledger/alice
   quark journal ledger/alice --from 100 --limit 20 --json
-  quark journal ledger/alice --follow
+  quark journal ledger/alice --follow --limit 10
   quark journal ledger/alice --at 42
   quark journal ledger/alice --at 2026-11-26T08:00:00Z --json
   quark journal ledger/alice --at 5m";
@@ -42,17 +43,19 @@ pub(crate) struct Journal {
     /// The actor, for example ledger/alice.
     #[arg(value_name = "KIND/KEY", value_parser = Address::parse)]
     actor: Address,
-    /// The number of the first event.
-    #[arg(long, value_name = "SEQ", default_value_t = 1)]
+    /// The number of the first event; they begin at 1.
+    #[arg(long, value_name = "SEQ", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from: u64,
-    /// At most this many; with --follow, before it waits for more.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    limit: u64,
+    /// At most this many, the first ones from there on, 100 if it is not said; with --follow the newest of those
+    /// that are there, all if it is not said.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    limit: Option<u64>,
     /// What it was: after the event of that number, at that time, or so long ago.
     #[arg(long, value_name = "SEQ|TIME", value_parser = units::moment)]
     #[arg(conflicts_with_all = ["from", "limit", "follow"])]
     at: Option<Moment>,
-    /// Go on with those that come, until interrupted.
+    /// Go on with those that come, until interrupted or until the silo ends (exit code 3). Events that
+    /// `journal.keep` dropped meanwhile are told on standard error.
     #[arg(long)]
     follow: bool,
     /// Print JSON; with --follow one line for each.
@@ -68,7 +71,13 @@ impl Journal {
         if let Some(moment) = self.at {
             return self.look_back(&client, moment, out);
         }
-        let (mut next, mut left) = (self.from, self.limit);
+        if self.follow {
+            let ask = |next| client.get(&self.path(next, PAGE));
+            let told = |gone: &str| note("events-gone", gone, self.json);
+            let actor: ActorReport = client.get(&self.actor.path(&[]))?;
+            return self.go_on(self.begin(actor.journal.as_ref()), ask, told, LOOK_EVERY, out);
+        }
+        let (mut next, mut left) = (self.from, self.limit.unwrap_or(LIMIT));
         let mut events = Vec::new();
         loop {
             let JournalPage { events: page } = client.get(&self.path(next, left.min(PAGE)))?;
@@ -78,9 +87,6 @@ impl Journal {
             if left == 0 {
                 break;
             }
-        }
-        if self.follow {
-            return self.go_on(&client, events, next, out);
         }
         if self.json {
             out.json(&JournalPage { events });
@@ -113,25 +119,45 @@ impl Journal {
         format!("{}?from={first}&limit={limit}", self.actor.path(&["-", "journal"]))
     }
 
-    /// Shows what comes until the reader goes away.
-    fn go_on(&self, client: &Client, mut events: Vec<EventReport>, mut next: u64, out: &mut Output<'_>) -> Done {
+    /// The number of the event to follow from: what is gone already nobody misses, and with --limit only the newest
+    /// are shown.
+    fn begin(&self, journal: Option<&JournalReport>) -> u64 {
+        let (first, last) = journal.map_or((1, 0), |journal| (journal.first, journal.last));
+        let newest = self.limit.map_or(1, |limit| last.saturating_add(1).saturating_sub(limit));
+        self.from.max(first).max(newest)
+    }
+
+    /// Shows what there is from the event `next` on, and what comes until the reader goes away.
+    fn go_on(
+        &self,
+        mut next: u64,
+        mut ask: impl FnMut(u64) -> Result<JournalPage, Failure>,
+        mut told: impl FnMut(&str),
+        wait: Duration,
+        out: &mut Output<'_>,
+    ) -> Done {
         loop {
+            let events = ask(next)?.events;
             for event in &events {
-                next = event.sequence + 1;
+                if event.sequence > next {
+                    told(&gone(next, event.sequence - 1));
+                }
+                next = event.sequence.saturating_add(1);
                 match (self.json, serde_json::to_string(event)) {
                     (true, Ok(json)) => out.said(json),
                     (true, Err(_)) | (false, _) => out.said(row(event).join("  ")),
                 }
             }
-            if out.is_closed() {
+            if out.is_closed_after(if events.is_empty() { wait } else { Duration::ZERO }) {
                 return Ok(Exit::Done);
             }
-            if events.is_empty() {
-                sleep(LOOK_EVERY);
-            }
-            events = client.get::<JournalPage>(&self.path(next, PAGE))?.events;
         }
     }
+}
+
+fn gone(first: u64, last: u64) -> String {
+    let which = if first == last { format!("event {first} is") } else { format!("events {first} to {last} are") };
+    format!("{which} gone: journal.keep drops those before a snapshot")
 }
 
 fn as_of(state: &JournalState) -> String {
@@ -167,6 +193,59 @@ fn cut(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn journal(from: u64) -> Journal {
+        let remote = Remote { url: String::new(), token: None };
+        let actor = Address::parse("ledger/a").unwrap();
+        Journal { actor, from, limit: None, at: None, follow: true, json: true, remote }
+    }
+
+    fn event(sequence: u64) -> EventReport {
+        let (name, content_type) = ("deposited".into(), "application/json".into());
+        EventReport { sequence, at_ms: 0, name, content_type, bytes: 4, json: Some(serde_json::json!(1)), base64: None }
+    }
+
+    /// What is printed and told of these pages, one after the other, until the silo is gone.
+    fn followed(from: u64, pages: &[&[u64]]) -> (Vec<u64>, Vec<String>) {
+        let (mut bytes, mut notes, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+        let mut out = Output::new(&mut bytes, false);
+        let ask = |next: u64| {
+            let page = pages.get(asked.len()).ok_or_else(|| Failure::new("unreachable", "gone"))?;
+            asked.push(next);
+            Ok(JournalPage { events: page.iter().copied().map(event).collect() })
+        };
+        let told = |gone: &str| notes.push(gone.to_owned());
+        let done = journal(from).go_on(from, ask, told, Duration::ZERO, &mut out);
+        assert_eq!(done.unwrap_err().code, "unreachable");
+        drop(out);
+        assert_eq!(asked[0], from);
+        let lines = String::from_utf8(bytes).unwrap();
+        let number = |line: &str| serde_json::from_str::<EventReport>(line).unwrap().sequence;
+        (lines.lines().map(number).collect(), notes)
+    }
+
+    #[test]
+    fn events_that_went_between_two_looks_are_told() {
+        let (shown, notes) = followed(19, &[&[19, 20], &[], &[42, 43], &[45], &[46]]);
+        assert_eq!(shown, [19, 20, 42, 43, 45, 46]);
+        assert_eq!(notes, [gone(21, 41), gone(44, 44)]);
+        assert_eq!(notes[0], "events 21 to 41 are gone: journal.keep drops those before a snapshot");
+        assert!(notes[1].starts_with("event 44 is gone"), "{notes:?}");
+        assert_eq!(followed(1, &[&[], &[3]]).1, [gone(1, 2)], "also where there was nothing yet");
+    }
+
+    #[test]
+    fn what_is_followed_begins_with_the_newest_that_are_kept() {
+        let begin = |from: u64, limit: Option<u64>, (first, last): (u64, u64)| {
+            let report = JournalReport { last, last_at_ms: 0, first, snapshot: None, replayed: 0 };
+            Journal { limit, ..journal(from) }.begin(Some(&report))
+        };
+        let all = (1, 5);
+        assert_eq!([begin(1, None, all), begin(3, None, all), begin(9, None, all)], [1, 3, 9]);
+        assert_eq!([begin(1, Some(2), all), begin(5, Some(2), all), begin(1, Some(9), all)], [4, 5, 1]);
+        assert_eq!([begin(1, None, (601, 600)), begin(1, Some(2), (601, 600))], [601, 601]);
+        assert_eq!((journal(1).begin(None), journal(7).begin(None)), (1, 7), "there is no journal yet");
+    }
 
     #[test]
     fn a_past_is_shown_with_what_it_came_from() {

@@ -1,6 +1,5 @@
 //! `dead-letters`: messages that nobody will handle.
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use quark_silo::api::{DeadLetter, KindReport};
@@ -40,7 +39,7 @@ pub(crate) struct DeadLetters {
     /// Only those to or from this actor: KIND/KEY.
     #[arg(long, value_name = "KIND/KEY", value_parser = Address::parse)]
     actor: Option<Address>,
-    /// Go on with those that come, the oldest first, until interrupted.
+    /// Go on with those that come, the oldest first, until interrupted or until the silo ends (exit code 3).
     #[arg(long)]
     follow: bool,
     /// Print JSON; with --follow one line for each.
@@ -94,10 +93,9 @@ impl DeadLetters {
                     (true, Err(_)) | (false, _) => out.said(row(letter, &kinds).join("  ")),
                 }
             }
-            if out.is_closed() {
+            if out.is_closed_after(LOOK_EVERY) {
                 return Ok(Exit::Done);
             }
-            sleep(LOOK_EVERY);
             letters = client.get(&self.path(NEW_MAX, Some(last)))?;
         }
     }

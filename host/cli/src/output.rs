@@ -2,14 +2,22 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use quark_silo::api::Failure;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 use serde::Serialize;
 
 /// What a command prints.
 pub(crate) struct Output<'a> {
     to: Box<dyn Write + 'a>,
     terminal: bool,
+    /// Where it shows that the reader went away before anything is written to it.
+    watched: Option<Box<dyn AsFd + 'a>>,
     failed: Option<io::Error>,
 }
 
@@ -17,11 +25,18 @@ impl<'a> Output<'a> {
     pub(crate) fn stdout() -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
-        Self::new(io::BufWriter::new(stdout), terminal)
+        Self::new(io::BufWriter::new(stdout), terminal).watching(io::stdout())
     }
 
     pub(crate) fn new(to: impl Write + 'a, terminal: bool) -> Self {
-        Self { to: Box::new(to), terminal, failed: None }
+        Self { to: Box::new(to), terminal, watched: None, failed: None }
+    }
+
+    /// The same; `end` is what it writes to, and is watched where it has a reader that can go away.
+    fn watching(self, end: impl AsFd + 'a) -> Self {
+        let kind = fstat(&end).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let has_reader = matches!(kind, Ok(FileType::Fifo | FileType::Socket));
+        Self { watched: has_reader.then(|| Box::new(end) as Box<dyn AsFd + 'a>), ..self }
     }
 
     /// Whether a person reads it.
@@ -61,8 +76,14 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Whether the reader wants no more.
-    pub(crate) const fn is_closed(&self) -> bool {
+    /// Waits so long, or until the reader wants no more; says whether that is so.
+    pub(crate) fn is_closed_after(&mut self, time: Duration) -> bool {
+        match &self.watched {
+            _ if self.failed.is_some() => {}
+            Some(end) if is_left_within(end.as_fd(), time) => self.failed = Some(io::ErrorKind::BrokenPipe.into()),
+            Some(_) => {}
+            None => sleep(time),
+        }
         self.failed.is_some()
     }
 
@@ -74,6 +95,24 @@ impl<'a> Output<'a> {
                 Err(Failure::new("output-failed", format!("cannot write the output: {error}")))
             }
             Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Waits so long, or until nobody holds the other end any more; says whether that is so.
+fn is_left_within(end: BorrowedFd<'_>, time: Duration) -> bool {
+    let until = Instant::now() + time;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // Nothing is asked for: errors and the end are told all the same.
+        let mut ends = [PollFd::from_borrowed_fd(end, PollFlags::empty())];
+        match poll(&mut ends, Timespec::try_from(left).ok().as_ref()) {
+            Ok(told) => return told > 0,
+            Err(Errno::INTR) => {}
+            Err(_) => {
+                sleep(left);
+                return false;
+            }
         }
     }
 }
@@ -124,6 +163,25 @@ mod tests {
         };
         assert!(after(io::ErrorKind::BrokenPipe).is_ok());
         assert!(after(io::ErrorKind::StorageFull).is_err_and(|failure| failure.code == "output-failed"));
+    }
+
+    #[test]
+    fn a_reader_that_leaves_ends_the_wait() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut out = Output::new(io::sink(), false).watching(writer);
+        assert!(!out.is_closed_after(Duration::from_millis(1)));
+        drop(reader);
+        let began = Instant::now();
+        assert!(out.is_closed_after(Duration::from_mins(1)) && began.elapsed() < Duration::from_secs(30));
+        assert!(out.is_closed_after(Duration::from_mins(1)) && out.finish().is_ok());
+        let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut out = Output::new(io::sink(), false).watching(writer);
+        assert!(!out.is_closed_after(Duration::ZERO));
+        drop(reader);
+        assert!(out.is_closed_after(Duration::from_mins(1)));
+        // A file has no reader.
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(Output::new(io::sink(), false).watching(file).watched.is_none());
     }
 
     #[test]

@@ -80,6 +80,7 @@ fn wrong_usage_exits_with_two() {
         &["state", "counter/alice", "set", "", "v"],
         &["state", "counter/alice", "delete", ""],
         &["call", "counter/alice", ""],
+        &["journal", "ledger/alice", "--from", "0"],
         &["reminders", "digest/a", "--fire", ""],
         &["ps", "--limit", "0"],
         &["tree", "crew"],

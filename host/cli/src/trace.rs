@@ -1,7 +1,6 @@
 //! `quark trace`: the last turns, with what they took.
 
 use std::collections::BTreeSet;
-use std::thread::sleep;
 use std::time::Duration;
 
 use quark_core::id::KindName;
@@ -71,7 +70,7 @@ pub(crate) struct Trace {
     /// Only those that took at least this long (200us, 5ms), from the beginning of their wait to their last commit.
     #[arg(long, value_name = "TIME", value_parser = short_duration)]
     slower: Option<Duration>,
-    /// Go on with those that end, until interrupted.
+    /// Go on with those that end, until interrupted or until the silo ends (exit code 3).
     #[arg(long)]
     follow: bool,
     /// Print JSON, times in nanoseconds; with --follow one line for each.
@@ -221,13 +220,11 @@ impl Trace {
                     }
                 }
             }
-            if out.is_closed() {
+            let full = report.turns.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
+            if out.is_closed_after(if full { Duration::ZERO } else { LOOK_EVERY }) {
                 return Ok(Exit::Done);
             }
             shown = shown.split_off(&last.saturating_sub(LATE));
-            if report.turns.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
-                sleep(LOOK_EVERY);
-            }
             report = client.get(&format!("{}?limit={PAGE}&after={}", self.path(), last.saturating_sub(LATE)))?;
         }
     }

@@ -1,7 +1,6 @@
 //! `tree`: who is whose child, and how they are.
 
 use std::io;
-use std::thread::sleep;
 use std::time::Duration;
 
 use quark_silo::api::{Failure, KindReport, TreeNode, TreeReport};
@@ -39,7 +38,8 @@ pub(crate) struct Tree {
     /// At most this many actors.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
-    /// Go on until interrupted: on a terminal in place each second, elsewhere whenever it changed.
+    /// Go on until interrupted or until the silo ends (exit code 3): on a terminal in place each second, elsewhere
+    /// whenever it changed.
     #[arg(long)]
     follow: bool,
     /// Print JSON; with --follow one line whenever it changed.
@@ -69,7 +69,7 @@ impl Tree {
         let terminal = out.is_terminal();
         let screen = || Screen::of(terminal, self.follow);
         if self.follow {
-            return self.go_on(&kinds, ask, screen, || sleep(LOOK_EVERY), out);
+            return self.go_on(&kinds, ask, screen, LOOK_EVERY, out);
         }
         self.lines(&ask()?, &kinds, screen().look).iter().for_each(|line| out.line(line));
         Ok(Exit::Done)
@@ -104,7 +104,7 @@ impl Tree {
         kinds: &[KindReport],
         ask: impl Fn() -> Result<TreeReport, Failure>,
         screen: impl Fn() -> Screen,
-        wait: impl Fn(),
+        wait: Duration,
         out: &mut Output<'_>,
     ) -> Done {
         let (mut before, mut drawn) = (None, 0);
@@ -128,10 +128,9 @@ impl Tree {
                     before = Some(now);
                 }
             }
-            if out.is_closed() {
+            if out.is_closed_after(wait) {
                 return Ok(Exit::Done);
             }
-            wait();
         }
     }
 }
@@ -224,7 +223,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         let mut out = Output::new(&mut bytes, screen.height.is_some());
-        let done = tree.go_on(&[], ask, || screen, || {}, &mut out);
+        let done = tree.go_on(&[], ask, || screen, Duration::ZERO, &mut out);
         assert_eq!(done.unwrap_err().code, "unreachable");
         drop(out);
         String::from_utf8(bytes).unwrap()

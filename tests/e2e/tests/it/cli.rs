@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use quark_e2e::{Silo, component_path, quark};
+use quark_e2e::{Silo, component_path, eventually, quark};
 use serde_json::json;
 
 fn deployed(samples: &[&str]) -> Silo {
@@ -160,6 +160,25 @@ fn who_follows_trees_is_told_when_the_silo_is_gone() {
     assert!(lines.next().is_none(), "nothing changed");
     let ran = child.wait_with_output().unwrap();
     assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+}
+
+#[test]
+fn who_follows_ends_with_its_reader() {
+    let silo = deployed(&["ledger"]);
+    let _ = silo.cli(&["call", "ledger/a", "deposit", "5", "\"rent\""]).exits(0);
+    let _ = silo.cli(&["trace", "ledger", "--on"]).exits(0);
+    for command in [&["journal", "ledger/a"][..], &["trace", "ledger"], &["tree"], &["dead-letters"]] {
+        let mut quark = quark(&silo.folder().join("config"));
+        quark.args(command).arg("--follow").env("QUARK_URL", format!("http://{}", silo.address()));
+        let mut child = quark.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        if command != ["dead-letters"] {
+            let _ = stdout.read_line(&mut String::new()).unwrap();
+        }
+        drop(stdout);
+        let ended = eventually("it ends, and nothing was to be written", || child.try_wait().unwrap());
+        assert_eq!(ended.code(), Some(0), "{command:?}");
+    }
 }
 
 #[test]

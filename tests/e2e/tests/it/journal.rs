@@ -1,10 +1,12 @@
 //! Journals: actors that wake by their events, and what is kept of those.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::thread;
 
-use quark_e2e::{Client, Silo, eventually, kills};
+use quark_e2e::{Client, Silo, eventually, kills, quark};
 use serde_json::{Value, json};
 
 pub(crate) const FEW: &str = "[actor.journal]\nsnapshot = { every = 5 }\n";
@@ -206,6 +208,26 @@ fn the_command_shows_events() {
     assert_eq!((&json["events"][0]["sequence"], json["events"].as_array().unwrap().len()), (&json!(1), 1));
     let inspected = silo.cli(&["inspect", "ledger/a"]).exits(0);
     assert!(inspected.stdout.contains("2 events, no snapshot"), "{inspected:?}");
+}
+
+#[test]
+fn the_command_follows_from_the_newest_that_it_may_show() {
+    let (mut silo, client) = ledger("ledger", "");
+    for n in 1..=5 {
+        deposit(&client, "ledger/a", n, "x");
+    }
+    let mut command = quark(&silo.folder().join("config"));
+    command.args(["journal", "ledger/a", "--follow", "--limit", "2", "--json"]);
+    command.env("QUARK_URL", format!("http://{}", silo.address()));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["sequence"].clone();
+    assert_eq!((next(), next()), (json!(4), json!(5)));
+    deposit(&client, "ledger/a", 6, "y");
+    assert_eq!(next(), 6);
+    silo.kill();
+    let ran = child.wait_with_output().unwrap();
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
 }
 
 /// Deposits until the silo is gone; gives what was acknowledged, by note.
