@@ -550,5 +550,11 @@ pub(crate) fn trap(guest: &Guest, error: &wasmtime::Error) -> Trap {
         reason = format!("{reason}, in `{at:#}`");
     }
     let reason = reason.replace('\n', " ");
-    if guest.turn.undecided && guest.turn.key().is_some() { Trap::Undecided(reason) } else { Trap::Guest(reason) }
+    let overran =
+        guest.limiter.refused.is_some() || matches!(error.downcast_ref(), Some(wasmtime::Trap::StackOverflow));
+    if guest.turn.undecided && guest.turn.key().is_some() && !overran {
+        Trap::Undecided(reason)
+    } else {
+        Trap::Guest(reason)
+    }
 }

@@ -39,7 +39,7 @@ impl Rogue {
         match context::key() {
             key if key.starts_with("spin-deactivate-") => spin(),
             key if key.starts_with("wait-deactivate-") => {
-                sleep(Duration::from_mins(1));
+                sleep(Duration::from_secs(60));
                 Ok(())
             }
             _ => Ok(()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::http::{HeaderMap, header};
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -45,7 +45,7 @@ struct Lent {
 impl Unread {
     /// Lends a body to a handler.
     pub(super) fn lend(body: Body, head: &HeaderMap) -> (Body, Self) {
-        let is_held_back = head.contains_key(header::EXPECT);
+        let is_held_back = head.contains_key(header::EXPECT) && !body.is_end_stream();
         let lent = Arc::new(Mutex::new(Lent {
             parts: body.into_data_stream(),
             is_held_back,

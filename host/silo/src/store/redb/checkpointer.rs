@@ -9,7 +9,7 @@ use super::desk::{Sealed, Task};
 use super::queue::{Job, Reply, Verdict, Work, answer};
 use super::segment::{Disk, Segment, Step};
 use super::shared::Shared;
-use super::space::{SPACE_RETRY_MS, of_tables};
+use super::space::{Load, SPACE_RETRY_MS};
 use super::tables::Broken;
 use super::view::Base;
 use super::{REOPEN_RETRY_MS, checkpoint, deploys};
@@ -35,21 +35,24 @@ impl Checkpointer {
             let opened = base.opened;
             // redb would have to be opened again after a write that there was no room for, with nothing to read
             // meanwhile. What waits here is in the log.
-            let has_room = |bytes| self.shared.space.has(bytes);
+            let has_room = |bytes| {
+                let space = &self.shared.space;
+                space.has(space.of_tables(Load { bytes, rows: 1 }))
+            };
             let ended = match task {
                 Task::Checkpoint(sealed) => {
-                    if self.wait_for_room(sealed.overlay.room()) {
+                    if self.wait_for_room(sealed.overlay.load()) {
                         self.checkpoint(&base, sealed).map(Some)
                     } else {
                         Ok(None)
                     }
                 }
-                Task::Deploy(job) if !has_room(of_tables(job.bytes().unwrap_or(0), 1)) => {
+                Task::Deploy(job) if !has_room(job.bytes().unwrap_or(0)) => {
                     answer(vec![job], |_| Err(CommitError::Unavailable { retry_ms: SPACE_RETRY_MS }));
                     Ok(None)
                 }
                 Task::Deploy(job) => self.deploy(&base, job).map(|()| None),
-                Task::Reserve if !has_room(of_tables(0, 1)) => Ok(None),
+                Task::Reserve if !has_room(0) => Ok(None),
                 Task::Reserve => self.commit(&base, |_| Ok(()), || Ok(())).map(|()| None).map_err(|(why, _)| why),
             };
             match ended {
@@ -64,9 +67,15 @@ impl Checkpointer {
     }
 
     /// False when that is given up.
-    fn wait_for_room(&self, bytes: u64) -> bool {
+    fn wait_for_room(&self, load: Load) -> bool {
+        let space = &self.shared.space;
         let mut told = false;
-        while !self.shared.space.has(bytes) {
+        loop {
+            // A transaction writes something, whatever became of its rows.
+            let bytes = space.of_tables(load + Load { bytes: 0, rows: 1 });
+            if space.has(bytes) {
+                break;
+            }
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(bytes, "what was logged waits for so much room on the disk before its tables take it");
             }
@@ -74,6 +83,7 @@ impl Checkpointer {
                 return false;
             }
         }
+        self.shared.desk.has_room();
         true
     }
 

@@ -18,7 +18,7 @@ const READERS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Brings what is left into the tables, and closes them for good once those who read have ended.
 pub(super) fn shut(view: View, disk: &Disk, space: &Space) {
-    let has_room = space.has(view.room());
+    let has_room = space.has(space.of_tables(view.load()));
     let View { base, sealed, active } = view;
     let Base { database, .. } = base;
     let written = guarded(|| {

@@ -11,6 +11,7 @@ use super::REOPEN_RETRY_MS;
 use super::overlay::Overlay;
 use super::queue::{Job, QUEUE_BYTES_MAX, QUEUE_RETRY_MS, answer};
 use super::segment::Segment;
+use super::space::SPACE_RETRY_MS;
 
 /// The most deploys that wait; their bytes are bounded as those of the queue are.
 const DEPLOYS_MAX: usize = 64;
@@ -87,16 +88,28 @@ impl Desk {
         }
     }
 
-    /// The task that was taken waits for room, a while at most. False when it is to be given up: its log is
+    /// The task that was taken waits for room, a while at most, and deploys do not wait behind it. False when it is to be given up: its log is
     /// on the disk.
     pub(super) fn wait_for_room(&self, most: Duration) -> bool {
         let mut state = self.state.lock();
         state.short = true;
         self.changed.notify_all();
+        let deploys = std::mem::take(&mut state.deploys);
+        state.deploy_bytes = 0;
+        if !deploys.is_empty() {
+            drop(state);
+            answer(deploys.into(), |_| Err(CommitError::Unavailable { retry_ms: SPACE_RETRY_MS }));
+            state = self.state.lock();
+        }
         if !state.failed && !state.closing {
             self.changed.wait_for(&mut state, most);
         }
         !state.failed && !state.closing
+    }
+
+    /// There is room for it now.
+    pub(super) fn has_room(&self) {
+        self.state.lock().short = false;
     }
 
     #[cfg(test)]

@@ -280,7 +280,8 @@ impl Store for RedbStore {
     fn health(&self) -> StoreHealth {
         let broken = self.shared.view.read().as_ref().err().cloned();
         let shortage = || self.shared.space.shortage().map(|shortage| shortage.to_string());
-        broken.or_else(shortage).map_or(StoreHealth::Writable, StoreHealth::ReadOnly)
+        let lack = || self.shared.space.lack().map(|lack| lack.to_string());
+        broken.or_else(shortage).or_else(lack).map_or(StoreHealth::Writable, StoreHealth::ReadOnly)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

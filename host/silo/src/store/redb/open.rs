@@ -14,7 +14,7 @@ use super::tables::{ACTORS, Broken, COMPONENTS, DEPLOYMENTS, FORMAT, META, META_
 
 /// Held locked while a silo has the folder; its text is that silo's process id.
 const LOCK_FILE: &str = "silo.lock";
-const DATA_FILE: &str = "quark.redb";
+pub(super) const DATA_FILE: &str = "quark.redb";
 /// A data file until it is whole, so that a crash while it is made leaves none.
 const NEW_FILE: &str = "quark.redb.new";
 /// Nobody else may look into the folder: state and tokens are in it.

@@ -13,7 +13,7 @@ use quark_core::state::Value;
 
 use super::journals::Journals;
 use super::rows::Item;
-use super::space::of_tables;
+use super::space::Load;
 use crate::store::reminders::ReminderRows;
 
 /// What a row counts beside its bytes.
@@ -164,9 +164,8 @@ impl Overlay {
         self.bytes
     }
 
-    /// Room for bringing it into the tables.
-    pub(super) fn room(&self) -> u64 {
-        if self.is_empty() { 0 } else { of_tables(self.bytes, self.rows) }
+    pub(super) fn load(&self) -> Load {
+        Load { bytes: self.bytes, rows: self.rows }
     }
 
     pub(super) fn journals(&self) -> &Journals {

@@ -84,6 +84,21 @@ impl Job {
         Some(bytes + WRITE_OVERHEAD)
     }
 
+    /// Rows of the tables that it changes, at the most.
+    pub(super) fn rows(&self) -> usize {
+        match &self.work {
+            Work::Commit(commit) => {
+                let write = &commit.write;
+                let journal = write.journal.as_ref().map_or(0, |journal| journal.entries.len() + 2);
+                let reminders = 2 * write.reminder_ids().count();
+                2 + write.changes.len() + write.tells.len() + journal + reminders
+            }
+            Work::Move(_) => 2,
+            Work::Accept(_) | Work::Discard(_) => 1,
+            Work::Deploy(..) | Work::Refused(_) | Work::Reserve | Work::Reopen { .. } => 0,
+        }
+    }
+
     pub(super) fn answer(self, verdict: Verdict) {
         match self.reply {
             Reply::Nobody => {}

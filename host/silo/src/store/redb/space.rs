@@ -1,25 +1,43 @@
 //! How much room the file system has left.
 
+use std::fs;
+use std::ops::Add;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::open::DATA_FILE;
+
+/// What the system counts a file's room in.
+const BLOCK_BYTES: u64 = 512;
 /// How old an answer of the file system may be.
 const PROBE_AGE_MAX: Duration = Duration::from_millis(50);
 /// Milliseconds that a writer is told to wait for room.
 pub(super) const SPACE_RETRY_MS: u64 = 1000;
 
-/// Room that the tables take for a page of each row that is logged, for the copies of its bytes and for their own
-/// book-keeping, at the most that was seen: redb rounds what is larger than a page up to a power of two.
+/// Room that the tables take at the most for what is logged: they copy a page for each row that changes, but no more
+/// than they have; redb rounds what is larger than a page up to a power of two; and there is their own book-keeping.
 const ROW_BYTES: u64 = 4096;
-const COPIES: u64 = 2;
+const ROUNDED: u64 = 2;
 const BOOKS_BYTES: u64 = 1024 * 1024;
 
-/// Room for bringing so much of the log into the tables.
-pub(super) fn of_tables(bytes: usize, rows: usize) -> u64 {
-    BOOKS_BYTES + COPIES * bytes as u64 + ROW_BYTES * rows as u64
+/// What is to be brought from the log into the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    /// With what each row counts beside its own.
+    pub(super) bytes: usize,
+    pub(super) rows: usize,
+}
+
+impl Add for Load {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, rows: self.rows + other.rows }
+    }
 }
 
 /// Watches the room beside the data. Writes stop above zero, because a database that cannot even
@@ -30,6 +48,8 @@ pub(super) struct Space {
     /// Bytes; atomic only so that tests can move it.
     floor: AtomicU64,
     probe: Mutex<Option<(Instant, u64)>>,
+    /// Bytes that there was no room for.
+    lacking: AtomicU64,
     #[cfg(test)]
     pretended: Mutex<Option<u64>>,
 }
@@ -43,12 +63,25 @@ pub(super) struct Shortage {
     folder: PathBuf,
 }
 
+/// There is less room than the tables can take for what is logged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{free} bytes are free at {} and what was written last can take {need} in the tables: make room there",
+    folder.display()
+)]
+pub(super) struct Lack {
+    free: u64,
+    need: u64,
+    folder: PathBuf,
+}
+
 impl Space {
     pub(super) fn new(folder: &Path, floor: u64) -> Self {
         Self {
             folder: folder.into(),
             floor: floor.into(),
             probe: Mutex::new(None),
+            lacking: AtomicU64::new(0),
             #[cfg(test)]
             pretended: Mutex::new(None),
         }
@@ -60,14 +93,43 @@ impl Space {
         (free < floor).then(|| Shortage { free, floor, folder: self.folder.clone() })
     }
 
-    /// Whether there is room for that much, whatever must stay free.
+    /// Room for bringing that into the tables; none for nothing.
+    pub(super) fn of_tables(&self, load: Load) -> u64 {
+        if load == Load::default() {
+            return 0;
+        }
+        // Its holes take no room.
+        let file = fs::metadata(self.folder.join(DATA_FILE)).map_or(u64::MAX, |file| file.blocks() * BLOCK_BYTES);
+        BOOKS_BYTES + ROUNDED * load.bytes as u64 + file.min(ROW_BYTES * load.rows as u64)
+    }
+
+    /// Whether there is room for that much, whatever must stay free. What there was no room for is
+    /// [lacking](Self::lack) from then on.
     pub(super) fn has(&self, bytes: u64) -> bool {
         if self.free().is_none_or(|free| free / 2 >= bytes) {
             return true;
         }
         // So near to it an old answer does not do.
         *self.probe.lock() = None;
-        self.free().is_none_or(|free| free >= bytes)
+        let has = self.free().is_none_or(|free| free >= bytes);
+        if !has {
+            self.lacking.store(bytes, Ordering::Relaxed);
+        }
+        has
+    }
+
+    /// What there was too little room for last, while that is so.
+    pub(super) fn lack(&self) -> Option<Lack> {
+        let need = self.lacking.load(Ordering::Relaxed);
+        if need == 0 {
+            return None;
+        }
+        let free = self.free()?;
+        if free >= need {
+            self.lacking.store(0, Ordering::Relaxed);
+            return None;
+        }
+        Some(Lack { free, need, folder: self.folder.clone() })
     }
 
     /// Bytes that this process may still write; none when the file system does not say.
@@ -82,7 +144,8 @@ impl Space {
         {
             return Some(free);
         }
-        let answer = rustix::fs::statvfs(&self.folder).ok()?;
+        // Some file systems say that they have nothing at all.
+        let answer = rustix::fs::statvfs(&self.folder).ok().filter(|answer| answer.f_blocks > 0)?;
         let free = answer.f_bavail.saturating_mul(answer.f_frsize);
         *probe = Some((Instant::now(), free));
         Some(free)

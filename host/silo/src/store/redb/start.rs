@@ -60,7 +60,10 @@ pub(super) fn start(
         Meta { .. } => return Err(broken(Broken::Damaged("it does not say its format".into()))),
     };
     let logged = |error| failed(&disk.path(first.unwrap_or(0)), error);
-    let there = disk.numbers().map_err(logged)?;
+    let mut there = disk.numbers().map_err(logged)?;
+    // The tables have these.
+    let old = first.map_or(0, |first| there.partition_point(|number| *number < first));
+    clean(disk, there.drain(..old));
     let (overlay, last) = match first {
         Some(first) => replay(disk, first, &there)?,
         // What is there has been in the tables since they were closed.
@@ -78,6 +81,8 @@ pub(super) fn start(
             Ok(tx.commit()?)
         })
         .map_err(broken)?;
+        // The room of these may be what the next one needs.
+        clean(disk, there.iter().copied().filter(|number| *number <= last));
         Ok((active, disk.make(last + 2).map_err(logged)?))
     };
     let (active, spare) = begin().map_err(|error| or_no_room(error, folder, &overlay))?;
@@ -85,16 +90,16 @@ pub(super) fn start(
         tracing::info!(rows, "what was logged is in the tables");
     }
     let base = Base { database: Arc::new(database), opened: opening.opened };
-    clean(disk, there.into_iter().filter(|number| *number <= last));
     Ok(Started { view: View::new(base), active, spare, reserved })
 }
 
 /// The same, but for what fails where there is less room than it can take.
 fn or_no_room(error: OpenError, folder: &Folder, logged: &Overlay) -> OpenError {
-    let need = logged.room() + 2 * GROW_BYTES;
     let path = folder.path();
+    let space = Space::new(path, 0);
+    let need = space.of_tables(logged.load()) + 2 * GROW_BYTES;
     if let OpenError::Failed { reason, .. } = &error
-        && !Space::new(path, 0).has(need)
+        && !space.has(need)
     {
         return OpenError::NoRoom { path: path.into(), need, reason: reason.clone() };
     }

@@ -17,6 +17,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _};
 use super::journals;
 use super::overlay::{Changed, Overlay};
 use super::reminders;
+use super::space::Load;
 use super::tables::{Broken, Over, Tables};
 use crate::store::reminders::ReminderRows;
 use crate::store::{PAGE_MAX, Snapshot};
@@ -45,9 +46,9 @@ impl View {
         Self { base, sealed: None, active: Overlay::default() }
     }
 
-    /// Room for bringing all of it into the tables.
-    pub(super) fn room(&self) -> u64 {
-        self.active.room() + self.sealed.as_ref().map_or(0, |sealed| sealed.room())
+    /// All that is to be brought into the tables.
+    pub(super) fn load(&self) -> Load {
+        self.active.load() + self.sealed.as_ref().map_or_else(Load::default, |sealed| sealed.load())
     }
 
     pub(super) fn snapshot(&self) -> Result<ReadTransaction, Broken> {

@@ -1,5 +1,6 @@
 //! The one thread that writes the log.
 
+use std::ops::Add as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,10 +16,9 @@ use super::open::{Folder, OpenFile};
 use super::queue::{Job, Taken, Verdict, Work, answer};
 use super::segment::{Disk, GROW_BYTES, Unwritten};
 use super::shared::Shared;
-use super::space::{SPACE_RETRY_MS, of_tables};
+use super::space::{Load, SPACE_RETRY_MS};
 use super::start::{self, Opening, Started};
 use super::tables::Broken;
-use super::view::View;
 
 /// The first wait after a reopening that failed; it doubles with each further one.
 const REOPEN_WAIT_MIN: Duration = Duration::from_millis(20);
@@ -44,7 +44,7 @@ pub(super) struct Writer {
     /// None while the store is down.
     pub(super) log: Option<Log>,
     pub(super) opened: u64,
-    /// Whether there was less room than must stay free when somebody wrote last.
+    /// Whether there was too little room when somebody wrote last.
     pub(super) short: bool,
 }
 
@@ -114,12 +114,8 @@ impl Writer {
             refuse(jobs, REOPEN_RETRY_MS);
             return Err(why);
         }
-        let shortage = self.shared.space.shortage();
-        let was_short = std::mem::replace(&mut self.short, shortage.is_some());
-        if let Some(shortage) = shortage {
-            if !was_short {
-                tracing::warn!(%shortage, "no writes are taken");
-            }
+        if let Some(shortage) = self.shared.space.shortage() {
+            self.is_short(&shortage);
             refuse(jobs, SPACE_RETRY_MS);
             return Ok(());
         }
@@ -136,12 +132,17 @@ impl Writer {
                 return Err(why);
             }
         }
-        if !self.tables_have_room(&jobs) {
-            self.seal();
-            refuse(jobs, SPACE_RETRY_MS);
-            return Ok(());
+        let (deploys, mut jobs): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| matches!(job.work, Work::Deploy(..)));
+        let beyond = jobs.split_off(self.fitting(&jobs));
+        if beyond.is_empty() {
+            self.short = false;
+        } else {
+            if let Some(lack) = self.shared.space.lack() {
+                self.is_short(&lack);
+            }
+            refuse(beyond, SPACE_RETRY_MS);
         }
-        let (deploys, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| matches!(job.work, Work::Deploy(..)));
         if self.shared.numbers.low().is_some() {
             self.shared.desk.reserve();
         }
@@ -229,13 +230,39 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the disk has room for the tables to take these too, when they take all that was logged: else a
-    /// log could become so large that no start could ever bring it in.
-    fn tables_have_room(&self, jobs: &[Job]) -> bool {
-        let bytes: usize = jobs.iter().filter_map(Job::bytes).sum();
-        let logged = self.shared.view.read().as_ref().map_or(0, View::room);
-        // Their bytes in the log itself come first, and a start has two more files before it takes the old ones away.
-        self.shared.space.has(bytes as u64 + logged + of_tables(bytes, jobs.len()) + 2 * GROW_BYTES)
+    /// How many of these the disk has room for, when the tables take all that was logged as well: else a log could
+    /// become so large that no start could ever bring it in. When it is not all, what was logged goes into
+    /// the tables now.
+    fn fitting(&mut self, jobs: &[Job]) -> usize {
+        let none = (Load::default(), true);
+        let (logged, is_sealed) =
+            self.shared.view.read().as_ref().map_or(none, |view| (view.load(), view.active.is_empty()));
+        let space = &self.shared.space;
+        let has_room = |load: Load| {
+            // Their bytes in the log come first, and a start makes two files before it takes the old ones away.
+            space.has(load.bytes as u64 + space.of_tables(logged + load) + 2 * GROW_BYTES)
+        };
+        let of = |job: &Job| Load { bytes: job.bytes().unwrap_or(0), rows: job.rows() };
+        let load = |jobs: &[Job]| jobs.iter().map(of).fold(Load::default(), Load::add);
+        if has_room(load(jobs)) {
+            return jobs.len();
+        }
+        let (mut fits, mut beyond) = (0, jobs.len());
+        while beyond - fits > 1 {
+            let half = usize::midpoint(fits, beyond);
+            if has_room(load(&jobs[..half])) { fits = half } else { beyond = half }
+        }
+        if !is_sealed {
+            self.seal();
+        }
+        fits
+    }
+
+    /// Says once that there is no room.
+    fn is_short(&mut self, why: &impl std::fmt::Display) {
+        if !std::mem::replace(&mut self.short, true) {
+            tracing::warn!(%why, "writes are refused");
+        }
     }
 
     fn is_over(&self, bytes: u64, rows: usize) -> bool {

@@ -19,6 +19,7 @@ use crate::store::conformance::{accept, actor, commit, entry, outbox_ids, tell, 
 use crate::store::redb::log::Bounds;
 use crate::store::redb::queue::QUEUE_WRITES_MAX;
 use crate::store::redb::segment::{Hook, Step};
+use crate::store::redb::space::Load;
 use crate::store::redb::{Below, RedbStore};
 use crate::store::{Claim, Deployment, Store, StoreError, StoreHealth};
 
@@ -344,10 +345,12 @@ async fn a_checkpoint_waits_for_room_and_readers_do_not() {
     tokio::time::sleep(HASTY.quiet * 40).await;
     assert!(!store.shared.view.read().as_ref().unwrap().active.is_empty() || store.shared.desk.is_short());
     assert_eq!(whole(&store).await, told, "what was logged can be read, and so can the tables");
-    assert_eq!(store.health(), StoreHealth::Writable, "it is not being opened again");
+    let StoreHealth::ReadOnly(why) = store.health() else { panic!("it says nothing of it") };
+    assert!(why.contains("0 bytes are free") && why.contains("make room"), "it is not being opened again: {why}");
     let left = copy(folder.path());
     store.shared.space.pretend(None);
     settled(&store).await;
+    assert_eq!(store.health(), StoreHealth::Writable);
     let mut claim = store.claim(&actor("a")).await.unwrap();
     assert_eq!(claim.etag, told);
     commit(&store, next(&mut claim)).await.unwrap();
@@ -359,6 +362,57 @@ async fn a_checkpoint_waits_for_room_and_readers_do_not() {
         assert_eq!(whole(&store).await, etag);
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn of_a_batch_as_much_is_taken_as_there_is_room_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(folder.path(), no_floor()).unwrap();
+    let space = &store.shared.space;
+    // Room for some of them, in the log, in the tables, and for the files of a start.
+    let one = space.of_tables(Load { bytes: 200_000, rows: 3 }) - space.of_tables(Load { bytes: 0, rows: 1 });
+    space.pretend(Some(3 * 1024 * 1024 + 4 * one + 1024 * 1024));
+    let mut outcomes = Vec::new();
+    for n in 0..10 {
+        let of = actor(&format!("a{n}"));
+        let claim = store.claim(&of).await.unwrap();
+        let (done, outcome) = oneshot::channel();
+        let commit = write(&of, &claim, &[("large", Some(&[1; 200_000]))]);
+        store.commit(commit, Box::new(|ended| done.send(ended).unwrap()));
+        outcomes.push(outcome);
+    }
+    let mut landed = 0;
+    for outcome in outcomes {
+        match outcome.await.unwrap() {
+            Ok(_) => landed += 1,
+            Err(error) => assert!(matches!(error, CommitError::Unavailable { .. }), "{error}"),
+        }
+    }
+    assert!((1..10).contains(&landed), "{landed} landed");
+    // What is there was not much, and so it needs no more than it was let in for.
+    settled(&store).await;
+    assert!(space.lack().is_some());
+    space.pretend(None);
+    assert_eq!(store.health(), StoreHealth::Writable);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_commit_of_many_rows_is_weighed_by_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(folder.path(), no_floor()).unwrap();
+    let a = actor("a");
+    let mut claim = store.claim(&a).await.unwrap();
+    // Many rows of few bytes cost no more pages than the tables have: little here.
+    store.shared.space.pretend(Some(7 * 1024 * 1024));
+    let mut many = write(&a, &claim, &[("n", Some(b"1"))]);
+    many.write.tells = (0..2_000).map(|_| tell("b", b"x")).collect();
+    commit(&store, many).await.unwrap();
+    claim.etag += 1;
+    settled(&store).await;
+    commit(&store, write(&a, &claim, &[("n", Some(b"2"))])).await.unwrap();
+    assert_eq!(store.health(), StoreHealth::Writable);
+    store.close().await;
 }
 
 async fn well(store: &RedbStore) {
