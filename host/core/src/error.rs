@@ -22,7 +22,7 @@ pub enum CallError {
     /// [`Failed`](Self::Failed), since the contract has no case of its own for it.
     #[error(
         "the actor failed too often and cools down; nothing was done, try again in {retry_ms} ms, or end that with \
-         `quark start`; its last failure: {reason}"
+         `quark start` of what failed; its last failure: {reason}"
     )]
     CoolsDown {
         /// Milliseconds until it may be woken.

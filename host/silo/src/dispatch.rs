@@ -213,12 +213,14 @@ impl Inner {
             let turn = Turn { generation, number };
             machine.turns.blocks(turn, reads) || hook() || (!nests && machine.turns.runs(turn))
         });
-        let waits = waits || path.count(to) >= RETURNS_MAX;
-        if waits || path.depth() > PATH_DEPTH_MAX {
-            self.metrics.deadlocks.increment(1);
-            return Err(CallError::Deadlock(path.describe(to, method)));
-        }
-        Ok(())
+        let most = match (waits, path.count(to), path.depth()) {
+            (true, ..) => String::new(),
+            (_, RETURNS_MAX.., _) => format!(", of which {RETURNS_MAX} turns of one actor are the most"),
+            (_, _, PATH_DEPTH_MAX..) => format!(", of which {PATH_DEPTH_MAX} turns are the most"),
+            (false, ..) => return Ok(()),
+        };
+        self.metrics.deadlocks.increment(1);
+        Err(CallError::Deadlock(path.describe(to, method) + &most))
     }
 
     fn deadline(&self, call: &Outgoing, method: &MethodRef, at: Time) -> Time {

@@ -22,16 +22,20 @@ impl Activation {
         // Without those that the failed turn spawned.
         silo.families.loaded(&self.id, machine.standing(), policy);
         let has_children = trap.counts() && !machine.standing().children.is_empty() && silo.families.down(&self.id);
-        // They start again with it.
-        silo.work(&self.id);
         if let Some(parent) = machine.standing().parent.clone().filter(|_| trap.counts() && !silo.ends_waits()) {
             silo.supervised.remember(&self.id, trap);
             machine.turns.hold_down();
             silo.child_failed(parent, self.id.clone(), trap.to_string());
+            silo.work(&self.id);
             return Vec::new();
         }
         let now = silo.clock.now();
         let verdict = silo.supervised.failed(&self.id, trap, &policy, now);
+        if let Some(Verdict::CoolDown(until)) = verdict {
+            silo.families.cool(&self.id, until, &trap.to_string());
+        }
+        // Its children start again with it; those that it holds from now on know whether it cools down.
+        silo.work(&self.id);
         if has_children && let Some(Verdict::Restart(_)) = verdict {
             // The token is held, so this cannot grant it. It has its place unless the mailbox is full of notices.
             machine.turns.admit(Message::notice(Work::Revive, Time::NEVER)).ok();
@@ -44,10 +48,7 @@ impl Activation {
                 silo.spawn(go_on(self.me.clone(), at, silo.clock.instant(at)));
                 Vec::new()
             }
-            Some(Verdict::CoolDown(until)) => {
-                silo.families.cool(&self.id, until, &trap.to_string());
-                machine.turns.turn_away()
-            }
+            Some(Verdict::CoolDown(_)) => machine.turns.turn_away(),
         }
     }
 

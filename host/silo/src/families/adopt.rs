@@ -298,6 +298,8 @@ impl Inner {
                 continue;
             }
             let before = self.stop_one(&id).await?;
+            // Who calls it is told that it is stopped, and not that it cools down.
+            self.supervised.forgive(&id);
             // It went on spawning until now; they are stopped behind it.
             let below = self.own_children(&id, &before).await.map_err(unreadable)?;
             to_do.extend(below.into_iter().map(|child| (child, 0)));

@@ -61,6 +61,10 @@ impl Inner {
             let now = silo.clock.now();
             if silo.families.failed(&parent, &child, directive, &reason, now) {
                 silo.work(&parent);
+                if matches!(silo.gate(&parent, &child), Gate::Cools(_)) {
+                    // It was spawned anew while its parent failed too often, and failed after the others were told.
+                    silo.go_on(&child);
+                }
             } else {
                 silo.rules_itself(&child);
             }
@@ -308,7 +312,8 @@ impl Inner {
         };
         for message in back {
             self.metrics.deadlocks.increment(1);
-            let error = CallError::Deadlock(message.head.path.describe(id, message.method()));
+            let path = message.head.path.describe(id, message.method());
+            let error = CallError::Deadlock(format!("{path}, which starts only when a turn of this path has ended"));
             self.answer_all(vec![message], &error);
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use quark_e2e::{Client, eventually, kills};
+use quark_e2e::{Client, Silo, eventually, kills};
 use serde_json::json;
 
 use crate::trees::{AT_ONCE, ask, is_stopped, plain, roster};
@@ -119,4 +119,44 @@ fn trees_are_right_after_kill_9_amid_hiring_and_crashing() {
     silo.restart(&[]);
     let client = silo.client();
     all.iter_mut().enumerate().for_each(|(crew, known)| check(&client, crew, known));
+}
+
+/// What is refused is so at once, and not at its deadline.
+const REFUSALS: usize = 20;
+
+/// Asks again and again until it was refused often, as the crew cools down.
+fn until_refused(client: &Client, crew: usize, what: &str) {
+    let (mut refused, mut n) = (0, crew);
+    while refused < REFUSALS {
+        n += 1;
+        let name = n % NAMES;
+        let (actor, arguments) = match what {
+            "hire" => (format!("crew/{crew}"), json!([name.to_string(), "permanent"])),
+            _ => (format!("worker/{crew}.{name}"), json!([])),
+        };
+        let answer = client.call_with(&actor, what, &arguments, &[("quark-timeout-ms", "20000")]);
+        assert_ne!(answer.status, 504, "it waited out a cool-down: {actor} {what}: {}", answer.text());
+        refused = if answer.text().contains("cools down") { refused + 1 } else { 0 };
+    }
+}
+
+#[test]
+fn nobody_waits_while_a_parent_cools_down() {
+    let silo = Silo::start(&[]);
+    let client = silo.client();
+    let often = "restarts = { max = 2, within = \"1h\" }\nbackoff = { min = \"5ms\", max = \"50ms\" }";
+    client.deploy("crew", &format!("[[actor]]\nname = \"crew\"\n[actor.supervision]\n{often}\n"));
+    for round in 0..4 {
+        thread::scope(|scope| {
+            for crew in (round * 8..).take(8) {
+                for name in 0..NAMES {
+                    let _ = ask(&client, &format!("crew/{crew}"), "hire", &json!([name.to_string(), "permanent"])).ok();
+                }
+                for what in ["hire", "hire", "crash", "crash"] {
+                    let client = &client;
+                    scope.spawn(move || until_refused(client, crew, what));
+                }
+            }
+        });
+    }
 }

@@ -313,3 +313,17 @@ fn a_start_ends_a_cool_down() {
     assert_eq!(stand(&client, "rogue/a", "start"), json!({ "started": false }));
     assert_eq!(ping(&client, "rogue/a"), 1);
 }
+
+#[test]
+fn one_that_is_stopped_while_it_cools_down_is_stopped_at_once() {
+    let silo = on("restarts = { max = 0, within = \"1h\" }");
+    let client = silo.client();
+    let _ = trap(&client, "rogue/a");
+    let refused = client.call("rogue/a", "ping", &json!([])).failure(502, "failed");
+    assert!(refused["message"].as_str().unwrap().contains("cools down"), "{refused}");
+    let _ = stand(&client, "rogue/a", "stop");
+    is_stopped(&client, "rogue/a");
+    assert_eq!(client.inspect("rogue/a")["held"], Value::Null);
+    let _ = stand(&client, "rogue/a", "start");
+    assert_eq!(ping(&client, "rogue/a"), 1);
+}

@@ -88,8 +88,8 @@ impl Desk {
         }
     }
 
-    /// The task that was taken waits for room, a while at most, and deploys do not wait behind it. False when it is to be given up: its log is
-    /// on the disk.
+    /// The task that was taken waits for room, a while at most, and deploys do not wait behind it. False when it is
+    /// to be given up: its log is on the disk.
     pub(super) fn wait_for_room(&self, most: Duration) -> bool {
         let mut state = self.state.lock();
         state.short = true;
