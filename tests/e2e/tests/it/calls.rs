@@ -136,6 +136,11 @@ fn a_call_that_would_wait_for_itself_is_told_its_path() {
         let error = client.call(actor, method, &arguments).actor_error().to_string();
         assert!(error.contains("deadlock") && error.contains(path), "{error}");
     }
+    // A path that is too long is refused with it, though all of its actors are different.
+    let keys: Vec<String> = (0..64).map(|n| format!("k{n}")).collect();
+    assert_eq!(client.call("relay/a", "chain", &json!([keys[..63]])).number(), 63);
+    let error = client.call("relay/a", "chain", &json!([keys])).actor_error().to_string();
+    assert!(error.contains("deadlock") && error.contains("k63.chain, of which 64 turns are the most"), "{error}");
     // Nobody waits for ever.
     assert_eq!(client.call("relay/a", "chain", &json!([["b"]])).number(), 1);
     assert_eq!(client.call("account/a", "audit", &json!([["b", "c"]])).number(), 0);
