@@ -15,6 +15,8 @@ use super::open::DATA_FILE;
 const BLOCK_BYTES: u64 = 512;
 /// How old an answer of the file system may be.
 const PROBE_AGE_MAX: Duration = Duration::from_millis(50);
+/// How long there is known to be too little room after somebody asked for it.
+const LACK_AGE_MAX: Duration = Duration::from_secs(5);
 /// Milliseconds that a writer is told to wait for room.
 pub(super) const SPACE_RETRY_MS: u64 = 1000;
 
@@ -48,8 +50,8 @@ pub(super) struct Space {
     /// Bytes; atomic only so that tests can move it.
     floor: AtomicU64,
     probe: Mutex<Option<(Instant, u64)>>,
-    /// Bytes that there was no room for.
-    lacking: AtomicU64,
+    /// Bytes that there was no room for, and when.
+    lacking: Mutex<Option<(Instant, u64)>>,
     #[cfg(test)]
     pretended: Mutex<Option<u64>>,
 }
@@ -81,7 +83,7 @@ impl Space {
             folder: folder.into(),
             floor: floor.into(),
             probe: Mutex::new(None),
-            lacking: AtomicU64::new(0),
+            lacking: Mutex::new(None),
             #[cfg(test)]
             pretended: Mutex::new(None),
         }
@@ -103,8 +105,7 @@ impl Space {
         BOOKS_BYTES + ROUNDED * load.bytes as u64 + file.min(ROW_BYTES * load.rows as u64)
     }
 
-    /// Whether there is room for that much, whatever must stay free. What there was no room for is
-    /// [lacking](Self::lack) from then on.
+    /// Whether there is room for that much, whatever must stay free. If not, it is [lacking](Self::lack).
     pub(super) fn has(&self, bytes: u64) -> bool {
         if self.free().is_none_or(|free| free / 2 >= bytes) {
             return true;
@@ -113,20 +114,19 @@ impl Space {
         *self.probe.lock() = None;
         let has = self.free().is_none_or(|free| free >= bytes);
         if !has {
-            self.lacking.store(bytes, Ordering::Relaxed);
+            *self.lacking.lock() = Some((Instant::now(), bytes));
         }
         has
     }
 
-    /// What there was too little room for last, while that is so.
+    /// What there was too little room for just now, while that is so. What lasts is asked about again and again; a
+    /// single large write that was refused says nothing of others.
     pub(super) fn lack(&self) -> Option<Lack> {
-        let need = self.lacking.load(Ordering::Relaxed);
-        if need == 0 {
-            return None;
-        }
+        let mut lacking = self.lacking.lock();
+        let (_, need) = lacking.filter(|(at, _)| at.elapsed() < LACK_AGE_MAX)?;
         let free = self.free()?;
         if free >= need {
-            self.lacking.store(0, Ordering::Relaxed);
+            *lacking = None;
             return None;
         }
         Some(Lack { free, need, folder: self.folder.clone() })
