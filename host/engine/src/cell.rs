@@ -544,9 +544,7 @@ pub(crate) fn trap(guest: &Guest, error: &wasmtime::Error) -> Trap {
         reason = format!("{reason} ({refused})");
     }
     let at = error.downcast_ref::<wasmtime::WasmBacktrace>().and_then(|trace| {
-        // Mangled names tell people nothing; the export below them has its own.
-        let tells = |name: &&str| !name.contains("panic") && !name.starts_with("_ZN") && !name.starts_with("_R");
-        trace.frames().iter().find_map(|frame| frame.func_name().filter(tells))
+        trace.frames().iter().find_map(|frame| frame.func_name().filter(|name| !name.contains("panic")))
     });
     if let Some(at) = at.filter(|_| !reason.contains("panicked at")) {
         reason = format!("{reason}, in `{at:#}`");
