@@ -7,7 +7,7 @@ use quark_silo::api::{ActorReport, EventReport, Failure, JournalPage, JournalRep
 use crate::address::Address;
 use crate::client::{Client, Remote};
 use crate::exit::{Done, Exit, note};
-use crate::output::{Output, plain};
+use crate::output::{Output, cut, plain};
 use crate::table::table;
 use crate::units::{self, shown_ago, shown_bytes};
 
@@ -176,18 +176,10 @@ fn said(state: &JournalState) -> String {
 
 fn row(event: &EventReport) -> Vec<String> {
     let payload = match &event.json {
-        Some(json) => cut(json.to_string()),
+        Some(json) => cut(&json.to_string(), PAYLOAD_CHARS_MAX),
         None => format!("{} B {}", event.bytes, event.content_type),
     };
     vec![event.sequence.to_string(), shown_ago(event.at_ms), plain(&event.name), plain(&payload)]
-}
-
-fn cut(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(PAYLOAD_CHARS_MAX) {
-        text.truncate(end);
-        text.push_str("...");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -117,6 +117,14 @@ fn is_left_within(end: BorrowedFd<'_>, time: Duration) -> bool {
     }
 }
 
+/// As many characters of a text, with a sign where it goes on.
+pub(crate) fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Text of somebody else's, without what would steer the terminal.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());

@@ -12,7 +12,7 @@ use ureq::http::Method;
 use crate::address::{Address, encoded};
 use crate::client::{Client, Remote};
 use crate::exit::{Done, Exit, usage};
-use crate::output::{Output, may_colour, plain};
+use crate::output::{Output, cut, may_colour, plain};
 use crate::table::{Column, table};
 use crate::units::{short_duration, shown_ago, shown_bytes, shown_ns};
 
@@ -23,7 +23,7 @@ const PAGE: u64 = 10_000;
 /// Turns that end at the same moment may be listed in another order than that of their numbers: so many are asked
 /// for again.
 const LATE: u64 = 256;
-/// How much of a reason a line shows.
+/// How much of a reason a line shows; `--json` has all of it.
 const DETAIL_CHARS_MAX: usize = 80;
 /// How a turn that did not end well is shown on a terminal.
 const FAILED: (&str, &str) = ("\x1b[31m", "\x1b[0m");
@@ -265,7 +265,7 @@ fn row(turn: &TurnReport) -> Vec<String> {
     };
     let outcome = match turn.detail.as_str() {
         "" => turn.outcome.clone(),
-        detail => format!("{}: {}", turn.outcome, cut(detail)),
+        detail => format!("{}: {}", turn.outcome, cut(detail, DETAIL_CHARS_MAX)),
     };
     vec![
         shown_ago(turn.at_ms),
@@ -282,12 +282,6 @@ fn row(turn: &TurnReport) -> Vec<String> {
         from(turn),
         outcome,
     ]
-}
-
-/// As much of a reason as a line shows; `--json` has all of it.
-fn cut(detail: &str) -> String {
-    let cut: String = detail.chars().take(DETAIL_CHARS_MAX).collect();
-    if cut.len() < detail.len() { cut + "..." } else { cut }
 }
 
 fn from(turn: &TurnReport) -> String {

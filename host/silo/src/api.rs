@@ -151,13 +151,16 @@ impl From<CallError> for Failure {
     }
 }
 
+/// What helps while the store takes no writes.
+pub(crate) const UNAVAILABLE_NEXT: &str = "try again; while it lasts, `quark ps` and /readyz say why";
+
 /// What helps after a failure that a repeat alone does not mend.
 const fn next_after(error: &CallError) -> Option<&'static str> {
     match error {
         CallError::Stopped => Some("`quark start` lets it be woken again"),
         CallError::Failed(_) => Some("`quark inspect` shows its last failure"),
         CallError::DeadlineExceeded => Some("`quark inspect` shows what it does; or give the call a longer timeout"),
-        CallError::Unavailable(_) => Some("try again; while it lasts, `quark ps` and /readyz say why"),
+        CallError::Unavailable(_) => Some(UNAVAILABLE_NEXT),
         CallError::UnknownOutcome(_)
         | CallError::Cancelled
         | CallError::CoolsDown { .. }

@@ -21,7 +21,7 @@ use crate::api::{
     ActivationReport, ActorReport, CALL_TIMEOUT_MS_MAX, Contract, DeadLetter, DeployReport, DeployRequest, Failure,
     Format, Health, HeldReport, JournalPage, JournalState, KindContract, KindReport, LettersWanted, LiveReport, Moment,
     ReminderOperation, ReminderReports, Reply, Request, StateOperation, StateValue, TraceReport, TreeReport,
-    TurnsWanted, ValueReport, VersionReport, codes,
+    TurnsWanted, UNAVAILABLE_NEXT, ValueReport, VersionReport, codes,
 };
 use crate::clock::Clock;
 use crate::dead_letters::Reason;
@@ -44,7 +44,7 @@ pub(crate) fn unavailable(error: StoreError) -> Failure {
         StoreError::Unavailable { retry_ms, .. } => {
             let mut failure = Failure::new("unavailable", error.to_string());
             failure.retry_after_ms = Some(retry_ms);
-            failure.next("try again; while it lasts, `quark ps` and /readyz say why")
+            failure.next(UNAVAILABLE_NEXT)
         }
         StoreError::Damaged(_) => Failure::new(codes::INTERNAL, error.to_string()),
     }

@@ -24,10 +24,9 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// What is sealed and a batch (`QUEUE_WRITES_MAX`) more is brought into the tables with less
-    /// room than the floor of free space leaves. More rows would be fewer pages in all, but more
-    /// of them at once: the log's fsyncs wait behind them, and a start after a crash brings them
-    /// in before it answers.
+    /// More rows would be fewer pages in all, but more of them at once: the log's fsyncs wait behind
+    /// them, and a start after a crash brings them in before it answers. Whether the disk has room for
+    /// them is asked before (`space`).
     pub(super) const DEFAULT: Self = Self {
         bytes: 16 * 1024 * 1024,
         rows: 8 * 1024,

@@ -115,7 +115,7 @@ impl Writer {
             return Err(why);
         }
         if let Some(shortage) = self.shared.space.shortage() {
-            self.is_short(&shortage);
+            self.warn_once(&shortage);
             refuse(jobs, SPACE_RETRY_MS);
             return Ok(());
         }
@@ -139,7 +139,7 @@ impl Writer {
             self.short = false;
         } else {
             if let Some(lack) = self.shared.space.lack() {
-                self.is_short(&lack);
+                self.warn_once(&lack);
             }
             refuse(beyond, SPACE_RETRY_MS);
         }
@@ -258,8 +258,8 @@ impl Writer {
         fits
     }
 
-    /// Says once that there is no room.
-    fn is_short(&mut self, why: &impl std::fmt::Display) {
+    /// Says that there is no room, once while that is so.
+    fn warn_once(&mut self, why: &impl std::fmt::Display) {
         if !std::mem::replace(&mut self.short, true) {
             tracing::warn!(%why, "writes are refused");
         }
